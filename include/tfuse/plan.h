@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tfuse/plan.h: aligning models, and the plan that results: maps, and where each applies.
+ *
+ * A map carries the units of one model's axis (n of them) onto the anchor's (m). Its coupling P is n × m with mass; on the side that is produced a
+ * weight becomes diag(1 / column sums) P' W, on the side that is consumed W P diag-left(1 / row sums):
+ * for a permutation that is the permutation and its inverse.
+ */
+#ifndef TFUSE_PLAN_H
+#define TFUSE_PLAN_H
+
+#include <tfuse/array.h>
+#include <tfuse/graph.h>
+#include <tfuse/model.h>
+#include <tfuse/policy.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tfuse_plan tfuse_plan;
+
+/**
+ * Aligns models to the first one, the anchor.
+ * @param policy  in: align.*, otfusion.*, solver.*, calib.*, run.*.
+ * @param models  in: n_models sealed models, the anchor first; at least two. Borrowed for the call.
+ * @param calib   in: calibration inputs (tfuse/run.h); NULL when the policy needs none. The first calib.samples are used.
+ * @param out     out: release with tfuse_plan_free. It keeps nothing of the models.
+ * Errors: TFUSE_EGRAPH (models that do not pair; the text names the axis or node), TFUSE_EINVAL (a method that needs calibration
+ * and has none), TFUSE_ESHAPE, TFUSE_ENUMERIC, TFUSE_EKEY, TFUSE_ECONVERGE, TFUSE_ECANCELLED, TFUSE_ENOMEM, and those of tfuse_graph_infer.
+ */
+TFUSE_API tfuse_status tfuse_align(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_model *const *models,
+                                   size_t n_models, const tfuse_array *calib, tfuse_plan **out);
+
+/** Writes a plan (docs/plan-format.md), in one step. `force` replaces an existing file. Errors: TFUSE_EEXIST, TFUSE_EIO, TFUSE_ENOMEM. */
+TFUSE_API tfuse_status tfuse_plan_save(tfuse_ctx *ctx, const tfuse_plan *plan, const char *path, int32_t force);
+/** Reads a plan. Errors: TFUSE_EIO, TFUSE_EFORMAT, TFUSE_ECORRUPT (checksum), TFUSE_EVERSION, TFUSE_ENOMEM. */
+TFUSE_API tfuse_status tfuse_plan_load(tfuse_ctx *ctx, const char *path, tfuse_plan **out);
+
+/** One map of a plan. Strings are borrowed from the plan. */
+typedef struct tfuse_map_info {
+    size_t struct_size;
+    const char *name;      /**< where it arises: "layer.0/fc1", "layer.0/residual1" */
+    const char *axis;      /**< axes that it acts on: "layer.0/ffn", "layer.0/heads*layer.0/qk" */
+    const char *kind;      /**< identity, permutation, coupling, block */
+    int64_t model;         /**< index of the model that it moves: 1, 2, ... */
+    int64_t n, m;          /**< units of the model, units of the anchor */
+    double cost;           /**< of the transport problem, mass one; NaN where none was solved (joins) */
+    double gap;            /**< certified gap of an exact solve; NaN otherwise */
+    double error;          /**< L1 deviation of the marginals */
+    double identity;       /**< mass that is off the diagonal, 0 to 1; NaN when n != m */
+    double entropy;        /**< exp of the mean entropy of a column's shares: 1 for a permutation */
+    int64_t iterations;
+    int32_t converged;
+} tfuse_map_info;
+
+TFUSE_API size_t tfuse_plan_count(const tfuse_plan *plan);
+/** Fills min(info->struct_size, ours) bytes; set info->struct_size before. Errors: TFUSE_ERANGE. */
+TFUSE_API tfuse_status tfuse_plan_map(const tfuse_plan *plan, size_t index, tfuse_map_info *info);
+/**
+ * A map as an n × m float32 array T whose columns say what each unit of the anchor receives (they sum to one on the
+ * produced side). Release with tfuse_array_free. Errors: TFUSE_ERANGE, TFUSE_ENOMEM.
+ */
+TFUSE_API tfuse_status tfuse_plan_matrix(tfuse_ctx *ctx, const tfuse_plan *plan, size_t index, tfuse_array **out);
+
+/** The plan as one JSON object: {"strategy", "policy", "models", "graph", "passes", "maps": [...], "table": [...]}; tfuse_string_free. */
+TFUSE_API tfuse_status tfuse_plan_report(tfuse_ctx *ctx, const tfuse_plan *plan, char **out);
+
+TFUSE_API void tfuse_plan_free(tfuse_plan *plan);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * stage.c: a file or directory that appears under its final name whole or not at all.
+ *
+ * The temporary lies beside the final name, so that a rename is enough, and is locked by flock while its
+ * writer lives: the kernel drops the lock with the process, so a temporary without a lock is
+ * stale. Between open and flock another process may have renamed or removed what was opened; therefore a lock
+ * counts only if the name still leads to the locked inode, and else everything starts over. An
+ * inode number cannot be used again while its descriptor is open.
+ *
+ * Only a directory without subdirectories is ever replaced: no output of this library has any,
+ * and a mistyped name must not cost a home directory.
+ */
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { OPEN_TRIES = 100 };
+
+static bool is_dot(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+static DIR *open_dir_at(int at, const char *name)
+{
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return NULL;
+    DIR *dir = fdopendir(fd);
+    if (!dir)
+        close(fd);
+    return dir;
+}
+
+/* Removes a file, or a directory with all that is in it; 0, or errno. Follows no links. */
+static int remove_tree(int at, const char *name)
+{
+    if (unlinkat(at, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EISDIR && errno != EPERM)
+        return errno;
+    DIR *dir = open_dir_at(at, name);
+    if (!dir)
+        return errno;
+    int error = 0;
+    for (struct dirent *e; !error && (e = readdir(dir)) != NULL;) {
+        if (!is_dot(e->d_name))
+            error = remove_tree(dirfd(dir), e->d_name);
+    }
+    closedir(dir);
+    if (!error && unlinkat(at, name, AT_REMOVEDIR) != 0)
+        error = errno;
+    return error;
+}
+
+/* The name of a subdirectory in `path`, into name; "" if there is none. */
+static tfuse_status find_subdir(tf_env *env, const char *path, char *name, size_t size)
+{
+    name[0] = '\0';
+    DIR *dir = open_dir_at(AT_FDCWD, path);
+    if (!dir)
+        return tf_fail_errno(env, errno, "%s: cannot look into it", path);
+    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+        struct stat st;
+        if (!is_dot(e->d_name) && fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISDIR(st.st_mode)) {
+            tf_printable(name, size, e->d_name);
+            break;
+        }
+    }
+    closedir(dir);
+    return TFUSE_OK;
+}
+
+/* May what is at `path`, if anything, be replaced? */
+static tfuse_status check_final(tf_env *env, const char *path, bool is_dir, bool force)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0)
+        return errno == ENOENT ? TFUSE_OK : tf_fail_errno(env, errno, "%s: cannot be examined", path);
+    if (!force)
+        return tf_fail(env, TFUSE_EEXIST, "%s: exists; choose another name, or force to replace it", path);
+    if (S_ISLNK(st.st_mode))
+        return TFUSE_OK;
+    if (is_dir != S_ISDIR(st.st_mode))
+        return tf_fail(env, TFUSE_EEXIST, "%s: is %s and is not replaced by %s; remove it first", path,
+                       is_dir ? "not a directory" : "a directory", is_dir ? "one" : "a file");
+    if (!is_dir)
+        return TFUSE_OK;
+    char name[256];
+    TF_TRY(find_subdir(env, path, name, sizeof name));
+    if (name[0])
+        return tf_fail(env, TFUSE_EEXIST,
+                       "%s: is not replaced, since it holds a directory '%s', which no output of this library does; "
+                       "remove it first",
+                       path, name);
+    return TFUSE_OK;
+}
+
+static tfuse_status check_parent(tf_env *env, const char *parent, const char *final_path)
+{
+    if (tf_is_dir(parent))
+        return TFUSE_OK;
+    struct stat st;
+    if (stat(parent, &st) == 0)
+        return tf_fail(env, TFUSE_EIO, "%s: is not a directory, so %s cannot be written", parent, final_path);
+    return tf_fail(env, TFUSE_EIO, "%s: no such directory; create it before writing %s", parent,
+                   tf_path_base(final_path));
+}
+
+/* Creates the temporary or opens the one that is there; -1 and errno on failure. */
+static int open_temp(const char *path, bool is_dir, bool *fresh)
+{
+    int fd = -1;
+    if (is_dir)
+        *fresh = mkdir(path, 0777) == 0;
+    else
+        *fresh = (fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666)) >= 0;
+    if (fd >= 0 || (!*fresh && errno != EEXIST))
+        return fd;
+    return open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+}
+
+static bool same_inode(int fd, const char *path)
+{
+    struct stat a, b;
+    return fstat(fd, &a) == 0 && lstat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static tfuse_status fail_live(tf_env *env, const tf_stage *stage)
+{
+    return tf_fail(env, TFUSE_EEXIST, "%s: another process is writing it (%s is locked); wait for it", stage->final_path,
+                   stage->temp_path);
+}
+
+/* Some file systems have no flock. There a new temporary is used without a lock, and one that
+ * was there is left for the user to judge. */
+static tfuse_status lock_temp(tf_env *env, const tf_stage *stage, int fd, bool fresh)
+{
+    int error;
+    do
+        error = flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+    while (error == EINTR);
+    if (error == EWOULDBLOCK)
+        return fail_live(env, stage);
+    if (error && !fresh)
+        return tf_fail(env, TFUSE_EEXIST, "%s: is left over, and this file system cannot tell whether it is in use; "
+                       "remove it if nobody is writing %s", stage->temp_path, stage->final_path);
+    return TFUSE_OK;
+}
+
+/* One attempt at the temporary; stage->lock_fd stays -1 when there must be another. */
+static tfuse_status try_temp(tf_env *env, tf_stage *stage)
+{
+    bool fresh;
+    int fd = open_temp(stage->temp_path, stage->is_dir, &fresh);
+    if (fd < 0 && errno == ENOENT)
+        return TFUSE_OK;
+    if (fd < 0)
+        return tf_fail_errno(env, errno, "%s: cannot create", stage->temp_path);
+    tfuse_status status = lock_temp(env, stage, fd, fresh);
+    if (status == TFUSE_OK && same_inode(fd, stage->temp_path)) {
+        if (fresh) {
+            stage->lock_fd = fd;
+            return TFUSE_OK;
+        }
+        int error = remove_tree(AT_FDCWD, stage->temp_path);
+        if (error)
+            status = tf_fail_errno(env, error, "%s: cannot remove what an earlier run left", stage->temp_path);
+    }
+    close(fd);
+    return status;
+}
+
+static tfuse_status set_paths(tf_env *env, const char *final_path, tf_stage *stage, char **parent)
+{
+    size_t len = strlen(final_path);
+    while (len > 1 && final_path[len - 1] == '/')
+        len--;
+    stage->final_path = tf_alloc(env, len + 1);
+    if (!stage->final_path)
+        return TFUSE_ENOMEM;
+    memcpy(stage->final_path, final_path, len);
+    stage->final_path[len] = '\0';
+    const char *base = tf_path_base(stage->final_path);
+    if (base[0] == '\0' || is_dot(base))
+        return tf_fail(env, TFUSE_EINVAL, "'%s': is no name for an output", final_path);
+    *parent = tf_path_dir(env, stage->final_path);
+    size_t size = strlen(base) + sizeof "..tfuse-partial";
+    char *name = tf_alloc(env, size);
+    if (*parent && name) {
+        snprintf(name, size, ".%s.tfuse-partial", base);
+        stage->temp_path = tf_path_join(env, *parent, name);
+    }
+    tf_free(&env->mem, name);
+    return stage->temp_path ? TFUSE_OK : TFUSE_ENOMEM;
+}
+
+static void free_stage(tf_env *env, tf_stage *stage)
+{
+    if (stage->lock_fd >= 0)
+        close(stage->lock_fd);
+    tf_free(&env->mem, stage->final_path);
+    tf_free(&env->mem, stage->temp_path);
+    memset(stage, 0, sizeof *stage);
+    stage->lock_fd = -1;
+}
+
+tfuse_status tf_stage_open(tf_env *env, const char *final_path, bool is_dir, bool force, tf_stage *out)
+{
+    char *parent = NULL;
+    tfuse_status status;
+    *out = (tf_stage){.lock_fd = -1, .is_dir = is_dir, .force = force};
+    TF_TRY_OUT(set_paths(env, final_path, out, &parent));
+    TF_TRY_OUT(check_parent(env, parent, out->final_path));
+    TF_TRY_OUT(check_final(env, out->final_path, is_dir, force));
+    for (int i = 0; i < OPEN_TRIES && out->lock_fd < 0; i++)
+        TF_TRY_OUT(try_temp(env, out));
+    if (out->lock_fd < 0)
+        status = fail_live(env, out);
+out:
+    tf_free(&env->mem, parent);
+    if (status != TFUSE_OK)
+        free_stage(env, out);
+    return status;
+}
+
+/* fsync where the file system knows it; 0, or errno. */
+static int sync_fd(int fd)
+{
+    return fsync(fd) == 0 || errno == EINVAL || errno == ENOTSUP ? 0 : errno;
+}
+
+static int sync_at(int at, const char *name)
+{
+    int fd = openat(at, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return errno;
+    int error = sync_fd(fd);
+    close(fd);
+    return error;
+}
+
+static tfuse_status sync_stage(tf_env *env, const tf_stage *stage)
+{
+    int error = 0;
+    if (stage->is_dir) {
+        DIR *dir = open_dir_at(AT_FDCWD, stage->temp_path);
+        if (!dir)
+            return tf_fail_errno(env, errno, "%s: cannot look into it", stage->temp_path);
+        for (struct dirent *e; !error && (e = readdir(dir)) != NULL;) {
+            if (!is_dot(e->d_name))
+                error = sync_at(dirfd(dir), e->d_name);
+        }
+        closedir(dir);
+    }
+    if (!error)
+        error = sync_fd(stage->lock_fd);
+    return error ? tf_fail_errno(env, error, "%s: cannot be written to the disk", stage->temp_path) : TFUSE_OK;
+}
+
+/* renameat2 with what to do where it is missing left to the caller: ENOSYS then. */
+static int rename_flags(const char *from, const char *to, unsigned flags)
+{
+#ifdef RENAME_EXCHANGE
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, flags) == 0)
+        return 0;
+    return errno == EINVAL ? ENOSYS : errno;
+#else
+    (void)from, (void)to, (void)flags;
+    return ENOSYS;
+#endif
+}
+
+#ifndef RENAME_EXCHANGE
+enum { RENAME_NOREPLACE = 1, RENAME_EXCHANGE = 2 };
+#endif
+
+/* A rename that fails with EEXIST; without the kernel's help there is a moment between look and rename. */
+static int rename_new(const char *from, const char *to)
+{
+    int error = rename_flags(from, to, RENAME_NOREPLACE);
+    if (error != ENOSYS)
+        return error;
+    struct stat st;
+    if (lstat(to, &st) == 0)
+        return EEXIST;
+    return rename(from, to) == 0 ? 0 : errno;
+}
+
+/* The old directory moves aside, the new one takes its place; put back if that fails. */
+static int replace_in_two_steps(tf_env *env, const char *from, const char *to)
+{
+    size_t size = strlen(from) + sizeof "-old";
+    char *aside = tf_alloc(env, size);
+    if (!aside)
+        return ENOMEM;
+    snprintf(aside, size, "%s-old", from);
+    int error = remove_tree(AT_FDCWD, aside);
+    if (!error && rename(to, aside) != 0)
+        error = errno;
+    if (!error && rename(from, to) != 0) {
+        error = errno;
+        if (rename(aside, to) != 0)
+            tf_log(env, TFUSE_LOG_ERROR, "%s: what was there is now %s", to, aside);
+    } else if (!error && remove_tree(AT_FDCWD, aside) != 0) {
+        tf_log(env, TFUSE_LOG_WARN, "%s: cannot be removed", aside);
+    }
+    tf_free(&env->mem, aside);
+    return error;
+}
+
+/* After the exchange the temporary's name leads to the old directory. It is locked before, or another
+ * writer would take it for stale and begin anew under the name that is being removed here. */
+static int replace_dir(tf_env *env, const char *from, const char *to)
+{
+    int old = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (old >= 0)
+        flock(old, LOCK_EX | LOCK_NB);
+    int error = rename_flags(from, to, RENAME_EXCHANGE);
+    if (error == ENOSYS)
+        error = replace_in_two_steps(env, from, to);
+    else if (!error && remove_tree(AT_FDCWD, from) != 0)
+        tf_log(env, TFUSE_LOG_WARN, "%s: what was replaced cannot be removed", from);
+    if (old >= 0)
+        close(old);
+    return error;
+}
+
+/* Puts the temporary in its place; 0, or errno. */
+static int move_stage(tf_env *env, const tf_stage *stage)
+{
+    const char *from = stage->temp_path, *to = stage->final_path;
+    if (stage->force && !stage->is_dir)
+        return rename(from, to) == 0 ? 0 : errno;
+    int error = rename_new(from, to);
+    return error == EEXIST && stage->force ? replace_dir(env, from, to) : error;
+}
+
+tfuse_status tf_stage_commit(tf_env *env, tf_stage *stage)
+{
+    const char *to = stage->final_path;
+    TF_TRY(sync_stage(env, stage));
+    TF_TRY(check_final(env, to, stage->is_dir, stage->force));
+    char *parent = tf_path_dir(env, to);
+    if (!parent)
+        return TFUSE_ENOMEM;
+    tfuse_status status = TFUSE_OK;
+    int error = move_stage(env, stage);
+    if (error == EEXIST)
+        status = tf_fail(env, TFUSE_EEXIST, "%s: appeared while it was being written; choose another name", to);
+    else if (error)
+        status = tf_fail_errno(env, error, "%s: cannot be moved to %s", stage->temp_path, to);
+    else if ((error = sync_at(AT_FDCWD, parent)) != 0)
+        status = tf_fail_errno(env, error, "%s: is in place, but its directory cannot be written to the disk", to);
+    tf_free(&env->mem, parent);
+    if (status == TFUSE_OK)
+        free_stage(env, stage);
+    return status;
+}
+
+void tf_stage_abort(tf_env *env, tf_stage *stage)
+{
+    if (!stage->temp_path)
+        return;
+    if (same_inode(stage->lock_fd, stage->temp_path) && remove_tree(AT_FDCWD, stage->temp_path) != 0)
+        tf_log(env, TFUSE_LOG_WARN, "%s: cannot be removed", stage->temp_path);
+    free_stage(env, stage);
+}
