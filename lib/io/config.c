@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * config.c: JSON objects from files, and typed reading of a model's config.json.
+ *
+ * A key that occurs twice is refused, since readers disagree about which one counts. A key whose value is null counts as absent,
+ * as in the frameworks that write these files.
+ */
+#include "io/model.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+tfuse_status tf_json_object(tf_env *env, const char *label, const char *text, size_t size, json_t **out)
+{
+    json_error_t error;
+    char reason[JSON_ERROR_TEXT_LENGTH];
+    *out = json_loadb(text ? text : "", size, JSON_REJECT_DUPLICATES, &error);
+    if (!*out && json_error_code(&error) == json_error_out_of_memory)
+        return tf_fail(env, TFUSE_ENOMEM, "%s: out of memory", label);
+    if (!*out)
+        return tf_fail(env, TFUSE_EFORMAT, "%s: line %d, column %d: not valid JSON: %s", label, error.line, error.column,
+                       tf_printable(reason, sizeof reason, error.text));
+    if (!json_is_object(*out)) {
+        json_decref(*out);
+        *out = NULL;
+        return tf_fail(env, TFUSE_EFORMAT, "%s: is not a JSON object", label);
+    }
+    return TFUSE_OK;
+}
+
+tfuse_status tf_json_file(tf_env *env, const char *path, uint64_t limit, json_t **out)
+{
+    tf_buf text;
+    *out = NULL;
+    TF_TRY(tf_read_file(env, path, limit, &text));
+    tfuse_status status = tf_json_object(env, path, text.data, text.len, out);
+    tf_buf_free(&text);
+    return status;
+}
+
+tfuse_status tf_model_set_config(tf_env *env, tfuse_model *m, const char *label, const char *text, size_t size)
+{
+    TF_TRY(tf_json_object(env, label, text, size, &m->config));
+    m->config_text = tf_arena_alloc(env, &m->arena, size + 1);
+    if (!m->config_text)
+        return TFUSE_ENOMEM;
+    memcpy(m->config_text, text, size);
+    return TFUSE_OK;
+}
+
+/* TFUSE_EFORMAT with the config's file, the key, and what is wrong. */
+static tfuse_status fail_key(tf_env *env, const tfuse_model *m, const char *key, const char *what)
+{
+    const char *dir = m->dir ? m->dir : "";
+    size_t len = strlen(m->path);
+    if (len > 5 && strcmp(m->path + len - 5, ".json") == 0)
+        return tf_fail(env, TFUSE_EFORMAT, "%s: key '%s' %s", m->path, key, what);
+    if (!*dir)
+        return tf_fail(env, TFUSE_EFORMAT, "config: key '%s' %s", key, what);
+    return tf_fail(env, TFUSE_EFORMAT, "%s%sconfig.json: key '%s' %s", dir, dir[strlen(dir) - 1] == '/' ? "" : "/", key, what);
+}
+
+/* The value of a key; NULL when absent or null. */
+static json_t *lookup(const tfuse_model *m, const char *key)
+{
+    json_t *value = json_object_get(m->config, key);
+    return json_is_null(value) ? NULL : value;
+}
+
+static tfuse_status take_int(tf_env *env, const tfuse_model *m, const char *key, const json_t *value, int64_t min, int64_t max,
+                             int64_t *out)
+{
+    json_int_t number = json_integer_value(value);
+    if (!json_is_integer(value) || number < min || number > max) {
+        char what[96];
+        snprintf(what, sizeof what, "must be an integer from %" PRId64 " to %" PRId64, min, max);
+        return fail_key(env, m, key, what);
+    }
+    *out = number;
+    return TFUSE_OK;
+}
+
+tfuse_status tf_config_int(tf_env *env, const tfuse_model *m, const char *key, int64_t min, int64_t max, int64_t *out)
+{
+    const json_t *value = lookup(m, key);
+    return value ? take_int(env, m, key, value, min, max, out) : fail_key(env, m, key, "is missing");
+}
+
+tfuse_status tf_config_int_or(tf_env *env, const tfuse_model *m, const char *key, int64_t min, int64_t max,
+                              int64_t fallback, int64_t *out)
+{
+    const json_t *value = lookup(m, key);
+    *out = fallback;
+    return value ? take_int(env, m, key, value, min, max, out) : TFUSE_OK;
+}
+
+tfuse_status tf_config_real_or(tf_env *env, const tfuse_model *m, const char *key, double fallback, double *out)
+{
+    const json_t *value = lookup(m, key);
+    *out = value ? json_number_value(value) : fallback;
+    return !value || (json_is_number(value) && isfinite(*out)) ? TFUSE_OK : fail_key(env, m, key, "must be a number");
+}
+
+tfuse_status tf_config_bool_or(tf_env *env, const tfuse_model *m, const char *key, bool fallback, bool *out)
+{
+    const json_t *value = lookup(m, key);
+    *out = value ? json_is_true(value) : fallback;
+    return !value || json_is_boolean(value) ? TFUSE_OK : fail_key(env, m, key, "must be true or false");
+}
+
+tfuse_status tf_config_text_or(tf_env *env, const tfuse_model *m, const char *key, const char *fallback, const char **out)
+{
+    const json_t *value = lookup(m, key);
+    *out = value ? json_string_value(value) : fallback;
+    if (*out)
+        return TFUSE_OK;
+    return fail_key(env, m, key, value ? "must be a string" : "is missing");
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * fingerprint.c: 64-bit fingerprints of a model, which tell whether a plan meets the weights that it was made from.
+ *
+ * Words of eight bytes are absorbed and the result finished as in MurmurHash3 (Appleby 2011), one lane of its x64 form: each word
+ * is mixed before it meets the state. That matters here: in FNV-1a, for one, a word's top bit only ever reaches the top bit of the
+ * state, so two flipped signs of weights would cancel. Each step is a bijection of the state, so a single changed word always shows.
+ */
+#include "io/model.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define HASH_START 0xcbf29ce484222325u
+enum { HASH_STEP = 16 << 20 };
+
+static uint64_t rotl(uint64_t x, int n)
+{
+    return x << n | x >> (64 - n);
+}
+
+static uint64_t absorb(uint64_t h, uint64_t word)
+{
+    h ^= rotl(word * 0x87c37b91114253d5u, 31) * 0x4cf5ad432745937fu;
+    return rotl(h, 27) * 5 + 0x52dce729;
+}
+
+/* The length comes last, so trailing zeros count. */
+static uint64_t absorb_bytes(uint64_t h, const void *data, size_t size)
+{
+    const uint8_t *p = data;
+    uint64_t word;
+    size_t left = size;
+    for (; left >= 8; left -= 8, p += 8) {
+        memcpy(&word, p, 8);
+        h = absorb(h, word);
+    }
+    word = 0;
+    if (left)
+        memcpy(&word, p, left);
+    return absorb(absorb(h, word), size);
+}
+
+static void finish(uint64_t h, char text[17])
+{
+    h ^= h >> 33;
+    h *= 0xff51afd7ed558ccdu;
+    h ^= h >> 33;
+    h *= 0xc4ceb9fe1a85ec53u;
+    h ^= h >> 33;
+    snprintf(text, 17, "%016" PRIx64, h);
+}
+
+tfuse_status tf_model_hash(tf_env *env, const tfuse_model *m, char header[17], char weights[17])
+{
+    uint64_t head = HASH_START, body = HASH_START, done = 0, total = 0;
+    for (size_t i = 0; i < m->count; i++)
+        total += m->tensors[i].size;
+    for (size_t i = 0; i < m->count; i++) {
+        const tf_tensor *t = &m->tensors[i];
+        head = absorb_bytes(head, t->name, strlen(t->name));
+        head = absorb(absorb(head, (uint64_t)t->dtype), (uint64_t)t->rank);
+        for (int d = 0; d < t->rank; d++)
+            head = absorb(head, (uint64_t)t->shape[d]);
+        for (uint64_t at = 0; at < t->size; at += HASH_STEP) {
+            uint64_t part = t->size - at < HASH_STEP ? t->size - at : HASH_STEP;
+            TF_TRY(tf_progress(env, "hashing", done, total));
+            body = absorb_bytes(body, t->data + at, (size_t)part);
+            done += part;
+        }
+    }
+    TF_TRY(tf_progress(env, "hashing", done, total));
+    finish(head, header);
+    finish(body, weights);
+    return TFUSE_OK;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * model.h: named tensors and a config. Knows nothing of heads.
+ */
+#ifndef TF_IO_MODEL_H
+#define TF_IO_MODEL_H
+
+#include "base/env.h"
+#include "base/file.h"
+#include "base/strmap.h"
+#include <jansson.h>
+#include <tfuse/model.h>
+
+typedef struct tf_tensor {
+    const char *name;  /* in the model's arena */
+    tfuse_dtype dtype;
+    int rank;
+    int64_t shape[TFUSE_MAX_RANK];
+    const uint8_t *data; /* any alignment */
+    uint64_t size, count;
+    int file;          /* index of the file it is in, -1 when borrowed */
+} tf_tensor;
+
+struct tfuse_model {
+    tf_mem mem;
+    tf_arena arena;
+    char *path;        /* as given; "" when built in memory */
+    char *dir;         /* where config.json lies; NULL when built in memory */
+    json_t *config;    /* NULL when there is none */
+    char *config_text; /* as it was in the file */
+    tf_tensor *tensors; /* sorted by name once sealed */
+    size_t count, cap;
+    tf_strmap index;
+    tf_mapping *files;
+    char **file_names;
+    size_t n_files;
+    bool sealed;
+    tfuse_release_fn release;
+    void *owner;
+};
+
+tfuse_status tf_model_new(tf_env *env, const char *config, tfuse_model **out);
+tfuse_status tf_model_add(tf_env *env, tfuse_model *m, const tf_tensor *tensor); /* name copied; duplicates refused */
+tfuse_status tf_model_seal(tf_env *env, tfuse_model *m);                         /* sorts by name */
+const tf_tensor *tf_model_find(const tfuse_model *m, const char *name);          /* NULL if absent */
+void tf_model_free(tfuse_model *m);
+/* For readers of checkpoints: room for n mapped files; then each is mapped, parsed, and its tensors added. */
+tfuse_status tf_model_reserve_files(tf_env *env, tfuse_model *m, size_t n);
+tfuse_status tf_model_map(tf_env *env, tfuse_model *m, const char *path);
+/* The file that a tensor is in, as a path, or tf_model_label. */
+const char *tf_tensor_file(const tfuse_model *m, const tf_tensor *t);
+/* checkpoint.c */
+tfuse_status tf_model_open(tf_env *env, const char *path, uint32_t flags, tfuse_model **out);
+
+/* Reads a tensor as float32 into dst (count elements). NaN or infinity is TFUSE_ENUMERIC naming tensor and file. */
+tfuse_status tf_tensor_read(tf_env *env, const tfuse_model *m, const tf_tensor *t, float *dst);
+
+/* What a person calls the model in an error: its path, or "(in memory)". */
+const char *tf_model_label(const tfuse_model *m);
+/* 64-bit fingerprints as 16 hex digits: of names, types and shapes; and of the bytes of all tensors. They tell versions of a model apart; they
+ * are no defence against forgery. Reads every byte, so it reports progress ("hashing") and can be cancelled. */
+tfuse_status tf_model_hash(tf_env *env, const tfuse_model *m, char header[17], char weights[17]);
+
+/* ---- config.json, typed (config.c). A missing or mistyped key is TFUSE_EFORMAT naming file and key. ---- */
+tfuse_status tf_config_int(tf_env *env, const tfuse_model *m, const char *key, int64_t min, int64_t max, int64_t *out);
+/* With a fallback when the key is absent or null. */
+tfuse_status tf_config_int_or(tf_env *env, const tfuse_model *m, const char *key, int64_t min, int64_t max,
+                              int64_t fallback, int64_t *out);
+tfuse_status tf_config_real_or(tf_env *env, const tfuse_model *m, const char *key, double fallback, double *out);
+tfuse_status tf_config_bool_or(tf_env *env, const tfuse_model *m, const char *key, bool fallback, bool *out);
+/* Borrowed from the config. fallback may be NULL: then the key is required. */
+tfuse_status tf_config_text_or(tf_env *env, const tfuse_model *m, const char *key, const char *fallback, const char **out);
+
+/* ---- JSON files (config.c): one object, no key twice. `label` names the source in errors. Release with json_decref. ---- */
+tfuse_status tf_json_object(tf_env *env, const char *label, const char *text, size_t size, json_t **out);
+tfuse_status tf_json_file(tf_env *env, const char *path, uint64_t limit, json_t **out);
+/* The model's config from its text, which is copied. */
+tfuse_status tf_model_set_config(tf_env *env, tfuse_model *m, const char *label, const char *text, size_t size);
+
+/* ---- shard_index.c ---- */
+/* Opens the shards that an index lists, which lie in `dir`: every mapped tensor in its file, and no other. */
+tfuse_status tf_shards_open(tf_env *env, const char *dir, const char *index_path, tfuse_model *m);
+
+/* ---- safetensors.c ---- */
+/* Largest header that is read or written, as in the reference implementation. */
+#define TF_SAFETENSORS_HEADER_MAX 100000000u
+/* Parses and checks the header of a mapped file and adds its tensors to the model, with file index `file`. */
+tfuse_status tf_safetensors_parse(tf_env *env, const char *path, const uint8_t *data, uint64_t size, int file,
+                                  tfuse_model *m);
+
+/* ---- writer.c: a checkpoint directory written tensor by tensor ---- */
+typedef struct tf_writer tf_writer;
+typedef struct tf_write_options {
+    bool force;
+    uint64_t shard_size;   /* bytes of data in one shard; 0: one file */
+    const json_t *metadata; /* string → string, borrowed; "format": "pt" is added */
+    const char *config_text; /* what config.json will hold */
+    const char *copy_from;  /* directory whose other files a framework needs (preprocessor, tokenizer, generation config...) or NULL */
+} tf_write_options;
+/* Lays the files out from names, types and shapes (sorted by name), writes headers. */
+tfuse_status tf_writer_open(tf_env *env, const char *out_dir, const tf_write_options *options,
+                            const tf_tensor *tensors, size_t count, tf_writer **out);
+/* Writes tensor `index` (of the array given above): count float32 values, converted to its dtype; or raw bytes. In any order, once each. */
+tfuse_status tf_writer_put(tf_env *env, tf_writer *w, size_t index, const float *values);
+tfuse_status tf_writer_put_raw(tf_env *env, tf_writer *w, size_t index, const void *bytes);
+/* Checks that all were written; makes OUT appear. Frees w whether or not it succeeds. */
+tfuse_status tf_writer_commit(tf_env *env, tf_writer *w);
+void tf_writer_abort(tf_env *env, tf_writer *w); /* NULL allowed */
+
+#endif

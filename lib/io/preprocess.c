@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * preprocess.c: what a model's preprocessor_config.json says of pixels: x → (x · rescale − mean) / std, per channel.
+ * Sizes in it are not looked at: images are never resized here.
+ */
+#include "io/io.h"
+#include <math.h>
+#include <string.h>
+
+enum { PREPROCESS_LIMIT = 1 << 20 };
+
+/* A number, or a list of 1 to 16 numbers, into out; returns how many, 0 when it is something else. */
+static int take_numbers(const json_t *value, double *out, int cap)
+{
+    int count = json_is_array(value) ? (int)json_array_size(value) : 1;
+    if (count < 1 || count > cap)
+        return 0;
+    for (int i = 0; i < count; i++) {
+        const json_t *number = json_is_array(value) ? json_array_get(value, (size_t)i) : value;
+        out[i] = json_number_value(number);
+        if (!json_is_number(number) || !isfinite(out[i]))
+            return 0;
+    }
+    return count;
+}
+
+static tfuse_status take_flag(tf_env *env, const char *path, const json_t *root, const char *key, bool fallback, bool *out)
+{
+    const json_t *value = json_object_get(root, key);
+    bool given = value && !json_is_null(value);
+    if (given && !json_is_boolean(value))
+        return tf_fail(env, TFUSE_EFORMAT, "%s: key '%s' must be true or false", path, key);
+    *out = given ? json_is_true(value) : fallback;
+    return TFUSE_OK;
+}
+
+static tfuse_status take_rescale(tf_env *env, const char *path, const json_t *root, tf_preprocess *out)
+{
+    bool rescale;
+    TF_TRY(take_flag(env, path, root, "do_rescale", true, &rescale));
+    const json_t *factor = json_object_get(root, "rescale_factor");
+    if (!rescale)
+        out->rescale = 1;
+    else if (factor && (take_numbers(factor, &out->rescale, 1) != 1 || json_is_array(factor)))
+        return tf_fail(env, TFUSE_EFORMAT, "%s: key 'rescale_factor' must be a number", path);
+    return TFUSE_OK;
+}
+
+static void broadcast(double *values, int from, int to)
+{
+    for (int i = from; i < to; i++)
+        values[i] = values[0];
+}
+
+static tfuse_status take_normalise(tf_env *env, const char *path, const json_t *root, tf_preprocess *out)
+{
+    const json_t *mean = json_object_get(root, "image_mean"), *std = json_object_get(root, "image_std");
+    bool normalise;
+    TF_TRY(take_flag(env, path, root, "do_normalize", mean && std, &normalise));
+    if (!normalise)
+        return TFUSE_OK;
+    int means = take_numbers(mean, out->mean, (int)TF_LEN(out->mean));
+    int stds = take_numbers(std, out->std, (int)TF_LEN(out->std));
+    if (means == 0 || stds == 0 || (means != stds && means != 1 && stds != 1))
+        return tf_fail(env, TFUSE_EFORMAT, "%s: keys 'image_mean' and 'image_std' must be numbers or lists of equally many, at most %zu",
+                       path, TF_LEN(out->mean));
+    out->channels = means > stds ? means : stds;
+    broadcast(out->mean, means, out->channels);
+    broadcast(out->std, stds, out->channels);
+    for (int i = 0; i < out->channels; i++)
+        if (!(out->std[i] > 0))
+            return tf_fail(env, TFUSE_EFORMAT, "%s: key 'image_std' must be positive", path);
+    return TFUSE_OK;
+}
+
+tfuse_status tf_preprocess_read(tf_env *env, const tfuse_model *m, tf_preprocess *out)
+{
+    memset(out, 0, sizeof *out);
+    out->rescale = 1.0 / 255;
+    out->channels = 1;
+    out->std[0] = 1;
+    if (!m->dir)
+        return TFUSE_OK;
+    char *path = tf_path_join(env, m->dir, "preprocessor_config.json");
+    if (!path)
+        return TFUSE_ENOMEM;
+    json_t *root = NULL;
+    tfuse_status status = TFUSE_OK;
+    if (tf_is_file(path))
+        status = tf_json_file(env, path, PREPROCESS_LIMIT, &root);
+    if (status == TFUSE_OK && root)
+        status = take_rescale(env, path, root, out);
+    if (status == TFUSE_OK && root)
+        status = take_normalise(env, path, root, out);
+    json_decref(root);
+    tf_free(&env->mem, path);
+    return status;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * writer_files.c: the small files of a checkpoint that is written. Companions are chosen by name: files that describe inputs and
+ * generation go along; weights, logs and descriptions of the parent do not.
+ */
+#include "io/writer_files.h"
+#include "base/file.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
+
+typedef struct sink {
+    tf_env *env;
+    tf_buf *out;
+} sink;
+
+static int add_text(const char *text, size_t size, void *arg)
+{
+    sink *to = arg;
+    return tf_buf_add(to->env, to->out, text, size) == TFUSE_OK ? 0 : -1;
+}
+
+tfuse_status tf_json_text(tf_env *env, const json_t *json, size_t flags, tf_buf *out)
+{
+    sink to = {env, out};
+    if (json_dump_callback(json, add_text, &to, flags) != 0)
+        return tf_fail(env, TFUSE_ENOMEM, "out of memory for a JSON text");
+    return TFUSE_OK;
+}
+
+tfuse_status tf_write_small(tf_env *env, const char *dir, const char *name, const void *data, size_t size)
+{
+    char *path = tf_path_join(env, dir, name);
+    if (!path)
+        return TFUSE_ENOMEM;
+    int fd;
+    tfuse_status status = tf_create_file(env, path, &fd);
+    if (status == TFUSE_OK) {
+        status = tf_write_all(env, fd, path, data, size);
+        tfuse_status closed = tf_close_file(env, fd, path);
+        status = status != TFUSE_OK ? status : closed;
+    }
+    tf_free(&env->mem, path);
+    return status;
+}
+
+static bool is_companion(const char *name)
+{
+    static const char *const patterns[] = {
+        "preprocessor_config.json", "processor_config.json", "tokenizer*.json",  "tokenizer.model",
+        "vocab.json",               "vocab.txt",             "merges.txt",       "special_tokens_map.json",
+        "added_tokens.json",        "generation_config.json", "chat_template*",  "spiece.model",
+        "sentencepiece*.model",
+    };
+    for (size_t i = 0; i < TF_LEN(patterns); i++)
+        if (fnmatch(patterns[i], name, 0) == 0)
+            return true;
+    return false;
+}
+
+static tfuse_status copy_one(tf_env *env, const char *from_dir, const char *to_dir, const char *name)
+{
+    char *from = tf_path_join(env, from_dir, name), *to = tf_path_join(env, to_dir, name);
+    tfuse_status status = from && to ? TFUSE_OK : TFUSE_ENOMEM;
+    if (status == TFUSE_OK && tf_is_file(from))
+        status = tf_copy_file(env, from, to);
+    tf_free(&env->mem, from);
+    tf_free(&env->mem, to);
+    return status;
+}
+
+tfuse_status tf_copy_companions(tf_env *env, const char *from_dir, const char *to_dir)
+{
+    DIR *dir = opendir(from_dir);
+    if (!dir)
+        return tf_fail_errno(env, errno, "%s: cannot look into it", from_dir);
+    tfuse_status status = TFUSE_OK;
+    for (struct dirent *e; status == TFUSE_OK && (e = readdir(dir)) != NULL;)
+        if (is_companion(e->d_name))
+            status = copy_one(env, from_dir, to_dir, e->d_name);
+    closedir(dir);
+    return status;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * keys.c: the key table: every option of a policy with its type, bounds, default and a line of
+ * explanation. The command, recipes and bindings read the same table, so a key that is not here does not exist.
+ * Integers are bounded by 2^53, up to which the table's doubles are exact.
+ */
+#include "policy/policy.h"
+
+#define MOST 9007199254740992.0
+
+#define CHOICE(key, words, fallback, help) {key, TFUSE_KEY_CHOICE, words, 0, 0, fallback, help}
+#define NAME(key, fallback, help) {key, TFUSE_KEY_NAME, NULL, 0, 0, fallback, help}
+#define FLAG(key, fallback, help) {key, TFUSE_KEY_FLAG, NULL, 0, 1, fallback, help}
+#define INT(key, min, max, fallback, help) {key, TFUSE_KEY_INT, NULL, min, max, fallback, help}
+#define REAL(key, min, max, fallback, help) {key, TFUSE_KEY_REAL, NULL, min, max, fallback, help}
+#define REALS(key, min, max, fallback, help) {key, TFUSE_KEY_REALS, NULL, min, max, fallback, help}
+
+const tf_key tf_keys[] = {
+    CHOICE("align.strategy", "otfusion | none", "otfusion",
+           "how units are aligned: the transport of Imfeld et al. 2024, or not at all"),
+    CHOICE("align.control", "none | half-anchor | uniform | random", "none",
+           "a baseline in place of the maps: the others times 0, uniform couplings, random permutations"),
+    NAME("solver.name", "exact", "the transport solver: exact, sinkhorn, or a registered name"),
+    REAL("solver.reg", 1e-30, 1e30, "0.05", "sinkhorn's entropic regulariser, absolute, after the costs are normalised"),
+    FLAG("solver.strict", "0", "1: a solver that does not converge is an error"),
+    INT("solver.max_iterations", 0, MOST, "0", "most iterations of a solver; 0: the solver's own limit"),
+    REAL("solver.tolerance", 0, 1, "0", "wanted L1 error of the marginals; 0: the solver's own"),
+    CHOICE("otfusion.cost", "auto | activations | weights", "auto",
+           "what units are compared by; auto: activations if calibration inputs are given, else weights"),
+    CHOICE("otfusion.metric", "euclidean | sqeuclidean | cosine", "euclidean", "distance between two units"),
+    CHOICE("otfusion.normalise", "max | mean | median | none", "max", "statistic that a cost matrix is divided by"),
+    CHOICE("otfusion.standardise", "unit | centre | norm | none", "unit",
+           "activations before they are compared: z-score of each unit, centred, scaled to length one, as they are"),
+    CHOICE("otfusion.residual", "mean | scalar | matrix | branch | skip | identity", "mean",
+           "how an addition combines the maps of its inputs"),
+    CHOICE("otfusion.qk", "separate | common", "separate", "one map for queries and one for keys, or one for both"),
+    CHOICE("otfusion.heads", "cross | within", "cross", "whether a unit may move to another attention head"),
+    NAME("otfusion.tokens", "all",
+         "tokens whose activations count: all, class, or windowN (the class token and the centre N x N)"),
+    FLAG("otfusion.compat", "0", "1: compute what the authors' published code computes, its deviations included"),
+    CHOICE("combine.method", "linear", "linear", "how aligned weights are combined: linear, their weighted sum"),
+    REALS("combine.weights", -1e30, 1e30, "equal", "one weight a model, the anchor's first, or equal"),
+    INT("calib.samples", 1, MOST, "200", "how many calibration inputs are used, from the first on"),
+    INT("run.seed", 0, MOST, "0", "seed of everything random"),
+    INT("run.batch", 0, MOST, "0", "inputs a batch of the evaluator; 0: by memory"),
+    CHOICE("io.dtype", "keep | F32 | F16 | BF16", "keep", "type of floating-point tensors in the output"),
+    INT("io.shard_size", 0, MOST, "0", "most bytes of tensors in one output file; 0: one file"),
+    CHOICE("io.extra", "error | copy", "error", "tensors that the architecture does not know: refused, or the anchor's copied"),
+    FLAG("io.force", "0", "1: an existing output is replaced"),
+};
+
+const size_t tf_key_count = TF_LEN(tf_keys);
