@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * arch.h: architectures: a file each, which builds the graph of a model from its config with the functions of the builder. No
+ * architecture's name occurs outside this folder.
+ */
+#ifndef TF_ARCH_ARCH_H
+#define TF_ARCH_ARCH_H
+
+#include "graph/graph.h"
+
+typedef struct tf_arch {
+    const char *model_type;   /* config.json's */
+    const char *architecture; /* one of config.json's architectures; NULL: any */
+    tfuse_status (*build)(tf_env *env, const tfuse_model *m, tf_graph *g);
+} tf_arch;
+
+extern const tf_arch tf_arch_vit;
+
+/* registry.c. Builds and finishes the graph of a model, and checks the model's tensors against it (not when it has none: a
+ * config alone). An unknown model_type is TFUSE_EUNSUPPORTED: says so, lists the known ones, names docs/adding-an-architecture.md. */
+tfuse_status tf_graph_build(tf_env *env, const tfuse_model *m, bool extra_copy, tf_graph **out);
+
+/* naming.c, for the tables of the files here: rules with %d for the layer, applied for i < layers when the pattern has one. */
+typedef struct tf_name_rule {
+    const char *logical, *stored;
+} tf_name_rule;
+tfuse_status tf_apply_names(tf_env *env, tf_graph *g, const tf_name_rule *rules, size_t count, int64_t layers);
+
+/* printf-formatted attributes. */
+tfuse_status tf_addf(tf_env *env, tf_graph *g, const char *op, const char *name, const char *inputs, const char *attrs, ...)
+    TF_PRINTF(6, 7);
+
+/* One block of a model, so that its definition reads like one: in `name` and `inputs` '~' stands for the scope ("layer.3") and '^' for
+ * the value that the block starts from ("layer.2/residual2"). */
+typedef struct tf_block {
+    tf_env *env;
+    tf_graph *g;
+    const char *scope, *from;
+} tf_block;
+tfuse_status tf_block_addf(const tf_block *b, const char *op, const char *name, const char *inputs, const char *attrs, ...)
+    TF_PRINTF(5, 6);
+
+/* A number as text that reads back to the same value, with a point whatever the locale. */
+typedef struct tf_real_text {
+    char text[32];
+} tf_real_text;
+tf_real_text tf_real(double value);
+
+#endif

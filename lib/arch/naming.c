@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * naming.c: what the architectures' files share: naming tables over layers, and formatted nodes.
+ */
+#include "arch/arch.h"
+#include "base/buf.h"
+#include <stdio.h>
+#include <string.h>
+
+/* ---- naming tables ---- */
+
+/* `pattern` with the first %d replaced by the layer. */
+static const char *with_layer(const char *pattern, int64_t layer, char *buffer, size_t size)
+{
+    const char *at = strstr(pattern, "%d");
+    if (!at)
+        return pattern;
+    snprintf(buffer, size, "%.*s%lld%s", (int)(at - pattern), pattern, (long long)layer, at + 2);
+    return buffer;
+}
+
+tfuse_status tf_apply_names(tf_env *env, tf_graph *g, const tf_name_rule *rules, size_t count, int64_t layers)
+{
+    char logical[256], stored[256];
+    for (size_t r = 0; r < count; r++) {
+        const int64_t times = strstr(rules[r].logical, "%d") ? layers : 1;
+        for (int64_t i = 0; i < times; i++)
+            TF_TRY(tf_graph_store(env, g, with_layer(rules[r].logical, i, logical, sizeof logical),
+                                  with_layer(rules[r].stored, i, stored, sizeof stored)));
+    }
+    return TFUSE_OK;
+}
+
+/* ---- nodes ---- */
+
+TF_PRINTF(6, 0)
+static tfuse_status addv(tf_env *env, tf_graph *g, const char *op, const char *name, const char *inputs, const char *attrs,
+                         va_list args)
+{
+    char text[512];
+    const int length = vsnprintf(text, sizeof text, attrs, args);
+    if (length < 0 || (size_t)length >= sizeof text)
+        return tf_fail(env, TFUSE_EINTERNAL, "node '%s': its attributes are too long", name);
+    return tf_graph_add(env, g, op, name, inputs, text);
+}
+
+tfuse_status tf_addf(tf_env *env, tf_graph *g, const char *op, const char *name, const char *inputs, const char *attrs, ...)
+{
+    va_list args;
+    va_start(args, attrs);
+    const tfuse_status status = addv(env, g, op, name, inputs, attrs, args);
+    va_end(args);
+    return status;
+}
+
+static tfuse_status expand(const tf_block *b, const char *pattern, tf_buf *out)
+{
+    for (; *pattern; pattern++) {
+        const char *word = *pattern == '~' ? b->scope : *pattern == '^' ? b->from : NULL;
+        TF_TRY(tf_buf_add(b->env, out, word ? word : pattern, word ? strlen(word) : 1));
+    }
+    return tf_buf_add(b->env, out, "", 0);
+}
+
+tfuse_status tf_block_addf(const tf_block *b, const char *op, const char *name, const char *inputs, const char *attrs, ...)
+{
+    tf_buf full_name, full_inputs;
+    tf_buf_init(&full_name, &b->env->mem);
+    tf_buf_init(&full_inputs, &b->env->mem);
+    va_list args;
+    va_start(args, attrs);
+    tfuse_status status;
+    TF_TRY_OUT(expand(b, name, &full_name));
+    TF_TRY_OUT(expand(b, inputs, &full_inputs));
+    status = addv(b->env, b->g, op, full_name.data, full_inputs.data, attrs, args);
+out:
+    va_end(args);
+    tf_buf_free(&full_name);
+    tf_buf_free(&full_inputs);
+    return status;
+}
+
+tf_real_text tf_real(double value)
+{
+    tf_real_text out;
+    snprintf(out.text, sizeof out.text, "%.17g", value);
+    char *comma = strchr(out.text, ',');
+    if (comma)
+        *comma = '.';
+    return out;
+}

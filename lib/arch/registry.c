@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * registry.c: the table of architectures, and the way from a model to its graph.
+ */
+#include "arch/arch.h"
+#include "base/buf.h"
+#include "graph/naming.h"
+#include <string.h>
+
+static const tf_arch *const table[] = {
+    &tf_arch_vit,
+};
+
+/* The config lists the architecture, or lists none. */
+static bool names_architecture(const tfuse_model *m, const char *architecture)
+{
+    const json_t *list = json_object_get(m->config, "architectures");
+    if (!architecture || !list || json_is_null(list))
+        return true;
+    bool found = false;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        found = found || (name && strcmp(name, architecture) == 0);
+    }
+    return found;
+}
+
+static tfuse_status unknown(tf_env *env, const tfuse_model *m, const char *type)
+{
+    const json_t *list = json_object_get(m->config, "architectures");
+    const char *architecture = json_string_value(json_array_get(list, 0));
+    char shown[2][64];
+    tf_buf known;
+    tf_buf_init(&known, &env->mem);
+    tfuse_status status = TFUSE_OK;
+    for (size_t i = 0; status == TFUSE_OK && i < TF_LEN(table); i++)
+        status = tf_buf_printf(env, &known, "%s%s%s%s", i ? ", " : "", table[i]->model_type,
+                               table[i]->architecture ? " " : "", table[i]->architecture ? table[i]->architecture : "");
+    if (status == TFUSE_OK)
+        status = tf_fail(env, TFUSE_EUNSUPPORTED,
+                         "%s: no architecture here for model_type '%s'%s%s; known: %s; docs/adding-an-architecture.md says how to add one",
+                         tf_model_label(m), tf_printable(shown[0], sizeof shown[0], type), architecture ? " " : "",
+                         architecture ? tf_printable(shown[1], sizeof shown[1], architecture) : "", known.data);
+    tf_buf_free(&known);
+    return status;
+}
+
+static tfuse_status find_arch(tf_env *env, const tfuse_model *m, const tf_arch **out)
+{
+    const char *type = NULL;
+    TF_TRY(tf_config_text_or(env, m, "model_type", NULL, &type));
+    for (size_t i = 0; i < TF_LEN(table); i++)
+        if (strcmp(table[i]->model_type, type) == 0 && names_architecture(m, table[i]->architecture)) {
+            *out = table[i];
+            return TFUSE_OK;
+        }
+    return unknown(env, m, type);
+}
+
+tfuse_status tf_graph_build(tf_env *env, const tfuse_model *m, bool extra_copy, tf_graph **out)
+{
+    *out = NULL;
+    const tf_arch *arch = NULL;
+    TF_TRY(find_arch(env, m, &arch));
+    tf_graph *g = NULL;
+    TF_TRY(tf_graph_new(env, arch->model_type, &g));
+    tfuse_status status;
+    TF_TRY_OUT(arch->build(env, m, g));
+    TF_TRY_OUT(tf_graph_finish(env, g));
+    if (m->count > 0)
+        TF_TRY_OUT(tf_graph_check_model(env, g, m, extra_copy));
+    *out = g;
+    return TFUSE_OK;
+out:
+    tf_graph_free(g);
+    return status;
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * describe.c: a graph as one JSON object: its axes with group and tensors, its logical tensors with where they are stored and what each
+ * dimension is bound to, and its nodes. Built with jansson, whose objects are given back before returning.
+ */
+#include "graph/describe.h"
+#include "graph/naming.h"
+#include "graph/op.h"
+
+#include <jansson.h>
+#include <string.h>
+
+static tfuse_status no_memory(tf_env *env)
+{
+    return tf_fail(env, TFUSE_ENOMEM, "out of memory for the description of the graph");
+}
+
+/* ---- where a tensor is stored, in the language of naming rules ----------------------------------------- */
+
+static tfuse_status source_text(tf_env *env, const tf_source *s, tf_buf *out);
+
+static tfuse_status source_list(tf_env *env, const char *function, const tf_source *s, tf_buf *out)
+{
+    TF_TRY(tf_buf_printf(env, out, "%s(", function));
+    for (int i = 0; i < s->n_parts; i++) {
+        if (i)
+            TF_TRY(tf_buf_printf(env, out, ","));
+        TF_TRY(source_text(env, s->parts[i], out));
+    }
+    return tf_buf_printf(env, out, ")");
+}
+
+/* Recursion is as deep as the expression, whose depth the parser bounds. */
+static tfuse_status source_text(tf_env *env, const tf_source *s, tf_buf *out)
+{
+    switch (s->kind) {
+    case TF_SOURCE_STORED:
+        return tf_buf_printf(env, out, "%s", s->stored);
+    case TF_SOURCE_SLICE:
+        return tf_buf_printf(env, out, "slice(%s,%d,%lld,%lld,%lld)", s->stored, s->dim, (long long)s->first,
+                             (long long)s->count, (long long)s->stored_shape[s->dim]);
+    case TF_SOURCE_TRANSPOSE:
+        return source_list(env, "transpose", s, out);
+    case TF_SOURCE_STACK:
+        return source_list(env, "stack", s, out);
+    case TF_SOURCE_SUM:
+        return source_list(env, "sum", s, out);
+    case TF_SOURCE_ALIAS:
+        return tf_buf_printf(env, out, "alias(%s)", s->stored);
+    }
+    return TFUSE_OK;
+}
+
+static bool is_alias(const tf_param *p)
+{
+    return p->source && p->source->kind == TF_SOURCE_ALIAS;
+}
+
+/* ---- axes --------------------------------------------------------------------------------------------------- */
+
+static bool part_has_class(const tf_graph *g, const tf_part *part, tf_id cls, tf_id *port)
+{
+    for (int i = 0; i < part->n_factors; i++) {
+        if (part->port[i] >= 0 && tf_class_of(g, part->port[i]) == cls) {
+            *port = part->port[i];
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Adds a row for dimension `dim` of a tensor to each axis that a part of it is bound to; an axis that several parts hold gets one. */
+static tfuse_status add_uses(tf_env *env, const tf_graph *g, tf_id param, int dim, json_t *axes)
+{
+    const tf_param *p = &g->params[param];
+    tf_part *parts = NULL;
+    int count = 0;
+    tfuse_status status = tf_binding_parts(env, g, p->dims[dim], &parts, &count);
+    for (size_t cls = 0; status == TFUSE_OK && cls < g->n_classes; cls++) {
+        tf_id port = -1;
+        for (int k = 0; k < count && port < 0; k++)
+            part_has_class(g, &parts[k], (tf_id)cls, &port);
+        if (port < 0)
+            continue;
+        json_t *row = json_pack("{s:s, s:i, s:s}", "name", p->name, "dim", dim, "use",
+                                tf_use_name(tf_param_use(g, param, dim, port)));
+        json_t *tensors = json_object_get(json_array_get(axes, cls), "tensors");
+        if (!row || json_array_append_new(tensors, row) != 0)
+            status = no_memory(env);
+    }
+    tf_free(&env->mem, parts);
+    return status;
+}
+
+static tfuse_status add_axes(tf_env *env, const tf_graph *g, const tf_view *view, json_t *root)
+{
+    char text[128];
+    json_t *axes = json_array();
+    if (!axes || json_object_set_new(root, "axes", axes) != 0)
+        return no_memory(env);
+    tf_group *groups = tf_calloc(env, g->n_classes + 1, sizeof *groups);
+    if (!groups)
+        return TFUSE_ENOMEM;
+    tfuse_status status = tf_groups(env, g, view, groups);
+    for (size_t c = 0; status == TFUSE_OK && c < g->n_classes; c++) {
+        tf_id parent = tf_class_parent(g, (tf_id)c);
+        json_t *axis = json_pack("{s:s, s:I, s:s?, s:s, s:b, s:[]}", "name", g->class_name[c], "extent",
+                                 (json_int_t)tf_class_extent(g, (tf_id)c), "parent", parent < 0 ? NULL : g->class_name[parent],
+                                 "group", tf_group_name(groups[c], text, sizeof text), "pinned",
+                                 tf_class_pinned(g, (tf_id)c), "tensors");
+        if (!axis || json_array_append_new(axes, axis) != 0)
+            status = no_memory(env);
+    }
+    tf_free(&env->mem, groups);
+    for (size_t i = 0; status == TFUSE_OK && i < g->n_params; i++)
+        for (int d = 0; status == TFUSE_OK && d < g->params[i].rank; d++)
+            status = add_uses(env, g, (tf_id)i, d, axes);
+    return status;
+}
+
+/* ---- tensors ------------------------------------------------------------------------------------------------- */
+
+/* Appends what `text` holds and empties it. */
+static tfuse_status append_text(tf_env *env, json_t *array, tf_buf *text)
+{
+    json_t *string = json_stringn(text->data ? text->data : "", text->len);
+    text->len = 0;
+    return string && json_array_append_new(array, string) == 0 ? TFUSE_OK : no_memory(env);
+}
+
+static tfuse_status fill_tensor(tf_env *env, const tf_graph *g, const tf_param *p, tf_buf *text, json_t *row)
+{
+    json_t *shape = json_object_get(row, "shape"), *dims = json_object_get(row, "dims");
+    for (int d = 0; d < p->rank; d++) {
+        if (json_array_append_new(shape, json_integer(p->shape[d])) != 0)
+            return no_memory(env);
+        TF_TRY(tf_binding_text(env, g, p->dims[d], text));
+        TF_TRY(append_text(env, dims, text));
+    }
+    if (p->source)
+        TF_TRY(source_text(env, p->source, text));
+    else
+        TF_TRY(tf_buf_printf(env, text, "%s", p->name));
+    json_t *stored = json_stringn(text->data, text->len);
+    text->len = 0;
+    return stored && json_object_set_new(row, "stored", stored) == 0 ? TFUSE_OK : no_memory(env);
+}
+
+static tfuse_status add_tensors(tf_env *env, const tf_graph *g, json_t *root)
+{
+    int64_t parameters = 0;
+    json_t *tensors = json_array();
+    if (!tensors || json_object_set_new(root, "tensors", tensors) != 0)
+        return no_memory(env);
+    tf_buf text;
+    tf_buf_init(&text, &env->mem);
+    tfuse_status status = TFUSE_OK;
+    for (size_t i = 0; status == TFUSE_OK && i < g->n_params; i++) {
+        const tf_param *p = &g->params[i];
+        int64_t count = 1;
+        for (int d = 0; d < p->rank; d++)
+            count *= p->shape[d];
+        parameters += is_alias(p) ? 0 : count;
+        json_t *row = json_pack("{s:s, s:[], s:[]}", "name", p->name, "shape", "dims");
+        if (!row || json_array_append_new(tensors, row) != 0)
+            status = no_memory(env);
+        else
+            status = fill_tensor(env, g, p, &text, row);
+    }
+    tf_buf_free(&text);
+    if (status == TFUSE_OK && json_object_set_new(root, "parameters", json_integer(parameters)) != 0)
+        status = no_memory(env);
+    return status;
+}
+
+static tfuse_status add_nodes(tf_env *env, const tf_graph *g, json_t *root)
+{
+    json_t *nodes = json_array();
+    if (!nodes || json_object_set_new(root, "nodes", nodes) != 0)
+        return no_memory(env);
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const tf_node *n = &g->nodes[i];
+        json_t *row = json_pack("{s:s, s:s, s:[]}", "op", n->op->name, "name", n->name, "inputs");
+        if (!row || json_array_append_new(nodes, row) != 0)
+            return no_memory(env);
+        for (int k = 0; k < n->n_inputs; k++)
+            if (json_array_append_new(json_object_get(row, "inputs"), json_string(g->values[n->inputs[k]].name)) != 0)
+                return no_memory(env);
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status describe(tf_env *env, const tf_graph *g, const tf_view *view, json_t *root)
+{
+    char signature[17];
+    tf_graph_signature(g, signature);
+    if (json_object_set_new(root, "architecture", json_string(g->arch)) != 0 ||
+        json_object_set_new(root, "parameters", json_integer(0)) != 0 ||
+        json_object_set_new(root, "signature", json_string(signature)) != 0)
+        return no_memory(env);
+    TF_TRY(add_axes(env, g, view, root));
+    TF_TRY(add_tensors(env, g, root));
+    return add_nodes(env, g, root);
+}
+
+typedef struct json_sink {
+    tf_env *env;
+    tf_buf *out;
+} json_sink;
+
+static int append(const char *text, size_t size, void *user)
+{
+    const json_sink *to = user;
+    return tf_buf_add(to->env, to->out, text, size) == TFUSE_OK ? 0 : -1;
+}
+
+tfuse_status tf_graph_describe(tf_env *env, const tf_graph *g, const tf_view *view, tf_buf *out)
+{
+    json_t *root = json_object();
+    if (!root)
+        return no_memory(env);
+    tfuse_status status = describe(env, g, view, root);
+    json_sink sink = {env, out};
+    if (status == TFUSE_OK && json_dump_callback(root, append, &sink, JSON_INDENT(1)) != 0)
+        status = no_memory(env);
+    json_decref(root);
+    return status;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * apply.c: moving one dimension of a tensor by a map.
+ *
+ * Both sides are one formula: dst[o, j, i] = sum_u Op[u, j] src[o, u, i] with Op the n×m produced or consumed operator,
+ * o what stands before the dimension and i what stands after it. One-to-one maps copy; the others gather the part, multiply
+ * in float32 on BLIS, and scatter.
+ */
+#include "maps/map.h"
+#include "num/num.h"
+#include <string.h>
+
+typedef struct move {
+    const tf_part *src_part, *dst_part;
+    const float *src;
+    float *dst;
+    int64_t outer, inner, src_extent, dst_extent;
+} move;
+
+static void copy_units(const move *mv, const int64_t *source)
+{
+    for (int64_t o = 0; o < mv->outer; o++)
+        for (int64_t j = 0; j < mv->dst_part->size; j++) {
+            int64_t to = tf_part_index(mv->dst_part, j);
+            int64_t from = tf_part_index(mv->src_part, source ? source[j] : j);
+            memcpy(mv->dst + (o * mv->dst_extent + to) * mv->inner, mv->src + (o * mv->src_extent + from) * mv->inner,
+                   (size_t)mv->inner * sizeof(float));
+        }
+}
+
+/* Copies between a part of a tensor and a dense [outer, size, inner] block. */
+static void gather(const move *mv, float *block)
+{
+    int64_t n = mv->src_part->size;
+    for (int64_t o = 0; o < mv->outer; o++)
+        for (int64_t u = 0; u < n; u++)
+            memcpy(block + (o * n + u) * mv->inner,
+                   mv->src + (o * mv->src_extent + tf_part_index(mv->src_part, u)) * mv->inner,
+                   (size_t)mv->inner * sizeof(float));
+}
+
+static void scatter(const move *mv, const float *block)
+{
+    int64_t m = mv->dst_part->size;
+    for (int64_t o = 0; o < mv->outer; o++)
+        for (int64_t j = 0; j < m; j++)
+            memcpy(mv->dst + (o * mv->dst_extent + tf_part_index(mv->dst_part, j)) * mv->inner,
+                   block + (o * m + j) * mv->inner, (size_t)mv->inner * sizeof(float));
+}
+
+static void multiply(tf_env *env, const move *mv, float *op, int64_t n, int64_t m, float *x, float *y)
+{
+    if (mv->inner == 1) {
+        tf_gemm(env, 1, tf_mat_rows(x, mv->outer, n), tf_mat_rows(op, n, m), 0, tf_mat_rows(y, mv->outer, m));
+        return;
+    }
+    for (int64_t o = 0; o < mv->outer; o++)
+        tf_gemm(env, 1, tf_mat_t(tf_mat_rows(op, n, m)), tf_mat_rows(x + o * n * mv->inner, n, mv->inner), 0,
+                tf_mat_rows(y + o * m * mv->inner, m, mv->inner));
+}
+
+static tfuse_status apply_dense(tf_env *env, const tf_map *map, bool produced, const move *mv)
+{
+    size_t op_size = (size_t)(map->n * map->m), block = (size_t)(mv->outer * mv->inner);
+    float *op = tf_alloc_array(env, op_size, sizeof *op);
+    float *x = tf_alloc_array(env, block * (size_t)map->n, sizeof *x);
+    float *y = tf_alloc_array(env, block * (size_t)map->m, sizeof *y);
+    tfuse_status status = op && x && y ? TFUSE_OK : TFUSE_ENOMEM;
+    if (status == TFUSE_OK) {
+        if (produced)
+            tf_map_matrix(map, op);
+        else
+            tf_map_consumed(map, op);
+        gather(mv, x);
+        multiply(env, mv, op, map->n, map->m, x, y);
+        scatter(mv, y);
+    }
+    tf_free(&env->mem, op);
+    tf_free(&env->mem, x);
+    tf_free(&env->mem, y);
+    return status;
+}
+
+tfuse_status tf_map_apply(tf_env *env, const tf_map *map, bool produced, const float *src, int rank, const int64_t *shape,
+                          int dim, const tf_part *src_part, const tf_part *dst_part, int64_t dst_extent, float *dst)
+{
+    move mv = {src_part, dst_part, src, dst, 1, 1, shape[dim], dst_extent};
+    for (int d = 0; d < rank; d++)
+        if (d != dim)
+            *(d < dim ? &mv.outer : &mv.inner) *= shape[d];
+    if (map && (map->n != src_part->size || map->m != dst_part->size))
+        return tf_fail(env, TFUSE_ESHAPE, "a map of %lld units onto %lld cannot move %lld onto %lld", (long long)map->n,
+                       (long long)map->m, (long long)src_part->size, (long long)dst_part->size);
+    if (!map && src_part->size != dst_part->size)
+        return tf_fail(env, TFUSE_ESHAPE, "%lld units have no map onto %lld", (long long)src_part->size,
+                       (long long)dst_part->size);
+    if (map && map->kind != TF_MAP_IDENTITY && map->kind != TF_MAP_PERMUTATION)
+        return apply_dense(env, map, produced, &mv);
+    copy_units(&mv, map ? map->source : NULL);
+    return TFUSE_OK;
+}

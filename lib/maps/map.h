@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * map.h: maps of one model's units (n) onto the anchor's (m), and what they do to weights.
+ *
+ * A map has a produced operator, m×n, which takes the n rows of a weight to m, and a consumed operator, n×m, which takes n columns to m. For a coupling P
+ * (n×m, mass) the produced operator is diag(1/column sums) P' and the consumed one diag(1/row sums) P, so that outputs are means
+ * of merged units and inputs sums over them; a unit without mass gets nothing. A raw matrix T acts as T' and T.
+ */
+#ifndef TF_MAPS_MAP_H
+#define TF_MAPS_MAP_H
+
+#include "base/env.h"
+#include "graph/graph.h"
+
+typedef enum tf_map_kind {
+    TF_MAP_IDENTITY,    /* n == m */
+    TF_MAP_PERMUTATION, /* source[j] = i: unit i of the model becomes unit j of the anchor; n == m */
+    TF_MAP_COUPLING,    /* dense n×m, mass */
+    TF_MAP_RAW,         /* dense n×m, T itself on both sides */
+    TF_MAP_BLOCK        /* blocks: source block block_source[b] becomes block b through inner map b */
+} tf_map_kind;
+
+typedef struct tf_map {
+    tf_mem mem;
+    tf_map_kind kind;
+    int64_t n, m;
+    int64_t *source;      /* PERMUTATION: m */
+    float *dense;         /* COUPLING, RAW: n×m row-major */
+    int64_t blocks_n, blocks_m; /* BLOCK: n = blocks_n * inner n */
+    int64_t *block_source; /* blocks_m entries; -1: nothing comes here */
+    struct tf_map **inner; /* blocks_m maps; NULL where block_source is -1 */
+} tf_map;
+
+const char *tf_map_kind_name(tf_map_kind kind);
+tfuse_status tf_map_identity(tf_env *env, int64_t n, tf_map **out);
+tfuse_status tf_map_permutation(tf_env *env, int64_t n, const int64_t *source, tf_map **out);
+/* kind COUPLING or RAW; the matrix is copied. */
+tfuse_status tf_map_dense(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, const float *matrix, tf_map **out);
+/* Takes the inner maps over, also on failure. */
+tfuse_status tf_map_block(tf_env *env, int64_t blocks_n, int64_t blocks_m, const int64_t *block_source, tf_map **inner, tf_map **out);
+void tf_map_free(tf_map *map);
+tfuse_status tf_map_clone(tf_env *env, const tf_map *map, tf_map **out);
+
+/* T, n×m: the transpose of the produced operator: columns sum to one wherever there is mass (RAW: as it is). */
+void tf_map_matrix(const tf_map *map, float *out);
+/* The consumed operator, n×m. */
+void tf_map_consumed(const tf_map *map, float *out);
+
+/* combine.c: residual joins. a, b: maps of the same n and m; weight of a for each anchor unit: wa[j] (m of them), of b: 1 - wa[j].
+ * Couplings stay couplings (mixed column by column, masses scaled alike), anything RAW makes RAW. */
+tfuse_status tf_map_mix(tf_env *env, const tf_map *a, const tf_map *b, const double *wa, bool raw, tf_map **out);
+
+/* apply.c: moves one part of one dimension of a row-major tensor: dst (with the anchor's extents) from src (with the model's).
+ * `shape` is src's shape; dimension `dim` has parts src_part (of the model) and dst_part (of the anchor); dst's shape is src's but for that
+ * dimension, dst_extent. produced: use the produced operator (else the consumed). Only the part's entries of dst are written. */
+tfuse_status tf_map_apply(tf_env *env, const tf_map *map, bool produced, const float *src, int rank, const int64_t *shape,
+                          int dim, const tf_part *src_part, const tf_part *dst_part, int64_t dst_extent, float *dst);
+
+/* measure.c */
+/* Mass off the diagonal, 0..1; NAN when n != m. */
+double tf_map_off_identity(const tf_map *map);
+/* exp of the mean entropy of the columns' shares: 1 for a permutation, n for uniform. */
+double tf_map_spread(const tf_map *map);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * measure.c: numbers that tell a person what a map does.
+ */
+#include "maps/map.h"
+#include <math.h>
+
+/* Calls visit for each entry of T (columns that sum to one) that is not zero. */
+typedef struct visitor {
+    double on_diagonal, total, entropy;
+} visitor;
+
+static void visit(visitor *v, int64_t i, int64_t j, double share)
+{
+    if (!(share > 0))
+        return;
+    v->total += share;
+    v->on_diagonal += i == j ? share : 0;
+    v->entropy -= share * log(share);
+}
+
+static void visit_dense(const tf_map *map, visitor *v, int64_t row, int64_t col)
+{
+    for (int64_t j = 0; j < map->m; j++) {
+        double sum = 0;
+        for (int64_t i = 0; i < map->n; i++)
+            sum += (double)map->dense[i * map->m + j];
+        for (int64_t i = 0; i < map->n && sum > 0; i++)
+            visit(v, row + i, col + j, (double)map->dense[i * map->m + j] / sum);
+    }
+}
+
+static void visit_map(const tf_map *map, visitor *v, int64_t row, int64_t col)
+{
+    switch (map->kind) {
+    case TF_MAP_IDENTITY:
+    case TF_MAP_PERMUTATION:
+        for (int64_t j = 0; j < map->m; j++)
+            visit(v, row + (map->source ? map->source[j] : j), col + j, 1);
+        break;
+    case TF_MAP_COUPLING:
+    case TF_MAP_RAW:
+        visit_dense(map, v, row, col);
+        break;
+    case TF_MAP_BLOCK:
+        for (int64_t b = 0; b < map->blocks_m; b++)
+            if (map->inner[b])
+                visit_map(map->inner[b], v, row + map->block_source[b] * map->inner[b]->n, col + b * map->inner[b]->m);
+        break;
+    }
+}
+
+double tf_map_off_identity(const tf_map *map)
+{
+    if (map->n != map->m)
+        return NAN;
+    visitor v = {0};
+    visit_map(map, &v, 0, 0);
+    return v.total > 0 ? 1 - v.on_diagonal / v.total : NAN;
+}
+
+double tf_map_spread(const tf_map *map)
+{
+    visitor v = {0};
+    visit_map(map, &v, 0, 0);
+    return v.total > 0 ? exp(v.entropy / v.total) : NAN;
+}

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * attention.c: softmax(Q K' * scale + mask) V for each head (Vaswani et al. 2017), with grouped queries (Ainslie et al. 2023) and
+ * rotary positions (Su et al. 2021).
+ *
+ * Heads are read from the bindings: keys and values are heads*inner, queries the same or heads*group*inner, where `group`
+ * queries share one head of keys. Heads move as blocks. A query's inner units meet those of its key in a dot product, so what T
+ * does to the one T^-T does to the other: one dual axis with any invertible map, or, under rotary positions, one scaled
+ * rotation of each pair, which commutes with the rotations. Partial rotary gives that freedom to one part of the inner
+ * units and the other to the rest, so the binding must name the parts: heads*(rot:8|pass:24). The output
+ * has the values' inner units, which the weights of attention only mix over tokens.
+ */
+#include "ops/common.h"
+#include "ops/ops.h"
+#include <math.h>
+#include <string.h>
+
+enum { QUERY, KEY, VALUE };
+
+typedef struct heads {
+    const tf_factor *outer; /* heads, or heads and group */
+    int n_outer;
+    const tf_factor *inner;
+} heads;
+
+/* What shape found, for the rest. */
+typedef struct layout {
+    int64_t kv, group, inner, value_inner, rope; /* rope: rotary units of a head, 0 if none */
+    bool causal, interleaved;
+    double theta;
+    float scale;
+} layout;
+
+static const tf_binding *channels(const tf_graph *g, const tf_node *n, int input)
+{
+    return tf_value_channels(g, n->inputs[input]);
+}
+
+static heads heads_of(const tf_graph *g, const tf_node *n, int input)
+{
+    const tf_segment *s = channels(g, n, input)->segments;
+    heads h = {s->factors, s->n_factors - 1, &s->factors[s->n_factors - 1]};
+    return h;
+}
+
+static layout layout_of(const tf_graph *g, const tf_node *n)
+{
+    const heads q = heads_of(g, n, QUERY), v = heads_of(g, n, VALUE);
+    const char *order = tf_node_attr(n, "layout");
+    layout a = {
+        .kv = v.outer[0].extent,
+        .group = q.n_outer == 2 ? q.outer[1].extent : 1,
+        .inner = q.inner->extent,
+        .value_inner = v.inner->extent,
+        .rope = tf_node_int_at(n, "rope", 0) ? tf_node_int_at(n, "rope_dims", q.inner->extent) : 0,
+        .causal = tf_node_int_at(n, "causal", 0) != 0,
+        .interleaved = order && strcmp(order, "interleaved") == 0,
+        .theta = tf_node_real_at(n, "rope_theta", 10000.0),
+        .scale = (float)tf_node_real_at(n, "scale", 1.0 / sqrt((double)q.inner->extent)),
+    };
+    return a;
+}
+
+/* ---- shape ---- */
+
+static tfuse_status check_heads(tf_env *env, const tf_graph *g, const tf_node *n, int input)
+{
+    static const char *const role[] = {"query", "key", "value"};
+    const tf_value *v = &g->values[n->inputs[input]];
+    const tf_binding *b = channels(g, n, input);
+    TF_TRY(tf_need_channels(env, g, n, input));
+    if (v->rank != 2)
+        return tf_fail(env, TFUSE_EGRAPH, "attention '%s': its %s '%s' has no tokens", n->name, role[input], v->name);
+    const int most = input == QUERY ? 3 : 2;
+    bool good = b->n_segments == 1 && b->segments[0].n_factors >= 2 && b->segments[0].n_factors <= most;
+    for (int i = 0; good && i + 1 < b->segments[0].n_factors; i++)
+        good = b->segments[0].factors[i].kind != TF_FACTOR_CONCAT;
+    if (!good)
+        return tf_fail(env, TFUSE_EGRAPH, "attention '%s': the channels of its %s '%s' are not heads*inner%s", n->name,
+                       role[input], v->name, input == QUERY ? " or heads*group*inner" : "");
+    return TFUSE_OK;
+}
+
+static bool same_concat(const tf_binding *a, const tf_binding *b)
+{
+    bool same = a->n_segments == b->n_segments;
+    for (int i = 0; same && i < a->n_segments; i++) {
+        const tf_segment *s = &a->segments[i], *t = &b->segments[i];
+        same = s->n_factors == 1 && t->n_factors == 1 && s->extent == t->extent &&
+               s->factors[0].kind == TF_FACTOR_PORT && t->factors[0].kind == TF_FACTOR_PORT;
+    }
+    return same;
+}
+
+static tfuse_status check_fit(tf_env *env, const tf_graph *g, const tf_node *n)
+{
+    const heads q = heads_of(g, n, QUERY), k = heads_of(g, n, KEY), v = heads_of(g, n, VALUE);
+    if (q.outer[0].extent != k.outer[0].extent || k.outer[0].extent != v.outer[0].extent)
+        return tf_fail(env, TFUSE_EGRAPH, "attention '%s': query, key and value have %lld, %lld and %lld heads", n->name,
+                       (long long)q.outer[0].extent, (long long)k.outer[0].extent, (long long)v.outer[0].extent);
+    if (q.inner->extent != k.inner->extent || q.inner->kind != k.inner->kind ||
+        (q.inner->kind == TF_FACTOR_CONCAT && !same_concat(q.inner->concat, k.inner->concat)))
+        return tf_fail(env, TFUSE_EGRAPH, "attention '%s': the inner units of query and key do not match (%lld and %lld)",
+                       n->name, (long long)q.inner->extent, (long long)k.inner->extent);
+    return TFUSE_OK;
+}
+
+static tfuse_status check_rope(tf_env *env, const tf_graph *g, const tf_node *n)
+{
+    const tf_factor *inner = heads_of(g, n, QUERY).inner;
+    const char *order = tf_node_attr(n, "layout");
+    bool rope = false;
+    int64_t dims = 0;
+    double theta = 0;
+    TF_TRY(tf_node_flag(env, n, "rope", false, &rope));
+    TF_TRY(tf_node_int(env, n, "rope_dims", 2, inner->extent, inner->extent, &dims));
+    TF_TRY(tf_node_real(env, n, "rope_theta", 10000.0, &theta));
+    if (order && strcmp(order, "half") != 0 && strcmp(order, "interleaved") != 0)
+        return tf_fail(env, TFUSE_EGRAPH, "attention '%s': layout=%s is neither half nor interleaved", n->name, order);
+    if (!rope)
+        return TFUSE_OK;
+    if (dims % 2 != 0 || !(theta > 0))
+        return tf_fail(env, TFUSE_ERANGE, "attention '%s': rope_dims must be even and rope_theta positive", n->name);
+    const bool part = dims < inner->extent;
+    const bool named = inner->kind == TF_FACTOR_CONCAT && inner->concat->n_segments == 2 &&
+                       inner->concat->segments[0].extent == dims;
+    if (part ? !named : inner->kind != TF_FACTOR_PORT)
+        return tf_fail(env, TFUSE_EGRAPH, "attention '%s': rope_dims=%lld of %lld inner units: bind them as %s", n->name,
+                       (long long)dims, (long long)inner->extent,
+                       part ? "heads*(rot:...|pass:...) with that many rotary units" : "one axis");
+    return TFUSE_OK;
+}
+
+/* Extents and layout of the queries; their heads and groups with the values' inner units. */
+static tfuse_status make_output(tf_env *env, tf_graph *g, tf_id node)
+{
+    const tf_node *n = &g->nodes[node];
+    const heads q = heads_of(g, n, QUERY), v = heads_of(g, n, VALUE);
+    tf_factor factors[3] = {v.outer[0]};
+    int count = 1;
+    if (q.n_outer == 2)
+        factors[count++] = q.outer[1];
+    factors[count++] = *v.inner;
+    const tf_binding *out = NULL;
+    TF_TRY(tf_binding_of(env, g, factors, count, &out));
+    return tf_output_like(env, g, node, n->inputs[QUERY], out);
+}
+
+static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
+{
+    const tf_node *n = &g->nodes[node];
+    bool causal = false;
+    double scale = 0;
+    for (int i = QUERY; i <= VALUE; i++)
+        TF_TRY(check_heads(env, g, n, i));
+    TF_TRY(check_fit(env, g, n));
+    TF_TRY(check_rope(env, g, n));
+    TF_TRY(tf_node_flag(env, n, "causal", false, &causal));
+    TF_TRY(tf_node_real(env, n, "scale", 1.0, &scale));
+    return make_output(env, g, node);
+}
+
+/* ---- tie and permits ---- */
+
+static tfuse_status tie_outer(tf_env *env, tf_graph *g, tf_id node, const tf_factor *a, const tf_factor *b)
+{
+    if (a->kind == TF_FACTOR_PORT && b->kind == TF_FACTOR_PORT)
+        return tf_tie_ports(env, g, node, a->port, b->port, false);
+    if (a->kind == b->kind)
+        return TFUSE_OK;
+    return tf_fail(env, TFUSE_EGRAPH, "attention '%s': heads are an axis on one side and a fixed extent on another",
+                   g->nodes[node].name);
+}
+
+static tfuse_status tie(tf_env *env, tf_graph *g, tf_id node)
+{
+    const tf_node *n = &g->nodes[node];
+    const heads q = heads_of(g, n, QUERY), k = heads_of(g, n, KEY), v = heads_of(g, n, VALUE);
+    TF_TRY(tie_outer(env, g, node, &v.outer[0], &k.outer[0]));
+    TF_TRY(tie_outer(env, g, node, &v.outer[0], &q.outer[0]));
+    if (q.inner->kind == TF_FACTOR_PORT)
+        return tf_tie_ports(env, g, node, q.inner->port, k.inner->port, true);
+    for (int i = 0; q.inner->kind == TF_FACTOR_CONCAT && i < q.inner->concat->n_segments; i++)
+        TF_TRY(tf_tie_ports(env, g, node, q.inner->concat->segments[i].factors[0].port,
+                            k.inner->concat->segments[i].factors[0].port, true));
+    return TFUSE_OK;
+}
+
+/* The inner units of values, and of queries and keys without rotary positions, take every invertible map: no bound. */
+static void permits(tf_permits *p, const tf_node *n)
+{
+    const heads q = heads_of(p->g, n, QUERY);
+    for (int i = 0; i < q.n_outer; i++)
+        if (q.outer[i].kind == TF_FACTOR_PORT)
+            tf_permit_port(p, q.outer[i].port, TF_GROUP_PERM);
+    if (tf_node_int_at(n, "rope", 0)) {
+        const tf_factor *rot = q.inner->kind == TF_FACTOR_PORT ? q.inner : &q.inner->concat->segments[0].factors[0];
+        tf_permit_port(p, rot->port, TF_GROUP_PAIRS);
+    }
+}
+
+static tfuse_status flow(tf_flow *f, const tf_graph *g, const tf_node *n)
+{
+    (void)g;
+    return f->ops->pass(f, n->inputs[VALUE], n->outputs[0]);
+}
+
+/* ---- forward ---- */
+
+static tfuse_status extents(tf_env *env, const tf_graph *g, const tf_node *n, const tf_batch *const *in,
+                            tf_batch *const *out)
+{
+    const int64_t tq = in[QUERY]->extent[0], tk = in[KEY]->extent[0];
+    (void)g;
+    if (tk != in[VALUE]->extent[0] || (tk != tq && tf_node_int_at(n, "causal", 0)))
+        return tf_fail(env, TFUSE_ESHAPE, "attention '%s': %lld queries, %lld keys and %lld values", n->name,
+                       (long long)tq, (long long)tk, (long long)in[VALUE]->extent[0]);
+    out[0]->extent[0] = tq;
+    return TFUSE_OK;
+}
+
+static int64_t scratch_size(const tf_graph *g, const tf_node *n, const tf_batch *const *in)
+{
+    const layout a = layout_of(g, n);
+    const int64_t tq = in[QUERY]->extent[0], tk = in[KEY]->extent[0], longest = tq > tk ? tq : tk;
+    return tq * tk + (a.rope > 0 ? (tq + tk) * a.inner + longest * a.rope : 0);
+}
+
+/* cos and sin of position * theta^(-2i/rope): rope/2 cosines, then as many sines, for each position. */
+static void rope_table(const layout *a, int64_t tokens, float *table)
+{
+    const int64_t half = a->rope / 2;
+    for (int64_t i = 0; i < half; i++) {
+        const double frequency = pow(a->theta, -2.0 * (double)i / (double)a->rope);
+        for (int64_t t = 0; t < tokens; t++) {
+            table[t * a->rope + i] = (float)cos((double)t * frequency);
+            table[t * a->rope + half + i] = (float)sin((double)t * frequency);
+        }
+    }
+}
+
+/* One head, tokens × inner, copied with its first units turned. */
+static void rotate(const layout *a, const float *table, tf_mat src, float *dst)
+{
+    const int64_t half = a->rope / 2, first = a->interleaved ? 2 : 1, second = a->interleaved ? 1 : half;
+    for (int64_t t = 0; t < src.rows; t++, dst += a->inner) {
+        const float *x = src.data + t * src.rs, *cosine = table + t * a->rope, *sine = cosine + half;
+        memcpy(dst, x, (size_t)a->inner * sizeof *dst);
+        for (int64_t i = 0; i < half; i++) {
+            const float u = x[i * first], v = x[i * first + second];
+            dst[i * first] = u * cosine[i] - v * sine[i];
+            dst[i * first + second] = u * sine[i] + v * cosine[i];
+        }
+    }
+}
+
+static void softmax_rows(float *scores, int64_t rows, int64_t cols, bool causal)
+{
+    for (int64_t i = 0; i < rows; i++, scores += cols) {
+        const int64_t seen = causal ? i + 1 : cols;
+        tf_softmax_row(scores, (size_t)seen);
+        memset(scores + seen, 0, (size_t)(cols - seen) * sizeof *scores);
+    }
+}
+
+/* Head `h` of `inner` units in sample s of a batch, as tokens × inner. */
+static tf_mat head_view(const tf_batch *b, int64_t s, int64_t h, int64_t inner)
+{
+    const int64_t c = tf_batch_channels(b);
+    return tf_mat_const(b->data + s * tf_batch_stride(b) + h * inner, b->extent[0], inner, c);
+}
+
+/* Scratch: scores, then the rotated key and query of a head, then the table. */
+static void forward_kv_head(tf_forward *f, const layout *a, int64_t s, int64_t kv)
+{
+    const int64_t tq = f->in[QUERY]->extent[0], tk = f->in[KEY]->extent[0];
+    float *const scores = f->scratch, *const keys = scores + tq * tk, *const queries = keys + tk * a->inner;
+    const float *const table = queries + tq * a->inner;
+    tf_mat k = head_view(f->in[KEY], s, kv, a->inner);
+    const tf_mat v = head_view(f->in[VALUE], s, kv, a->value_inner);
+    if (a->rope > 0) {
+        rotate(a, table, k, keys);
+        k = tf_mat_rows(keys, tk, a->inner);
+    }
+    for (int64_t h = kv * a->group; h < (kv + 1) * a->group; h++) {
+        tf_mat q = head_view(f->in[QUERY], s, h, a->inner);
+        if (a->rope > 0) {
+            rotate(a, table, q, queries);
+            q = tf_mat_rows(queries, tq, a->inner);
+        }
+        tf_gemm(f->env, a->scale, q, tf_mat_t(k), 0.0f, tf_mat_rows(scores, tq, tk));
+        softmax_rows(scores, tq, tk, a->causal);
+        tf_gemm(f->env, 1.0f, tf_mat_rows(scores, tq, tk), v, 0.0f, head_view(f->out[0], s, h, a->value_inner));
+    }
+}
+
+static void forward(tf_forward *f, const tf_node *n)
+{
+    const layout a = layout_of(f->g, n);
+    const int64_t tq = f->in[QUERY]->extent[0], tk = f->in[KEY]->extent[0];
+    if (a.rope > 0)
+        rope_table(&a, tq > tk ? tq : tk, f->scratch + tq * tk + (tq + tk) * a.inner);
+    for (int64_t s = 0; s < f->in[QUERY]->n; s++)
+        for (int64_t kv = 0; kv < a.kv; kv++)
+            forward_kv_head(f, &a, s, kv);
+}
+
+const tf_op tf_op_attention = {
+    .name = "attention",
+    .help = "softmax attention of query, key, value: [causal=0|1] [rope=0|1 rope_theta= rope_dims= layout=half|interleaved] [scale=]",
+    .attrs = "causal rope rope_theta rope_dims layout scale",
+    .min_inputs = 3,
+    .max_inputs = 3,
+    .shape = shape,
+    .tie = tie,
+    .permits = permits,
+    .flow = flow,
+    .extents = extents,
+    .scratch_size = scratch_size,
+    .forward = forward,
+};

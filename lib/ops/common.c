@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * common.c: see common.h.
+ */
+#include "ops/common.h"
+#include "graph/naming.h"
+#include <string.h>
+
+tfuse_status tf_node_flag(tf_env *env, const tf_node *n, const char *key, bool fallback, bool *out)
+{
+    int64_t value = 0;
+    TF_TRY(tf_node_int(env, n, key, 0, 1, fallback, &value));
+    *out = value != 0;
+    return TFUSE_OK;
+}
+
+tfuse_status tf_node_has_bias(tf_env *env, const tf_node *n, bool *out)
+{
+    const char *text = tf_node_attr(n, "bias");
+    *out = true;
+    return text && text[0] == '@' ? TFUSE_OK : tf_node_flag(env, n, "bias", true, out);
+}
+
+tfuse_status tf_need_channels(tf_env *env, const tf_graph *g, const tf_node *n, int input)
+{
+    const tf_value *v = &g->values[n->inputs[input]];
+    if (v->integer)
+        return tf_fail(env, TFUSE_EGRAPH, "%s '%s': its input '%s' holds token ids; put an embedding between", n->op->name,
+                       n->name, v->name);
+    if (v->rank > 2)
+        return tf_fail(env, TFUSE_EGRAPH, "%s '%s': its input '%s' is an image; put a patchify between", n->op->name,
+                       n->name, v->name);
+    return TFUSE_OK;
+}
+
+tfuse_status tf_output_like(tf_env *env, tf_graph *g, tf_id node, tf_id like, const tf_binding *channels)
+{
+    const tf_value shape = g->values[like];
+    int64_t extent[TF_MAX_DIMS];
+    const tf_binding *dims[TF_MAX_DIMS];
+    memcpy(extent, shape.extent, sizeof extent);
+    memcpy(dims, shape.dims, sizeof dims);
+    extent[shape.rank - 1] = channels->extent;
+    dims[shape.rank - 1] = channels;
+    tf_id out = -1;
+    TF_TRY(tf_node_output(env, g, node, NULL, shape.rank, extent, dims, &out));
+    g->values[out].class_tokens = shape.class_tokens;
+    g->values[out].grid_h = shape.grid_h;
+    g->values[out].grid_w = shape.grid_w;
+    return TFUSE_OK;
+}
+
+tfuse_status tf_binding_of(tf_env *env, tf_graph *g, const tf_factor *factors, int n_factors, const tf_binding **out)
+{
+    tf_binding *b = tf_arena_alloc(env, &g->arena, sizeof *b);
+    tf_segment *s = tf_arena_alloc(env, &g->arena, sizeof *s);
+    tf_factor *copy = tf_arena_array(env, &g->arena, (size_t)n_factors, sizeof *copy);
+    if (!b || !s || !copy)
+        return TFUSE_ENOMEM;
+    memcpy(copy, factors, (size_t)n_factors * sizeof *copy);
+    s->label = "";
+    s->factors = copy;
+    s->n_factors = n_factors;
+    s->extent = 1;
+    for (int i = 0; i < n_factors; i++)
+        s->extent *= factors[i].extent;
+    b->segments = s;
+    b->n_segments = 1;
+    b->extent = s->extent;
+    *out = b;
+    return TFUSE_OK;
+}
+
+void tf_permits_linear(tf_permits *p, const tf_node *n)
+{
+    (void)p, (void)n;
+}
+
+tfuse_status tf_flow_pass(tf_flow *f, const tf_graph *g, const tf_node *n)
+{
+    (void)g;
+    return f->ops->pass(f, n->inputs[0], n->outputs[0]);
+}
+
+tfuse_status tf_flow_solve(tf_flow *f, const tf_graph *g, const tf_node *n)
+{
+    (void)g;
+    return f->ops->solve(f, n);
+}
+
+tfuse_status tf_flow_norm(tf_flow *f, const tf_graph *g, const tf_node *n)
+{
+    TF_TRY(tf_flow_pass(f, g, n));
+    for (int slot = 0; slot < 2; slot++)
+        if (tf_node_slot(n, slot) >= 0)
+            TF_TRY(f->ops->move(f, n, slot, 0, n->outputs[0]));
+    return TFUSE_OK;
+}
+
+tfuse_status tf_extents_like(tf_env *env, const tf_graph *g, const tf_node *n, const tf_batch *const *in,
+                             tf_batch *const *out)
+{
+    (void)env, (void)g, (void)n;
+    for (int i = 0; i + 1 < out[0]->rank; i++)
+        out[0]->extent[i] = in[0]->extent[i];
+    return TFUSE_OK;
+}
+
+tf_mat tf_mat_const(const float *data, int64_t rows, int64_t cols, int64_t rs)
+{
+    union {
+        const float *in;
+        float *out;
+    } p = {data};
+    tf_mat m = {p.out, rows, cols, rs, 1};
+    return m;
+}
+
+void tf_affine(tf_env *env, const float *x, int64_t rows, int64_t k, const float *w, const float *b, int64_t n, float *y)
+{
+    for (int64_t r = 0; b && r < rows; r++)
+        memcpy(y + r * n, b, (size_t)n * sizeof *y);
+    tf_gemm(env, 1.0f, tf_mat_const(x, rows, k, k), tf_mat_t(tf_mat_const(w, n, k, k)), b ? 1.0f : 0.0f,
+            tf_mat_rows(y, rows, n));
+}
+
+int tf_count_readers(const tf_graph *g, tf_id value)
+{
+    int count = g->output == value;
+    for (size_t i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].n_inputs; k++)
+            count += g->nodes[i].inputs[k] == value;
+    return count;
+}
+
+bool tf_param_is_private(const tf_graph *g, tf_id param)
+{
+    int holders = 0;
+    for (size_t i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].n_params; k++)
+            holders += g->nodes[i].params[k] == param;
+    bool aliased = false;
+    for (size_t i = 0; i < g->n_params; i++) {
+        const tf_source *s = g->params[i].source;
+        if (s && s->kind == TF_SOURCE_ALIAS)
+            aliased = aliased || i == (size_t)param || strcmp(s->stored, g->params[param].name) == 0;
+    }
+    return holders == 1 && !aliased;
+}

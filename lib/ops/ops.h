@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ops.h: the operations, one file each. The passes name them where a rewriting is exact for one kind of node only.
+ */
+#ifndef TF_OPS_OPS_H
+#define TF_OPS_OPS_H
+
+#include "graph/op.h"
+
+extern const tf_op tf_op_input;
+extern const tf_op tf_op_linear;
+extern const tf_op tf_op_patchify;
+extern const tf_op tf_op_parameter;
+extern const tf_op tf_op_embedding;
+extern const tf_op tf_op_concat_tokens;
+extern const tf_op tf_op_add;
+extern const tf_op tf_op_layernorm;
+extern const tf_op tf_op_rmsnorm;
+extern const tf_op tf_op_activation;
+extern const tf_op tf_op_multiply;
+extern const tf_op tf_op_attention;
+extern const tf_op tf_op_split;
+extern const tf_op tf_op_token;
+extern const tf_op tf_op_experts;
+
+#endif
