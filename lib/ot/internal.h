@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * internal.h: what the files of this folder share and nobody else needs.
+ */
+#ifndef TF_OT_INTERNAL_H
+#define TF_OT_INTERNAL_H
+
+#include "base/env.h"
+#include "ot/ot.h"
+
+/* A solver of the library's. mu and nu are never NULL. It leaves what it does not know (cost, gap, error) at NAN. */
+typedef tfuse_status (*tf_native_solver)(tf_env *env, const tf_ot_options *options, int64_t n, int64_t m,
+                                         const float *cost, const double *mu, const double *nu, tf_solution *out);
+
+/* A row of the solver table: a built-in solver (native) or one of the caller's (ops, user). */
+struct tf_solver_entry {
+    char *name;
+    tf_native_solver native; /* NULL: ops */
+    tfuse_solver_ops ops;
+    void *user;
+};
+
+/* registry.c. NULL if there is none of this name. */
+const struct tf_solver_entry *tf_solvers_find(const tf_solver_registry *reg, const char *name);
+
+/* solve.c: the solver "exact". */
+tfuse_status tf_exact(tf_env *env, const tf_ot_options *options, int64_t n, int64_t m, const float *cost,
+                      const double *mu, const double *nu, tf_solution *out);
+
+/* solution.c */
+void tf_solution_init(tf_env *env, int64_t n, int64_t m, tf_solution *s);
+/* Allocates the coupling of a dense solution (cleared) and both potentials. */
+tfuse_status tf_solution_alloc_dense(tf_env *env, tf_solution *s);
+/* Fills in cost and error where they are NAN. */
+tfuse_status tf_solution_measure(tf_env *env, const float *cost, const double *mu, const double *nu, tf_solution *s);
+
+/* dual.c. Smallest cost[j] - v[j] over a row of m > 0 and the first index that has it. An entry v[j] of
+ * -INFINITY takes column j out. */
+double tf_row_min(const float *cost, const double *v, int64_t m, int64_t *arg);
+double tf_max_abs(const float *x, int64_t count);
+bool tf_all_equal(const double *x, int64_t count);
+
+/* sinkhorn_scaling.c: the scaling iteration on a kernel K (n×m, float64), one reading of K each pass. */
+typedef struct tf_scaling {
+    int64_t n, m;
+    const double *mu, *nu;
+    double *k;       /* n*m */
+    double *a, *b;   /* n, m: the coupling is a_i K_ij b_j */
+    double *t;       /* m: sum_i a_i K_ij */
+    double *partial; /* blocks × m: the addends of t, a row for each block of rows */
+    int64_t block_rows;
+    uint32_t blocks;
+} tf_scaling;
+
+/* Everything is allocated in the arena; a = b = 1. */
+tfuse_status tf_scaling_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const double *mu, const double *nu,
+                             tf_scaling *s);
+/* a_i = mu_i / sum_j K_ij b_j (0 where mu_i is 0), then t. */
+void tf_scaling_pass(tf_env *env, tf_scaling *s);
+/* t = sum over blocks of partial, in their order. */
+void tf_scaling_reduce(tf_scaling *s);
+/* Writes the coupling into out->dense and its cost into out->cost. */
+tfuse_status tf_scaling_finish(tf_env *env, const tf_scaling *s, const float *cost, tf_solution *out);
+/* acc += a * x */
+void tf_axpy(double a, const double *x, double *acc, int64_t n);
+double tf_sum(const double *x, int64_t n); /* in eight interleaved sums */
+
+#endif

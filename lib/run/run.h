@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * run.h: the evaluator, and the statistics that it gathers.
+ */
+#ifndef TF_RUN_RUN_H
+#define TF_RUN_RUN_H
+
+#include "graph/op.h"
+#include "graph/view.h"
+#include "num/array.h"
+
+/* ---- inputs (inputs.c) ------------------------------------------------------------------------
+ * Inputs of one model, checked against its graph's input (shape, type, channels, range of ids) before anything runs: uint8 images N×H×W or
+ * N×C×H×W are rescaled and normalised by the model's preprocessor_config.json, floats N×C×H×W (or N×H×W when C is 1) are
+ * taken as they are, integers are token ids. Never resized. */
+typedef struct tf_inputs {
+    const tfuse_array *array; /* borrowed */
+    int64_t n;                /* samples taken: the first ones */
+    int64_t total;            /* samples that the array holds */
+    int64_t sample;           /* elements of one */
+    int rank;                 /* of one sample, as the graph sees it */
+    int64_t extent[TF_MAX_DIMS];
+    bool integer;
+    /* uint8: value = (float(raw * rescale) - mean[c]) / std[c] in float32, as transformers' image processors compute it */
+    double rescale;
+    int channels;
+    int64_t plane;            /* elements of one channel */
+    float mean[16], std[16];
+} tf_inputs;
+/* limit: the first samples only; 0 or less: all. Owns nothing. */
+tfuse_status tf_inputs_make(tf_env *env, const tf_graph *g, const tfuse_model *m, const tfuse_array *array, int64_t limit,
+                            tf_inputs *out);
+/* Samples first..first+count-1 as the graph's input. */
+void tf_inputs_fill(const tf_inputs *in, int64_t first, int64_t count, float *dst);
+/* Elements first..first+count-1 of an array of any integer type (not bool); U64 beyond int64 gives INT64_MAX. False: another type. */
+bool tf_array_integers(const tfuse_array *a, size_t first, size_t count, int64_t *dst);
+
+/* ---- the evaluator (evaluator.c, schedule.c) -----------------------------------------------------
+ * Samples are cut into shards that run independently, each on one thread with buffers of its own. A shard's size follows from the
+ * graph alone, shards lie on a fixed grid of sample numbers, and a partial one is padded: a sample's bits depend neither
+ * on the number of threads nor on the batch it is in. Buffers are reused as soon as the last reader of a value has run. */
+typedef struct tf_evaluator tf_evaluator;
+/* Loads the parameters through the view (float32; mapped float32 tensors of a root view are used in place) and plans the buffers.
+ * `keep` lists values that are wanted beside the output. */
+tfuse_status tf_evaluator_new(tf_env *env, const tf_view *view, const tf_id *keep, size_t n_keep, tf_evaluator **out);
+void tf_evaluator_free(tf_evaluator *ev);
+/* Plans for the extents of these inputs. tf_evaluator_run does it itself; called before it only where the graph has
+ * extents that are known when it runs (length of a sequence) and the functions below are to see them. */
+tfuse_status tf_evaluator_prepare(tf_env *env, tf_evaluator *ev, const tf_inputs *in);
+/* Elements of one sample of a kept value (or the output). */
+int64_t tf_evaluator_size(const tf_evaluator *ev, tf_id value);
+/* Samples of a shard: a power of two. */
+int64_t tf_evaluator_shard(const tf_evaluator *ev);
+/* Bytes that a batch takes for each of its samples, kept values and output: what its size is chosen by. */
+size_t tf_evaluator_bytes_per_sample(const tf_evaluator *ev);
+/* Runs samples first..first+count-1. dst[k] (of the k-th kept value, count × size floats) and out (count × output size) may be NULL. */
+tfuse_status tf_evaluator_run(tf_env *env, tf_evaluator *ev, const tf_inputs *in, int64_t first, int64_t count,
+                              float *const *dst, float *out);
+
+/* Batch size for a budget of memory, at least 1, at most n, whole shards where there is more than one. */
+int64_t tf_batch_size(const tf_evaluator *ev, int64_t n, size_t budget);
+
+/* ---- scoring (score.c) ------------------------------------------------------------------------------- */
+typedef struct tf_score {
+    int64_t n, correct;   /* scored rows (label -100 is ignored), and those whose largest logit is the label's (first on ties) */
+    double loss_sum;      /* nats, summed in float64 */
+    int64_t nonfinite;    /* rows with NaN or infinite logits */
+} tf_score;
+/* labels: n int64; rows of `classes` logits. loss = log(sum exp(logits)) - logits[label]. A row that is not finite counts as wrong
+ * and adds nothing to loss_sum: nonfinite > 0 means that there is no loss. */
+void tf_score_add(tf_score *s, const float *logits, int64_t rows, int64_t classes, const int64_t *labels);
+/* The first n labels of an array of integers (whether it has as many as the inputs is the caller's to see), checked: 0..classes-1 or -100 (TFUSE_ERANGE naming the index and value). */
+tfuse_status tf_labels_make(tf_env *env, const tfuse_array *array, int64_t n, int64_t classes, int64_t **out);
+
+/* ---- statistics (statistics.c) --------------------------------------------------------------------------- */
+typedef enum tf_tokens { TF_TOKENS_ALL, TF_TOKENS_CLASS, TF_TOKENS_WINDOW } tf_tokens;
+typedef struct tf_token_filter {
+    tf_tokens kind;
+    int64_t window; /* class token and the centre window × window of the grid */
+} tf_token_filter;
+/* "all", "class", "window5"; otherwise TFUSE_EKEY. */
+tfuse_status tf_token_filter_parse(tf_env *env, const char *text, tf_token_filter *out);
+/* Positions in the token dimension of a value that a filter keeps, ascending. A value without class token keeps all, under a window one
+ * without grid too; one whose length is known only when it runs keeps all, and *out is NULL and *count 0. Where only the class
+ * token reaches the output from there (tf_value_class_only) all but that are dropped under class and window filters. A window wider than
+ * the grid is TFUSE_ERANGE. */
+tfuse_status tf_token_positions(tf_env *env, const tf_graph *g, tf_id value, const tf_token_filter *filter, bool class_only,
+                                int64_t **out, int64_t *count);
+/* True for each value whose tokens other than the class token cannot reach the output. out: n_values. */
+tfuse_status tf_value_class_only(tf_env *env, const tf_graph *g, bool **out);
+
+/* Moments of one value of one model over samples × kept tokens, in float64. */
+typedef struct tf_moments {
+    int64_t rows, units;
+    double *mean;     /* units */
+    double *var;      /* units: sum of squared deviations / (rows - 1); 0 for one row */
+    double *abs_mean; /* units: mean |x| */
+    double *abs_dev;  /* units: mean |x - mean|; NULL unless asked for (second sweep) */
+} tf_moments;
+
+typedef struct tf_stat_request {
+    const char *value;     /* name; the same in both graphs */
+    bool cross;            /* cross-covariance with the anchor's value */
+    bool abs_dev;
+    const char *plus;      /* NULL, or a second value of as many units: abs_dev is then mean |z(x) + z(y)| of the two standardised values,
+                            * z(x) = (x - mean) / (standard deviation + 1e-9); no cross */
+    bool whole;            /* keep the filter's tokens even where only the class token reaches the output */
+} tf_stat_request;
+
+typedef struct tf_stat {
+    tf_moments anchor, model;
+    double *cross;  /* model units × anchor units: sum of (x - mean)(y - mean)' over rows; NULL if not asked for */
+} tf_stat;
+
+typedef struct tf_stats {
+    tf_mem mem;
+    size_t n;
+    tf_stat *items; /* in the order of the requests */
+} tf_stats;
+
+/* Runs both models on the same inputs in lock-step and accumulates. Memory does not grow with samples. A value that becomes NaN or
+ * infinite is TFUSE_ENUMERIC, naming it and the model. */
+tfuse_status tf_stats_gather(tf_env *env, const tf_view *anchor, const tf_view *model, const tfuse_array *calib,
+                             int64_t samples, const tf_token_filter *filter, const tf_stat_request *requests, size_t n,
+                             tf_stats *out);
+void tf_stats_free(tf_stats *s);
+
+#endif

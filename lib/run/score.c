@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * score.c: accuracy and cross-entropy of logits, and the labels that they are held against.
+ */
+#include "run/run.h"
+#include <math.h>
+
+enum { IGNORED = -100 }; /* the label that training frameworks leave out */
+
+/* log(sum exp(x)) - x[label], the maximum subtracted first. */
+static double cross_entropy(const float *x, int64_t classes, int64_t best, int64_t label)
+{
+    double sum = 0;
+    for (int64_t c = 0; c < classes; c++)
+        sum += exp((double)x[c] - (double)x[best]);
+    return (double)x[best] + log(sum) - (double)x[label];
+}
+
+void tf_score_add(tf_score *s, const float *logits, int64_t rows, int64_t classes, const int64_t *labels)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const float *x = logits + r * classes;
+        if (labels[r] == IGNORED)
+            continue;
+        s->n++;
+        if (tf_find_nonfinite(x, (size_t)classes) >= 0) {
+            s->nonfinite++;
+            continue;
+        }
+        int64_t best = 0;
+        for (int64_t c = 1; c < classes; c++)
+            if (x[c] > x[best])
+                best = c;
+        s->correct += best == labels[r];
+        s->loss_sum += cross_entropy(x, classes, best, labels[r]);
+    }
+}
+
+static tfuse_status check_labels(tf_env *env, const int64_t *labels, int64_t n, int64_t classes)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (labels[i] != IGNORED && (labels[i] < 0 || labels[i] >= classes))
+            return tf_fail(env, TFUSE_ERANGE, "label %lld at index %lld is outside 0 to %lld (%d would leave the sample out)",
+                           (long long)labels[i], (long long)i, (long long)classes - 1, IGNORED);
+    return TFUSE_OK;
+}
+
+tfuse_status tf_labels_make(tf_env *env, const tfuse_array *array, int64_t n, int64_t classes, int64_t **out)
+{
+    *out = NULL;
+    if (array->count < (size_t)n)
+        return tf_fail(env, TFUSE_ESHAPE, "the label array holds %zu entries for %lld predictions", array->count, (long long)n);
+    int64_t *labels = tf_alloc_array(env, (size_t)n, sizeof *labels);
+    if (!labels)
+        return TFUSE_ENOMEM;
+    tfuse_status status = TFUSE_OK;
+    if (!tf_array_integers(array, 0, (size_t)n, labels))
+        status = tf_fail(env, TFUSE_EDTYPE, "the label array holds %s; labels are integers", tf_dtype_name(array->dtype));
+    else
+        status = check_labels(env, labels, n, classes);
+    if (status != TFUSE_OK) {
+        tf_free(&env->mem, labels);
+        return status;
+    }
+    *out = labels;
+    return TFUSE_OK;
+}
