@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * align.h: strategies: each makes a plan from graphs, views of the weights and statistics. One file a strategy.
+ */
+#ifndef TF_ALIGN_ALIGN_H
+#define TF_ALIGN_ALIGN_H
+
+#include "align/plan.h"
+#include "graph/view.h"
+#include "num/array.h"
+#include "ot/ot.h"
+#include "policy/policy.h"
+
+/* What a strategy works on; model 0 is the anchor. Borrowed. */
+typedef struct tf_align_job {
+    const tfuse_policy *policy;
+    const tf_solver_registry *solvers;
+    const tfuse_model *const *models;
+    tf_graph *const *graphs;
+    size_t n;
+    const tfuse_array *calib; /* NULL: none */
+} tf_align_job;
+
+typedef struct tf_strategy {
+    const char *name;
+    const char *const *passes; /* names, NULL at the end: the form in which it works and its result is */
+    /* Checks before anything runs: that the models pair, that calibration is there if needed. */
+    tfuse_status (*needs)(tf_env *env, const tf_align_job *job);
+    /* Adds maps and entries for every model but the anchor. views: the models in the form of `passes`. */
+    tfuse_status (*align)(tf_env *env, const tf_align_job *job, const tf_view *const *views, tfuse_plan *plan);
+} tf_strategy;
+
+extern const tf_strategy tf_strategy_none, tf_strategy_otfusion;
+/* TFUSE_EKEY when unknown. */
+tfuse_status tf_strategy_find(tf_env *env, const char *name, const tf_strategy **out);
+
+/* align.c: graphs of all models, checks, strategy, provenance. */
+tfuse_status tf_align(tf_env *env, const tf_align_job *job, tfuse_plan **out);
+
+/* pairing.c: graphs pair node by node: the same names and operations, and pinned axes of equal extent (vocabulary, classes). */
+tfuse_status tf_pair_graphs(tf_env *env, const tf_align_job *job, size_t k);
+/* Also every free axis of equal extent: what plain averaging needs. */
+tfuse_status tf_pair_extents(tf_env *env, const tf_align_job *job, size_t k);
+
+#endif

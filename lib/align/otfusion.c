@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * otfusion.c: Transformer Fusion with Optimal Transport (Imfeld, Graldi, Giordano, Hofmann, Anagnostidis, Singh, ICLR 2024), generalised from
+ * a Vision Transformer to any graph.
+ *
+ * The walk goes once from inputs to outputs. Each operation's `flow` says how maps pass it; this file implements what flow calls: a linear
+ * node consumes the map of its input and has its output units matched with the anchor's by optimal transport; a norm carries the map of its
+ * input; a residual add combines two maps by policy. A map may be of any kind and any widths: where a coupling is produced its columns are
+ * normalised, where it is consumed its rows, so that unequal widths keep their scale.
+ *
+ * otfusion.compat=1 computes what the published code computes, for two models of equal weights: one matrix T = n P on both sides,
+ * the plain scaling iteration for Sinkhorn, and weights of the residual policies from standardised activations.
+ */
+#include "align/otfusion.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+tfuse_status otf_parts(otf *o, const tf_graph *g, tf_id value, tf_part **out, int *n)
+{
+    const tf_value *v = &g->values[value];
+    return tf_binding_parts(o->env, g, v->dims[v->rank - 1], out, n);
+}
+
+const tf_node *otf_model_node(const otf *o, const tf_node *n)
+{
+    return &o->model->nodes[tf_graph_find_node(o->model, n->name)];
+}
+
+/* ---- what operations call -------------------------------------------------------------------- */
+
+static tfuse_status add_entry(otf *o, tf_id param, int dim, int part, int32_t map)
+{
+    const tf_param *p = &o->anchor->params[param];
+    tf_plan_entry e = {(int32_t)o->k, p->name, dim, part, map, p->use[dim] != TF_USE_CONSUMED};
+    return tf_plan_add_entry(o->env, o->plan, &e);
+}
+
+static tfuse_status flow_move(tf_flow *f, const tf_node *n, int slot, int dim, tf_id value)
+{
+    otf *o = (otf *)f;
+    const otf_value *v = &o->values[value];
+    tf_id param = slot < n->n_params ? n->params[slot] : -1;
+    if (param < 0)
+        return TFUSE_OK;
+    if (!v->map)
+        return tf_fail(o->env, TFUSE_EINTERNAL, "%s: no map has reached its input %s", n->name, o->anchor->values[value].name);
+    for (int part = 0; part < v->n; part++)
+        if (v->map[part] >= 0)
+            TF_TRY(add_entry(o, param, dim, part, v->map[part]));
+    return TFUSE_OK;
+}
+
+static bool same_part(const tf_part *a, const tf_part *b)
+{
+    if (a->n_factors != b->n_factors)
+        return false;
+    for (int i = 0; i < a->n_factors; i++)
+        if (a->port[i] != b->port[i] || a->extent[i] != b->extent[i])
+            return false;
+    return true;
+}
+
+/* The produced sides of the node's own tensors (rows of the weight, the bias) move by the maps of its output. */
+static tfuse_status move_produced(otf *o, const tf_node *n, const tf_part *out_parts, const otf_value *v)
+{
+    for (int slot = 0; slot < n->n_params; slot++) {
+        const tf_param *p = n->params[slot] < 0 ? NULL : &o->anchor->params[n->params[slot]];
+        for (int dim = 0; p && dim < p->rank; dim++) {
+            if (p->use[dim] == TF_USE_CONSUMED)
+                continue;
+            tf_part *parts;
+            int count;
+            TF_TRY(tf_binding_parts(o->env, o->anchor, p->dims[dim], &parts, &count));
+            tfuse_status status = TFUSE_OK;
+            for (int i = 0; i < count && i < v->n && status == TFUSE_OK; i++)
+                if (v->map[i] >= 0 && same_part(&parts[i], &out_parts[i]))
+                    status = add_entry(o, n->params[slot], dim, i, v->map[i]);
+            tf_free(&o->env->mem, parts);
+            TF_TRY(status);
+        }
+    }
+    return TFUSE_OK;
+}
+
+/* ---- solving one node -------------------------------------------------------------------------- */
+
+static void axis_text(const otf *o, const tf_part *part, char *out, size_t size)
+{
+    size_t len = 0;
+    for (int i = 0; i < part->n_factors && len < size; i++) {
+        const char *name = part->port[i] < 0 ? "fixed" : o->anchor->class_name[tf_class_of(o->anchor, part->port[i])];
+        len += (size_t)snprintf(out + len, size - len, "%s%s", i ? "*" : "", name);
+    }
+}
+
+static tf_id last_port(const tf_part *part)
+{
+    return part->port[part->n_factors - 1];
+}
+
+/* What the producer of a port made of it: the part of its output that holds the port; node NULL if there is none. */
+static tfuse_status units_of_port(otf *o, tf_id port, otf_units *out)
+{
+    tf_id node = tf_port_producer(o->anchor, port);
+    out->node = NULL;
+    if (node < 0)
+        return TFUSE_OK;
+    tf_part *parts;
+    int count;
+    TF_TRY(otf_parts(o, o->anchor, o->anchor->nodes[node].outputs[0], &parts, &count));
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < parts[i].n_factors; k++)
+            if (parts[i].port[k] == port)
+                *out = (otf_units){&o->anchor->nodes[node], i};
+    tf_free(&o->env->mem, parts);
+    return TFUSE_OK;
+}
+
+/* Units that must move together under otfusion.qk=common: those that produced the same axis with one in dual relation to
+ * another (queries and keys). The given units alone if they have no such partner. */
+static tfuse_status common_units(otf *o, const tf_part *part, otf_units *sets, int cap, int *count)
+{
+    const tf_graph *g = o->anchor;
+    otf_units own = sets[0];
+    tf_id cls = tf_class_of(g, last_port(part));
+    bool mixed = false;
+    *count = 0;
+    for (size_t i = 0; i < g->n_ports && *count < cap; i++) {
+        if (g->class_of[i] != cls)
+            continue;
+        TF_TRY(units_of_port(o, (tf_id)i, &sets[*count]));
+        *count += sets[*count].node != NULL;
+        mixed |= g->class_dual[i] != g->class_dual[last_port(part)];
+    }
+    if (!mixed || !*count) {
+        sets[0] = own;
+        *count = 1;
+    }
+    return TFUSE_OK;
+}
+
+static bool has_heads(const tf_part *part)
+{
+    return part->n_factors == 2 && part->n_ports == 2;
+}
+
+static tfuse_status add_head_costs(otf *o, tf_id port, int64_t heads_n, int64_t heads_m, double *sum)
+{
+    otf_units units;
+    TF_TRY(units_of_port(o, port, &units));
+    if (!units.node)
+        return TFUSE_OK;
+    float *cost;
+    int64_t n, m;
+    TF_TRY(otf_cost(o, &units, 1, &n, &m, &cost));
+    tfuse_status status = otf_head_costs(o, heads_n, heads_m, n, m, cost, sum);
+    tf_free(&o->env->mem, cost);
+    return status;
+}
+
+/* One assignment of heads for all that an attention's heads produced, from the sum of their costs. */
+static tfuse_status assign_heads(otf *o, const tf_part *part, int64_t heads_n)
+{
+    const tf_graph *g = o->anchor;
+    tf_id cls = tf_class_of(g, part->port[0]);
+    int64_t heads_m = part->extent[0];
+    if (o->head_source[cls])
+        return TFUSE_OK;
+    if (heads_n != heads_m)
+        return tf_fail(o->env, TFUSE_EUNSUPPORTED, "%s: %lld heads cannot be matched one to one with %lld; use otfusion.heads=cross",
+                       g->class_name[cls], (long long)heads_n, (long long)heads_m);
+    double *sum = tf_calloc(o->env, (size_t)(heads_n * heads_m), sizeof *sum);
+    float *single = tf_alloc_array(o->env, (size_t)(heads_n * heads_m), sizeof *single);
+    int64_t *to = tf_alloc_array(o->env, (size_t)heads_n, sizeof *to), *source = NULL;
+    double *uv = tf_alloc_array(o->env, (size_t)(heads_n + heads_m), sizeof *uv);
+    tfuse_status status = sum && single && to && uv ? TFUSE_OK : TFUSE_ENOMEM;
+    for (size_t i = 0; i < g->n_ports && status == TFUSE_OK; i++)
+        if (g->class_of[i] == cls)
+            status = add_head_costs(o, (tf_id)i, heads_n, heads_m, sum);
+    for (int64_t e = 0; status == TFUSE_OK && e < heads_n * heads_m; e++)
+        single[e] = (float)sum[e];
+    if (status == TFUSE_OK)
+        status = tf_assignment(o->env, heads_n, single, to, uv, uv + heads_n);
+    if (status == TFUSE_OK && !(source = tf_arena_array(o->env, &o->arena, (size_t)heads_m, sizeof *source)))
+        status = TFUSE_ENOMEM;
+    for (int64_t h = 0; status == TFUSE_OK && h < heads_n; h++)
+        source[to[h]] = h;
+    o->head_source[cls] = source;
+    tf_free(&o->env->mem, sum);
+    tf_free(&o->env->mem, single);
+    tf_free(&o->env->mem, to);
+    tf_free(&o->env->mem, uv);
+    return status;
+}
+
+static tfuse_status solve_part(otf *o, const tf_node *n, int index, const tf_part *part, const tf_part *model_part, int32_t *map)
+{
+    otf_units sets[TF_MAX_NODE_IO] = {{n, index}};
+    int n_sets = 1;
+    tf_id cls = tf_class_of(o->anchor, last_port(part));
+    if (o->opt.common_qk) {
+        TF_TRY(common_units(o, part, sets, TF_MAX_NODE_IO, &n_sets));
+        if (n_sets > 1 && o->common[cls] >= 0) {
+            *map = o->common[cls];
+            return TFUSE_OK;
+        }
+    }
+    char axis[256];
+    tf_plan_map row = {.name = n->name, .axis = axis, .model = (int32_t)o->k, .solver = "", .gap = (double)NAN};
+    axis_text(o, part, axis, sizeof axis);
+    if (o->opt.within_heads && has_heads(part))
+        TF_TRY(assign_heads(o, part, model_part->extent[0]));
+    float *cost;
+    int64_t nn, mm;
+    TF_TRY(otf_cost(o, sets, n_sets, &nn, &mm, &cost));
+    tfuse_status status;
+    if (o->opt.within_heads && has_heads(part))
+        status = otf_match_blocks(o, n->name, model_part->extent[0], part->extent[0],
+                                  o->head_source[tf_class_of(o->anchor, part->port[0])], nn, mm, cost, &row);
+    else
+        status = otf_match(o, n->name, nn, mm, cost, &row);
+    tf_free(&o->env->mem, cost);
+    TF_TRY(status);
+    TF_TRY(tf_plan_add_map(o->env, o->plan, &row, map));
+    if (n_sets > 1)
+        o->common[cls] = *map;
+    return TFUSE_OK;
+}
+
+static tfuse_status new_value(otf *o, tf_id value, int n)
+{
+    otf_value *v = &o->values[value];
+    v->n = n;
+    v->map = tf_arena_array(o->env, &o->arena, (size_t)n, sizeof *v->map);
+    for (int i = 0; v->map && i < n; i++)
+        v->map[i] = -1;
+    return v->map ? TFUSE_OK : TFUSE_ENOMEM;
+}
+
+static tfuse_status flow_solve(tf_flow *f, const tf_node *n)
+{
+    otf *o = (otf *)f;
+    tf_part *parts = NULL, *model_parts = NULL;
+    int count = 0, model_count = 0;
+    tfuse_status status = otf_parts(o, o->anchor, n->outputs[0], &parts, &count);
+    if (status == TFUSE_OK)
+        status = otf_parts(o, o->model, otf_model_node(o, n)->outputs[0], &model_parts, &model_count);
+    if (status == TFUSE_OK)
+        status = new_value(o, n->outputs[0], count);
+    otf_value *v = &o->values[n->outputs[0]];
+    for (int i = 0; i < count && i < model_count && status == TFUSE_OK; i++)
+        if (parts[i].n_ports > 0)
+            status = solve_part(o, n, i, &parts[i], &model_parts[i], &v->map[i]);
+    if (status == TFUSE_OK)
+        status = move_produced(o, n, parts, v);
+    tf_free(&o->env->mem, parts);
+    tf_free(&o->env->mem, model_parts);
+    return status;
+}
+
+static tfuse_status flow_pass(tf_flow *f, tf_id in, tf_id out)
+{
+    otf *o = (otf *)f;
+    tf_part *from = NULL, *to = NULL;
+    int n_from = 0, n_to = 0;
+    tfuse_status status = otf_parts(o, o->anchor, in, &from, &n_from);
+    if (status == TFUSE_OK)
+        status = otf_parts(o, o->anchor, out, &to, &n_to);
+    if (status == TFUSE_OK)
+        status = new_value(o, out, n_to);
+    for (int i = 0; i < n_to && status == TFUSE_OK; i++) {
+        int match = -1;
+        for (int j = 0; j < n_from && match < 0; j++)
+            if (same_part(&to[i], &from[j]))
+                match = j;
+        if (match < 0 && n_to == n_from && to[i].size == from[i].size)
+            match = i;
+        if (match < 0 && to[i].n_ports > 0)
+            status = tf_fail(o->env, TFUSE_EUNSUPPORTED, "%s: the map of %s cannot be carried to it under align.strategy=otfusion",
+                             o->anchor->values[out].name, o->anchor->values[in].name);
+        else if (match >= 0)
+            o->values[out].map[i] = o->values[in].map ? o->values[in].map[match] : -1;
+    }
+    tf_free(&o->env->mem, from);
+    tf_free(&o->env->mem, to);
+    return status;
+}
+
+static const tf_flow_ops flow_ops = {flow_move, flow_solve, flow_pass, otf_join};
+
+/* ---- the strategy --------------------------------------------------------------------------------- */
+
+static tfuse_status read_options(tf_env *env, const tf_align_job *job, otf_options *o)
+{
+    const tfuse_policy *p = job->policy;
+    memset(o, 0, sizeof *o);
+    o->activations = tf_policy_is(p, "otfusion.cost", "activations") || (tf_policy_is(p, "otfusion.cost", "auto") && job->calib);
+    o->common_qk = tf_policy_is(p, "otfusion.qk", "common");
+    o->within_heads = tf_policy_is(p, "otfusion.heads", "within");
+    o->compat = tf_policy_flag(p, "otfusion.compat");
+    o->metric = (tf_metric)tf_policy_choice(p, "otfusion.metric");
+    o->normalise = (tf_cost_norm)tf_policy_choice(p, "otfusion.normalise");
+    o->standardise = (otf_standardise)tf_policy_choice(p, "otfusion.standardise");
+    o->residual = (otf_residual)tf_policy_choice(p, "otfusion.residual");
+    o->control = (otf_control)tf_policy_choice(p, "align.control");
+    o->solver = tf_policy_text(p, "solver.name");
+    if (o->compat && !strcmp(o->solver, "sinkhorn"))
+        o->solver = "sinkhorn-scaling";
+    o->ot.reg = tf_policy_real(p, "solver.reg");
+    o->ot.max_iterations = tf_policy_int(p, "solver.max_iterations");
+    o->ot.tolerance = tf_policy_real(p, "solver.tolerance");
+    o->ot.strict = tf_policy_flag(p, "solver.strict");
+    o->samples = tf_policy_int(p, "calib.samples");
+    o->seed = (uint64_t)tf_policy_int(p, "run.seed");
+    return tf_token_filter_parse(env, tf_policy_text(p, "otfusion.tokens"), &o->tokens);
+}
+
+/* The published code mixes each pair half and half in its blocks whatever was asked for, so only that case means one thing. */
+static tfuse_status check_compat(tf_env *env, const tf_align_job *job)
+{
+    double w[3];
+    size_t n = tf_policy_reals(job->policy, "combine.weights", w, 3);
+    if (job->n != 2 || (n == 2 && w[0] != w[1]))
+        return tf_fail(env, TFUSE_EINVAL, "otfusion.compat=1 is for two models with equal weights; leave it out for others");
+    return TFUSE_OK;
+}
+
+static tfuse_status otfusion_needs(tf_env *env, const tf_align_job *job)
+{
+    otf_options o;
+    TF_TRY(read_options(env, job, &o));
+    if (!tf_solvers_has(job->solvers, o.solver)) {
+        char names[256];
+        TF_TRY(tf_solvers_names(env, job->solvers, names, sizeof names));
+        return tf_fail(env, TFUSE_EKEY, "solver.name=%s is not known; there are %s", o.solver, names);
+    }
+    if (o.activations && !job->calib)
+        return tf_fail(env, TFUSE_EINVAL, "otfusion.cost=activations needs calibration inputs: give --calib FILE");
+    if ((o.residual == OTF_SCALAR || o.residual == OTF_MATRIX) && !job->calib)
+        return tf_fail(env, TFUSE_EINVAL, "otfusion.residual=%s weighs by activations and needs calibration inputs: give --calib FILE",
+                       tf_policy_text(job->policy, "otfusion.residual"));
+    if (o.compat)
+        TF_TRY(check_compat(env, job));
+    for (size_t k = 1; k < job->n; k++)
+        TF_TRY(tf_pair_graphs(env, job, k));
+    return TFUSE_OK;
+}
+
+static tfuse_status prepare(otf *o)
+{
+    const tf_graph *g = o->anchor;
+    tf_arena_init(&o->arena, &o->env->mem);
+    o->values = tf_arena_array(o->env, &o->arena, g->n_values, sizeof *o->values);
+    o->common = tf_arena_array(o->env, &o->arena, g->n_classes, sizeof *o->common);
+    o->head_source = tf_arena_array(o->env, &o->arena, g->n_classes, sizeof *o->head_source);
+    if (!o->values || !o->common || !o->head_source)
+        return TFUSE_ENOMEM;
+    for (size_t c = 0; c < g->n_classes; c++)
+        o->common[c] = -1;
+    TF_TRY(otf_collect(o));
+    if (!o->requests.n || !o->job->calib)
+        return TFUSE_OK;
+    return tf_stats_gather(o->env, o->anchor_view, o->model_view, o->job->calib, o->opt.samples, &o->opt.tokens,
+                           o->requests.items, o->requests.n, &o->stats);
+}
+
+static tfuse_status walk(otf *o)
+{
+    const tf_graph *g = o->anchor;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        TF_TRY(tf_progress(o->env, "aligning", i, g->n_nodes));
+        tfuse_status status = g->nodes[i].op->flow(&o->flow, g, &g->nodes[i]);
+        if (status != TFUSE_OK)
+            return tf_fail_in(o->env, status, "aligning %s at %s", tf_model_label(o->job->models[o->k]), g->nodes[i].name);
+    }
+    return tf_progress(o->env, "aligning", g->n_nodes, g->n_nodes);
+}
+
+static tfuse_status otfusion_align(tf_env *env, const tf_align_job *job, const tf_view *const *views, tfuse_plan *plan)
+{
+    for (size_t k = 1; k < job->n; k++) {
+        otf o = {.flow = {&flow_ops}, .env = env, .job = job, .k = k, .anchor = job->graphs[0], .model = job->graphs[k],
+                 .anchor_view = views[0], .model_view = views[k], .plan = plan};
+        TF_TRY(read_options(env, job, &o.opt));
+        tfuse_status status = prepare(&o);
+        if (status == TFUSE_OK)
+            status = walk(&o);
+        tf_stats_free(&o.stats);
+        tf_free(&env->mem, o.requests.items);
+        tf_arena_free(&o.arena);
+        TF_TRY(status);
+    }
+    return TFUSE_OK;
+}
+
+static const char *const otfusion_passes[] = {NULL};
+
+const tf_strategy tf_strategy_otfusion = {"otfusion", otfusion_passes, otfusion_needs, otfusion_align};

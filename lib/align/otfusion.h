@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * otfusion.h: what the files of the otfusion strategy share: the state of aligning one model with the anchor.
+ */
+#ifndef TF_ALIGN_OTFUSION_H
+#define TF_ALIGN_OTFUSION_H
+
+#include "align/align.h"
+#include "graph/op.h"
+#include "run/run.h"
+
+/* In the order of the key table's words. */
+typedef enum otf_residual { OTF_MEAN, OTF_SCALAR, OTF_MATRIX, OTF_BRANCH, OTF_SKIP, OTF_IDENTITY } otf_residual;
+typedef enum otf_standardise { OTF_UNIT, OTF_CENTRE, OTF_NORM, OTF_RAW } otf_standardise;
+typedef enum otf_control { OTF_NO_CONTROL, OTF_HALF_ANCHOR, OTF_UNIFORM, OTF_RANDOM } otf_control;
+
+typedef struct otf_options {
+    bool activations, common_qk, within_heads, compat;
+    tf_metric metric;
+    tf_cost_norm normalise;
+    otf_standardise standardise;
+    otf_residual residual;
+    otf_control control;
+    const char *solver;
+    tf_ot_options ot;
+    tf_token_filter tokens;
+    int64_t samples;
+    uint64_t seed;
+} otf_options;
+
+/* Maps that a value carries, one for each part of its channels; -1 where the part is fixed from outside. */
+typedef struct otf_value {
+    int32_t *map; /* NULL until it is known */
+    int n;
+} otf_value;
+
+/* Indices into the statistics, -1 for none, for each node of the anchor's graph. */
+typedef struct otf_requests {
+    tf_stat_request *items;
+    size_t n, cap;
+    int32_t *solve, *residual, *branch;
+    int32_t *passed; /* value → the value whose maps it carries on; -1 */
+} otf_requests;
+
+/* One model beside the anchor. Node and value ids are the anchor's. */
+typedef struct otf {
+    tf_flow flow; /* first: what operations get */
+    tf_env *env;
+    const tf_align_job *job;
+    size_t k;
+    const tf_graph *anchor, *model;
+    const tf_view *anchor_view, *model_view;
+    tfuse_plan *plan;
+    otf_options opt;
+    tf_arena arena;
+    otf_value *values;
+    otf_requests requests;
+    tf_stats stats;
+    int32_t *common;       /* class → map shared by queries and keys; -1 */
+    int64_t **head_source; /* class of heads → for each anchor head the model's; NULL */
+} otf;
+
+/* The parts of a value's channels, freed by tf_free. */
+tfuse_status otf_parts(otf *o, const tf_graph *g, tf_id value, tf_part **out, int *n);
+/* The node and value of the model's graph with the name of the anchor's. */
+const tf_node *otf_model_node(const otf *o, const tf_node *n);
+
+/* otfusion_evidence.c ------------------------------------------------------------------------------------- */
+/* Lists what the statistics must hold, by letting every operation's flow run against a collector. */
+tfuse_status otf_collect(otf *o);
+/* Units to be matched: one part of what a node produced. */
+typedef struct otf_units {
+    const tf_node *node; /* of the anchor's graph */
+    int part;
+} otf_units;
+/* Ground cost of matching units, n×m, normalised by the policy; several sets: their evidence is joined, as if their features stood side
+ * by side. Freed by tf_free. */
+tfuse_status otf_cost(otf *o, const otf_units *units, int n_sets, int64_t *n, int64_t *m, float **out);
+
+/* otfusion_match.c: from a ground cost to a map and its row of the report. */
+tfuse_status otf_match(otf *o, const char *name, int64_t n, int64_t m, const float *cost, tf_plan_map *row);
+/* Inside given heads: model head source[g] onto anchor head g, each matched by itself. cost is (heads_n × inner_n) × (heads_m × inner_m). */
+tfuse_status otf_match_blocks(otf *o, const char *name, int64_t heads_n, int64_t heads_m, const int64_t *source, int64_t n,
+                              int64_t m, const float *cost, tf_plan_map *row);
+/* Sum over head pairs: adds to head_cost (heads_n × heads_m) the optimal cost inside each pair. */
+tfuse_status otf_head_costs(otf *o, int64_t heads_n, int64_t heads_m, int64_t n, int64_t m, const float *cost,
+                            double *head_cost);
+
+/* otfusion_join.c: the residual policy. */
+tfuse_status otf_join(tf_flow *f, const tf_node *n, tf_id residual, tf_id branch, tf_id out);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * pairing.c: which node of one graph is which of the other: the one of the same name. Names are scoped ("layer.3/fc1"), so widths and head
+ * counts may differ.
+ */
+#include "align/align.h"
+#include "graph/op.h"
+#include <string.h>
+
+static const char *label(const tf_align_job *job, size_t k)
+{
+    return tf_model_label(job->models[k]);
+}
+
+static tfuse_status pair_nodes(tf_env *env, const tf_align_job *job, size_t k)
+{
+    const tf_graph *a = job->graphs[0], *g = job->graphs[k];
+    for (size_t i = 0; i < a->n_nodes; i++) {
+        tf_id other = tf_graph_find_node(g, a->nodes[i].name);
+        if (other < 0)
+            return tf_fail(env, TFUSE_EGRAPH, "%s has no %s, which the anchor %s has; models of one depth can be fused",
+                           label(job, k), a->nodes[i].name, label(job, 0));
+        if (g->nodes[other].op != a->nodes[i].op)
+            return tf_fail(env, TFUSE_EGRAPH, "%s: %s is a %s, in the anchor %s a %s: models of different kinds cannot be fused",
+                           label(job, k), a->nodes[i].name, g->nodes[other].op->name, label(job, 0), a->nodes[i].op->name);
+    }
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if (tf_graph_find_node(a, g->nodes[i].name) < 0)
+            return tf_fail(env, TFUSE_EGRAPH, "the anchor %s has no %s, which %s has; models of one depth can be fused",
+                           label(job, 0), g->nodes[i].name, label(job, k));
+    return TFUSE_OK;
+}
+
+/* True when a part has no unit that a map may move. */
+static bool fixed(const tf_part *part)
+{
+    return part->n_ports == 0;
+}
+
+static tfuse_status pair_parts(tf_env *env, const tf_align_job *job, size_t k, const tf_param *pa, const tf_param *pg, int dim,
+                               bool equal)
+{
+    tf_part *a = NULL, *g = NULL;
+    int na = 0, ng = 0;
+    tfuse_status status = tf_binding_parts(env, job->graphs[0], pa->dims[dim], &a, &na);
+    if (status == TFUSE_OK)
+        status = tf_binding_parts(env, job->graphs[k], pg->dims[dim], &g, &ng);
+    if (status == TFUSE_OK && na != ng)
+        status = tf_fail(env, TFUSE_EGRAPH, "%s and %s lay %s out differently", label(job, 0), label(job, k), pa->name);
+    for (int p = 0; p < na && status == TFUSE_OK; p++) {
+        if (a[p].size == g[p].size || (!equal && !fixed(&a[p]) && !fixed(&g[p])))
+            continue;
+        tf_id port = a[p].port[a[p].n_factors - 1];
+        const char *axis = port >= 0 ? job->graphs[0]->class_name[tf_class_of(job->graphs[0], port)] : "a fixed dimension";
+        status = tf_fail(env, TFUSE_EGRAPH, "%s (dimension %d of %s) has %lld units in %s and %lld in %s%s", axis, dim, pa->name,
+                         (long long)a[p].size, label(job, 0), (long long)g[p].size, label(job, k),
+                         fixed(&a[p]) ? ": it is fixed from outside and must agree"
+                                      : "; plain averaging needs equal widths: use --align otfusion");
+    }
+    tf_free(&env->mem, a);
+    tf_free(&env->mem, g);
+    return status;
+}
+
+static tfuse_status pair_params(tf_env *env, const tf_align_job *job, size_t k, bool equal)
+{
+    const tf_graph *a = job->graphs[0], *g = job->graphs[k];
+    for (size_t i = 0; i < a->n_params; i++) {
+        tf_id other = tf_graph_find_param(g, a->params[i].name);
+        if (other < 0 || g->params[other].rank != a->params[i].rank)
+            return tf_fail(env, TFUSE_EGRAPH, "%s has no tensor %s like that of the anchor %s", label(job, k), a->params[i].name,
+                           label(job, 0));
+        for (int d = 0; d < a->params[i].rank; d++)
+            TF_TRY(pair_parts(env, job, k, &a->params[i], &g->params[other], d, equal));
+    }
+    if (g->n_params != a->n_params)
+        return tf_fail(env, TFUSE_EGRAPH, "%s has %zu logical tensors, the anchor %s has %zu", label(job, k), g->n_params,
+                       label(job, 0), a->n_params);
+    return TFUSE_OK;
+}
+
+tfuse_status tf_pair_graphs(tf_env *env, const tf_align_job *job, size_t k)
+{
+    TF_TRY(pair_nodes(env, job, k));
+    return pair_params(env, job, k, false);
+}
+
+tfuse_status tf_pair_extents(tf_env *env, const tf_align_job *job, size_t k)
+{
+    TF_TRY(pair_nodes(env, job, k));
+    return pair_params(env, job, k, true);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * plan.h: the result of aligning: maps, and a table of where each applies. Applying a plan reads this alone; nothing here knows which strategy
+ * made it.
+ */
+#ifndef TF_ALIGN_PLAN_H
+#define TF_ALIGN_PLAN_H
+
+#include "base/buf.h"
+#include "maps/map.h"
+#include <jansson.h>
+#include <tfuse/plan.h>
+
+typedef struct tf_plan_map {
+    const char *name, *axis; /* in the plan's arena */
+    int32_t model;           /* 1.. */
+    tf_map *map;
+    const char *solver;      /* "" where none was solved */
+    double cost, gap, error; /* NAN where unknown */
+    int64_t iterations;
+    bool converged;
+} tf_plan_map;
+
+/* Part `part` of dimension `dim` of logical tensor `param` of model `model` moves by map `map`. */
+typedef struct tf_plan_entry {
+    int32_t model;
+    const char *param;
+    int32_t dim, part;
+    int32_t map;
+    bool produced;
+} tf_plan_entry;
+
+typedef struct tf_plan_model {
+    const char *label;      /* base name of its path: no directories, so that equal inputs give equal bytes */
+    char signature[17];     /* of its graph */
+    char header[17], weights[17];
+} tf_plan_model;
+
+struct tfuse_plan {
+    tf_mem mem;
+    tf_arena arena;
+    const char *strategy;
+    json_t *policy;         /* keys that were set when it was made: name → text */
+    const char **passes;    /* by name and version, in order */
+    size_t n_passes;
+    tf_plan_model *models;  /* the anchor first */
+    size_t n_models;
+    tf_plan_map *maps;
+    size_t n_maps, cap_maps;
+    tf_plan_entry *entries;
+    size_t n_entries, cap_entries;
+};
+
+tfuse_status tf_plan_new(tf_env *env, const char *strategy, size_t n_models, tfuse_plan **out);
+void tf_plan_free(tfuse_plan *plan);
+/* Takes the map over, also on failure. Strings are copied. *index may be NULL. */
+tfuse_status tf_plan_add_map(tf_env *env, tfuse_plan *plan, const tf_plan_map *row, int32_t *index);
+tfuse_status tf_plan_add_entry(tf_env *env, tfuse_plan *plan, const tf_plan_entry *entry);
+tfuse_status tf_plan_add_pass(tf_env *env, tfuse_plan *plan, const char *pass);
+tfuse_status tf_plan_report(tf_env *env, const tfuse_plan *plan, json_t **out); /* {"strategy", ..., "maps": [...]} */
+
+/* plan_file.c: see docs/plan-format.md */
+tfuse_status tf_plan_save(tf_env *env, const tfuse_plan *plan, const char *path, bool force);
+tfuse_status tf_plan_load(tf_env *env, const char *path, tfuse_plan **out);
+tfuse_status tf_plan_parse(tf_env *env, const char *label, const uint8_t *data, uint64_t size, tfuse_plan **out);
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * fusion.c: one combined tensor: W = sum_k w_k W_k, each W_k carried to the anchor by the plan's table. Sums are in float64.
+ *
+ * A dimension's part without an entry moves by the identity. The half-anchor control takes the others with weight zero, without scaling
+ * up what is left, and keeps the anchor's norms: it shows what halved weights alone are worth.
+ */
+#include "fuse/fuse.h"
+#include "graph/op.h"
+#include "passes/passes.h"
+#include <string.h>
+
+struct tf_fusion {
+    tf_env *env; /* for its memory */
+    const tf_fuse_job *job;
+    double *weights;
+    tf_canonical *forms;
+    size_t n_forms;
+};
+
+static tfuse_status check_model(tf_env *env, const tf_fuse_job *job, size_t k)
+{
+    char signature[17], header[17], weights[17];
+    const tf_plan_model *planned = &job->plan->models[k];
+    tf_graph_signature(job->graphs[k], signature);
+    if (strcmp(signature, planned->signature))
+        return tf_fail(env, TFUSE_EGRAPH, "%s has another graph (%s) than model %zu of the plan (%s, %s); align again",
+                       tf_model_label(job->models[k]), signature, k, planned->label, planned->signature);
+    tf_model_hash(env, job->models[k], header, weights);
+    TF_TRY(tf_check_cancel(env));
+    if (strcmp(header, planned->header) || strcmp(weights, planned->weights))
+        tf_log(env, TFUSE_LOG_WARN, "%s holds other weights than %s, from which the plan was made",
+               tf_model_label(job->models[k]), planned->label);
+    return TFUSE_OK;
+}
+
+tfuse_status tf_fusion_new(tf_env *env, const tf_fuse_job *job, tf_fusion **out)
+{
+    *out = NULL;
+    if (job->n != job->plan->n_models)
+        return tf_fail(env, TFUSE_EGRAPH, "the plan is for %zu models and there are %zu", job->plan->n_models, job->n);
+    for (size_t k = 0; k < job->n; k++)
+        TF_TRY(check_model(env, job, k));
+    tf_fusion *f = tf_calloc(env, 1, sizeof *f);
+    if (!f)
+        return TFUSE_ENOMEM;
+    f->env = env;
+    f->job = job;
+    f->weights = tf_alloc_array(env, job->n, sizeof *f->weights);
+    f->forms = tf_calloc(env, job->n, sizeof *f->forms);
+    tfuse_status status = f->weights && f->forms ? tf_fuse_weights(env, job, f->weights) : TFUSE_ENOMEM;
+    for (; f->n_forms < job->n && status == TFUSE_OK; f->n_forms += status == TFUSE_OK)
+        status = tf_canonical_make(env, job->graphs[f->n_forms], job->models[f->n_forms], job->plan->passes,
+                                   (int)job->plan->n_passes, &f->forms[f->n_forms]);
+    if (status != TFUSE_OK)
+        tf_fusion_free(f);
+    else
+        *out = f;
+    return status;
+}
+
+void tf_fusion_free(tf_fusion *f)
+{
+    if (!f)
+        return;
+    tf_env *env = f->env;
+    for (size_t k = 0; k < f->n_forms; k++)
+        tf_canonical_free(&f->forms[k]);
+    tf_free(&env->mem, f->forms);
+    tf_free(&env->mem, f->weights);
+    tf_free(&env->mem, f);
+}
+
+/* ---- carrying one tensor of one model ---------------------------------------------------------------- */
+
+static const tf_plan_entry *find_entry(const tfuse_plan *plan, size_t model, const char *param, int dim, int part)
+{
+    for (size_t i = 0; i < plan->n_entries; i++) {
+        const tf_plan_entry *e = &plan->entries[i];
+        if ((size_t)e->model == model && e->dim == dim && e->part == part && !strcmp(e->param, param))
+            return e;
+    }
+    return NULL;
+}
+
+static tfuse_status carry_dim(tf_env *env, const tf_fuse_job *job, size_t k, const tf_param *pa, const tf_param *pm, int dim,
+                              const float *src, const int64_t *shape, float *dst)
+{
+    tf_part *from = NULL, *to = NULL;
+    int n_from = 0, n_to = 0;
+    tfuse_status status = tf_binding_parts(env, job->graphs[k], pm->dims[dim], &from, &n_from);
+    if (status == TFUSE_OK)
+        status = tf_binding_parts(env, job->graphs[0], pa->dims[dim], &to, &n_to);
+    if (status == TFUSE_OK && n_from != n_to)
+        status = tf_fail(env, TFUSE_EGRAPH, "%s is laid out differently in %s", pa->name, tf_model_label(job->models[k]));
+    for (int i = 0; i < n_to && status == TFUSE_OK; i++) {
+        const tf_plan_entry *e = find_entry(job->plan, k, pa->name, dim, i);
+        status = tf_map_apply(env, e ? job->plan->maps[e->map].map : NULL, e && e->produced, src, pa->rank, shape, dim, &from[i],
+                              &to[i], pa->shape[dim], dst);
+        if (status != TFUSE_OK)
+            status = tf_fail_in(env, status, "%s, dimension %d", pa->name, dim);
+    }
+    tf_free(&env->mem, from);
+    tf_free(&env->mem, to);
+    return status;
+}
+
+static size_t count_of(int rank, const int64_t *shape)
+{
+    size_t count = 1;
+    for (int d = 0; d < rank; d++)
+        count *= (size_t)shape[d];
+    return count;
+}
+
+/* Model k's tensor in the anchor's coordinates, freed by tf_free. */
+static tfuse_status carry(tf_env *env, const tf_fusion *f, size_t k, tf_id param, float **out)
+{
+    const tf_fuse_job *job = f->job;
+    const tf_param *pa = &job->graphs[0]->params[param];
+    tf_id other = tf_graph_find_param(job->graphs[k], pa->name);
+    *out = NULL;
+    if (other < 0 || job->graphs[k]->params[other].rank != pa->rank)
+        return tf_fail(env, TFUSE_EGRAPH, "%s has no tensor %s like the anchor's", tf_model_label(job->models[k]), pa->name);
+    const tf_param *pm = &job->graphs[k]->params[other];
+    int64_t shape[TF_MAX_PARAM_RANK];
+    memcpy(shape, pm->shape, sizeof shape);
+    float *w;
+    TF_TRY(tf_view_load(env, tf_canonical_top(&f->forms[k]), other, &w));
+    for (int d = 0; d < pa->rank; d++) {
+        int64_t extent = shape[d];
+        shape[d] = pa->shape[d];
+        float *moved = tf_calloc(env, count_of(pa->rank, shape), sizeof *moved);
+        shape[d] = extent;
+        tfuse_status status = moved ? carry_dim(env, job, k, pa, pm, d, w, shape, moved) : TFUSE_ENOMEM;
+        tf_free(&env->mem, w);
+        if (status != TFUSE_OK) {
+            tf_free(&env->mem, moved);
+            return status;
+        }
+        w = moved;
+        shape[d] = pa->shape[d];
+    }
+    *out = w;
+    return TFUSE_OK;
+}
+
+tfuse_status tf_fusion_param(tf_env *env, const tf_fusion *f, tf_id param, float *dst)
+{
+    const tf_graph *g = f->job->graphs[0];
+    const tf_param *p = &g->params[param];
+    size_t count = count_of(p->rank, p->shape);
+    bool keep = tf_fuse_is_half_anchor(f->job) && g->nodes[p->node].op->normalises;
+    double *sum = tf_calloc(env, count, sizeof *sum);
+    tfuse_status status = sum ? TFUSE_OK : TFUSE_ENOMEM;
+    for (size_t k = 0; k < f->job->n && status == TFUSE_OK; k++) {
+        double weight = keep && k == 0 ? 1 : f->weights[k];
+        float *w = NULL;
+        if (weight == 0)
+            continue;
+        if (k == 0)
+            status = tf_view_load(env, tf_canonical_top(&f->forms[0]), param, &w);
+        else
+            status = carry(env, f, k, param, &w);
+        for (size_t i = 0; i < count && status == TFUSE_OK; i++)
+            sum[i] += weight * (double)w[i];
+        tf_free(&env->mem, w);
+    }
+    for (size_t i = 0; i < count && status == TFUSE_OK; i++)
+        dst[i] = (float)sum[i];
+    tf_free(&env->mem, sum);
+    return status;
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * output.c: from combined logical tensors to what a checkpoint stores: every stored tensor of the anchor, with its name, shape and (by default)
+ * type. Two sinks share one walk: a checkpoint on disk, and a model in memory. One stored tensor is held at a time.
+ */
+#include "fuse/fuse.h"
+#include "graph/naming.h"
+#include <stdlib.h>
+#include <string.h>
+#include <tfuse/version.h>
+
+typedef struct sink {
+    tfuse_status (*put)(tf_env *env, struct sink *s, size_t index, const float *values);
+    tfuse_status (*put_raw)(tf_env *env, struct sink *s, size_t index, const void *bytes);
+    tf_writer *writer;   /* to a checkpoint */
+    tfuse_model *model;  /* to memory */
+    const tf_tensor *rows;
+} sink;
+
+/* ---- provenance ---------------------------------------------------------------------------------------- */
+
+static json_t *provenance(const tf_fuse_job *job, const double *weights)
+{
+    json_t *models = json_array(), *meta = NULL;
+    for (size_t k = 0; models && k < job->n; k++) {
+        const tf_plan_model *m = &job->plan->models[k];
+        json_array_append_new(models, json_pack("{s:s, s:s, s:s, s:f}", "name", m->label, "header", m->header, "weights",
+                                                m->weights, "weight", weights[k]));
+    }
+    char *models_text = json_dumps(models, JSON_COMPACT | JSON_SORT_KEYS);
+    char *policy_text = json_dumps(job->plan->policy, JSON_COMPACT | JSON_SORT_KEYS);
+    if (models_text && policy_text)
+        meta = json_pack("{s:s, s:s, s:s, s:s, s:s}", "tfuse.version", TFUSE_VERSION_STRING, "tfuse.strategy",
+                         job->plan->strategy, "tfuse.policy", policy_text, "tfuse.models", models_text, "tfuse.graph",
+                         job->plan->models[0].signature);
+    free(models_text);
+    free(policy_text);
+    json_decref(models);
+    return meta;
+}
+
+/* ---- assembling stored tensors ---------------------------------------------------------------------------- */
+
+/* Output rows: the anchor's tensors, floats in the wanted type. */
+static tfuse_status output_rows(tf_env *env, const tf_fuse_job *job, tf_tensor **out)
+{
+    const tfuse_model *anchor = job->models[0];
+    const char *word = tf_policy_text(job->policy, "io.dtype");
+    tfuse_dtype wanted = strcmp(word, "keep") ? tf_dtype_parse(word) : 0;
+    tf_tensor *rows = tf_alloc_array(env, anchor->count, sizeof *rows);
+    if (!rows)
+        return TFUSE_ENOMEM;
+    for (size_t i = 0; i < anchor->count; i++) {
+        rows[i] = anchor->tensors[i];
+        tf_piece *pieces;
+        int count;
+        tfuse_status status = tf_stored_pieces(env, job->graphs[0], rows[i].name, &pieces, &count);
+        if (status != TFUSE_OK) {
+            tf_free(&env->mem, rows);
+            return status;
+        }
+        tf_free(&env->mem, pieces);
+        if (wanted && count > 0) {
+            rows[i].dtype = wanted;
+            rows[i].size = rows[i].count * tf_dtype_size(wanted);
+        }
+        rows[i].data = NULL;
+    }
+    *out = rows;
+    return TFUSE_OK;
+}
+
+/* Computes the logical tensors that make up a stored one, in turn, and lays them into it. */
+static tfuse_status assemble(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, const tf_piece *pieces, int count,
+                             float *stored)
+{
+    const tf_graph *g = job->graphs[0];
+    for (int i = 0; i < count; i++) {
+        const tf_param *p = &g->params[pieces[i].param];
+        size_t size = 1;
+        for (int d = 0; d < p->rank; d++)
+            size *= (size_t)p->shape[d];
+        float *logical = tf_alloc_array(env, size, sizeof *logical);
+        if (!logical)
+            return TFUSE_ENOMEM;
+        tfuse_status status = tf_fusion_param(env, f, pieces[i].param, logical);
+        if (status == TFUSE_OK && tf_find_nonfinite(logical, size) >= 0)
+            status = tf_fail(env, TFUSE_ENUMERIC, "%s of the fused model is not finite; nothing is written", p->name);
+        if (status == TFUSE_OK)
+            tf_piece_scatter(g, &pieces[i], logical, stored);
+        tf_free(&env->mem, logical);
+        TF_TRY(status);
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status emit(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, size_t index, sink *s)
+{
+    const tf_tensor *t = &job->models[0]->tensors[index];
+    tf_piece *pieces;
+    int count;
+    TF_TRY(tf_stored_pieces(env, job->graphs[0], t->name, &pieces, &count));
+    tfuse_status status;
+    if (count == 0) {
+        status = s->put_raw(env, s, index, t->data);
+    } else {
+        float *stored = tf_calloc(env, (size_t)t->count, sizeof *stored);
+        status = stored ? assemble(env, job, f, pieces, count, stored) : TFUSE_ENOMEM;
+        if (status == TFUSE_OK)
+            status = s->put(env, s, index, stored);
+        tf_free(&env->mem, stored);
+    }
+    tf_free(&env->mem, pieces);
+    return status;
+}
+
+static tfuse_status emit_all(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, sink *s)
+{
+    size_t n = job->models[0]->count;
+    for (size_t i = 0; i < n; i++) {
+        TF_TRY(tf_progress(env, "fusing", i, n));
+        TF_TRY(emit(env, job, f, i, s));
+    }
+    return tf_progress(env, "fusing", n, n);
+}
+
+/* ---- to a checkpoint ------------------------------------------------------------------------------------------ */
+
+static tfuse_status writer_put(tf_env *env, sink *s, size_t index, const float *values)
+{
+    return tf_writer_put(env, s->writer, index, values);
+}
+
+static tfuse_status writer_put_raw(tf_env *env, sink *s, size_t index, const void *bytes)
+{
+    return tf_writer_put_raw(env, s->writer, index, bytes);
+}
+
+static tfuse_status write_checkpoint(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, const tf_tensor *rows,
+                                     const json_t *meta, const char *out_dir)
+{
+    const tfuse_model *anchor = job->models[0];
+    tf_write_options options = {.force = tf_policy_flag(job->policy, "io.force"),
+                                .shard_size = (uint64_t)tf_policy_int(job->policy, "io.shard_size"),
+                                .metadata = meta,
+                                .config_text = anchor->config_text,
+                                .copy_from = anchor->dir};
+    sink s = {.put = writer_put, .put_raw = writer_put_raw};
+    TF_TRY(tf_writer_open(env, out_dir, &options, rows, anchor->count, &s.writer));
+    tfuse_status status = emit_all(env, job, f, &s);
+    if (status == TFUSE_OK)
+        return tf_writer_commit(env, s.writer);
+    tf_writer_abort(env, s.writer);
+    return status;
+}
+
+tfuse_status tf_fuse_to_checkpoint(tf_env *env, const tf_fuse_job *job, const char *out_dir)
+{
+    tf_fusion *f;
+    TF_TRY(tf_fusion_new(env, job, &f));
+    tf_tensor *rows = NULL;
+    double *weights = tf_alloc_array(env, job->n, sizeof *weights);
+    tfuse_status status = weights ? tf_fuse_weights(env, job, weights) : TFUSE_ENOMEM;
+    json_t *meta = status == TFUSE_OK ? provenance(job, weights) : NULL;
+    if (status == TFUSE_OK && !meta)
+        status = tf_fail(env, TFUSE_ENOMEM, "out of memory for the metadata of %s", out_dir);
+    if (status == TFUSE_OK)
+        status = output_rows(env, job, &rows);
+    if (status == TFUSE_OK)
+        status = write_checkpoint(env, job, f, rows, meta, out_dir);
+    json_decref(meta);
+    tf_free(&env->mem, rows);
+    tf_free(&env->mem, weights);
+    tf_fusion_free(f);
+    return status;
+}
+
+/* ---- into memory ------------------------------------------------------------------------------------------------- */
+
+static tfuse_status memory_row(tf_env *env, sink *s, size_t index, uint8_t **data)
+{
+    tf_tensor row = s->rows[index];
+    row.file = -1;
+    *data = tf_arena_alloc(env, &s->model->arena, row.size ? (size_t)row.size : 1);
+    row.data = *data;
+    return *data ? tf_model_add(env, s->model, &row) : TFUSE_ENOMEM;
+}
+
+static tfuse_status memory_put(tf_env *env, sink *s, size_t index, const float *values)
+{
+    uint8_t *data;
+    const tf_tensor *row = &s->rows[index];
+    TF_TRY(memory_row(env, s, index, &data));
+    if (!tf_from_f32(row->dtype, values, data, (size_t)row->count))
+        return tf_fail(env, TFUSE_EDTYPE, "%s: a fused tensor cannot be stored as %s", row->name, tf_dtype_name(row->dtype));
+    return TFUSE_OK;
+}
+
+static tfuse_status memory_put_raw(tf_env *env, sink *s, size_t index, const void *bytes)
+{
+    uint8_t *data;
+    TF_TRY(memory_row(env, s, index, &data));
+    if (s->rows[index].size)
+        memcpy(data, bytes, (size_t)s->rows[index].size);
+    return TFUSE_OK;
+}
+
+tfuse_status tf_fuse_to_model(tf_env *env, const tf_fuse_job *job, tfuse_model **out)
+{
+    tf_fusion *f;
+    tf_tensor *rows = NULL;
+    *out = NULL;
+    TF_TRY(tf_fusion_new(env, job, &f));
+    sink s = {.put = memory_put, .put_raw = memory_put_raw};
+    tfuse_status status = output_rows(env, job, &rows);
+    if (status == TFUSE_OK)
+        status = tf_model_new(env, job->models[0]->config_text, &s.model);
+    s.rows = rows;
+    if (status == TFUSE_OK)
+        status = emit_all(env, job, f, &s);
+    if (status == TFUSE_OK)
+        status = tf_model_seal(env, s.model);
+    if (status != TFUSE_OK)
+        tf_model_free(s.model);
+    else
+        *out = s.model;
+    tf_free(&env->mem, rows);
+    tf_fusion_free(f);
+    return status;
+}
