@@ -69,7 +69,7 @@ typedef struct tfuse_solution_info {
     size_t struct_size;
     int64_t n, m;
     double cost;       /**< sum of coupling × cost; masses sum to one */
-    double gap;        /**< exact: primal minus a certified dual bound, >= 0; NaN where there is no bound */
+    double gap;        /**< primal minus a certified dual bound: 0 up to rounding is a proof; NaN where there is no bound */
     double error;      /**< L1 deviation of the marginals, rows and columns together */
     int64_t iterations;
     double seconds;    /**< the solve alone */

@@ -70,7 +70,10 @@ static inline bool tf_add_size(size_t a, size_t b, size_t *out) { return !__buil
 
 /* Writes env->error and returns status. Names in hostile files are printed through %s as they are:
  * use tf_printable first. */
-tfuse_status tf_fail(tf_env *env, tfuse_status status, const char *format, ...) TF_PRINTF(3, 4);
+void tf_set_error(tf_env *env, const char *format, ...) TF_PRINTF(2, 3);
+/* A macro, so that compilers see the status and with it that what an error path leaves unset is not read. */
+#define tf_fail(env, status, ...) (tf_set_error((env), __VA_ARGS__), tf_failed(status))
+__attribute__((always_inline)) static inline tfuse_status tf_failed(tfuse_status status) { return status; }
 /* Puts "prefix: " before the text that is there. */
 tfuse_status tf_fail_in(tf_env *env, tfuse_status status, const char *format, ...) TF_PRINTF(3, 4);
 /* strerror without static storage. */

@@ -70,7 +70,7 @@ const char *tf_printable(char *buffer, size_t size, const char *text)
     return buffer;
 }
 
-tfuse_status tf_fail(tf_env *env, tfuse_status status, const char *format, ...)
+void tf_set_error(tf_env *env, const char *format, ...)
 {
     char text[TEXT_MAX];
     va_list args;
@@ -78,7 +78,6 @@ tfuse_status tf_fail(tf_env *env, tfuse_status status, const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     tf_printable(env->error, sizeof env->error, text);
-    return status;
 }
 
 tfuse_status tf_fail_in(tf_env *env, tfuse_status status, const char *format, ...)

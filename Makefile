@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Builds libtfuse, the command tfuse and the tests. `make help` lists the targets.
+# Objects go to build/FLAVOUR/, which mirrors the source tree. Nothing here asks pkg-config or the compiler anything until a
+# recipe needs it, so that `make demo` and `make check` can first install what is missing.
+
+.SUFFIXES:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := all
+
+# ---- what may be set --------------------------------------------------------------------------------------------
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
+OBJCOPY ?= objcopy
+PKG_CONFIG ?= pkg-config
+FLAVOUR ?= release
+WITH_LAPACK ?= 1
+WERROR ?= 1
+CFLAGS ?=
+CPPFLAGS ?=
+LDFLAGS ?=
+DESTDIR ?=
+PREFIX ?= /usr/local
+prefix ?= $(PREFIX)
+LIBDIR ?= $(prefix)/lib
+libdir ?= $(LIBDIR)
+BINDIR ?= $(prefix)/bin
+bindir ?= $(BINDIR)
+INCLUDEDIR ?= $(prefix)/include
+includedir ?= $(INCLUDEDIR)
+MANDIR ?= $(prefix)/share/man
+mandir ?= $(MANDIR)
+V ?= 0
+
+# ---- version, from the header -------------------------------------------------------------------------------------
+
+VERSION := $(shell sed -n 's/^.define TFUSE_VERSION_STRING "\(.*\)"/\1/p' include/tfuse/version.h)
+ABI := $(shell sed -n 's/^.define TFUSE_ABI \([0-9]*\)/\1/p' include/tfuse/version.h)
+
+# ---- flags --------------------------------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
+        -Wwrite-strings -Wundef -Wvla -Wformat=2 $(if $(filter-out 0,$(WERROR)),-Werror)
+FLAGS_release := -O2 -g
+FLAGS_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+FLAGS_cov := -O0 -g --coverage
+ifeq ($(FLAGS_$(FLAVOUR)),)
+$(error FLAVOUR=$(FLAVOUR) is none of release, asan, tsan, cov)
+endif
+HOT := $(if $(filter release,$(FLAVOUR)),-O3)
+
+B := build/$(FLAVOUR)$(addprefix -,$(filter-out gcc cc,$(notdir $(firstword $(CC)))))
+COMPILE = $(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(FLAGS_$(FLAVOUR)) -fPIC -fvisibility=hidden -pthread -MMD -MP \
+          -Iinclude $(INC) $(if $(filter 0,$(WITH_LAPACK)),-DTF_NO_LAPACK) $(CPPFLAGS) $(PKG_CFLAGS) $(EXTRA) $(CFLAGS)
+LINK = $(CC) $(FLAGS_$(FLAVOUR)) $(LDFLAGS) -pthread
+
+# Asked for once, when first needed. blis has no .pc file, and lapacke's needs one of a package that nobody has to install.
+hint = $(error $(1) not found by pkg-config: `make deps` installs what is missing)
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags jansson zlib))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $(or $(shell $(PKG_CONFIG) --libs jansson zlib),$(call hint,jansson and zlib)))$(PKG_LIBS)
+CHECK_CFLAGS = $(eval CHECK_CFLAGS := $(shell $(PKG_CONFIG) --cflags check))$(CHECK_CFLAGS)
+CHECK_LIBS = $(eval CHECK_LIBS := $(or $(shell $(PKG_CONFIG) --libs check),$(call hint,check)))$(CHECK_LIBS)
+LAPACK_LIBS := $(if $(filter 0,$(WITH_LAPACK)),,-llapacke)
+LIBS = -lblis $(LAPACK_LIBS) $(PKG_LIBS) -lm
+
+Q := $(if $(filter 0,$(V)),@)
+say = $(if $(filter 0,$(V)),@printf '  %-5s %s\n' '$(1)' '$@')
+
+# ---- files --------------------------------------------------------------------------------------------------------
+
+LIB_SRC := $(sort $(wildcard lib/*/*.c))
+CLI_SRC := $(sort $(wildcard src/*.c))
+HEADERS := $(sort $(wildcard include/tfuse/*.h))
+MAP := lib/libtfuse.map
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
+
+SONAME := libtfuse.so.$(ABI)
+REALNAME := libtfuse.so.$(VERSION)
+STATIC := $(B)/libtfuse.a
+SHARED := $(B)/$(REALNAME)
+INTERNAL := $(B)/libtfuse_all.a
+TFUSE := $(B)/tfuse
+
+# Unit and parity tests see the internals, API tests only the shared library.
+UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c tests/parity/test_*.c tests/recovery/test_*.c))
+API_SRC := $(sort $(wildcard tests/api/test_*.c))
+UNIT_BIN := $(UNIT_SRC:%.c=$(B)/%)
+API_BIN := $(API_SRC:%.c=$(B)/%)
+CLI_TESTS := $(sort $(filter-out tests/cli/run.sh,$(wildcard tests/cli/*.sh)))
+UNIT_COMMON := $(B)/tests/unit/main.o $(B)/tests/unit/t.o $(B)/tests/unit/t_pair.o
+API_COMMON := $(B)/tests/unit/main.o $(B)/tests/api/api.o
+EXAMPLES := $(patsubst %.c,$(B)/%,$(sort $(wildcard examples/*.c)))
+CHECKS := tests/api/headers.sh tools/check_symbols.sh tools/check_layers.py tools/check_style.py
+
+# ---- library and command --------------------------------------------------------------------------------------------
+
+.PHONY: all lib static shared cli examples
+all: lib cli ## the libraries and the command (default)
+lib: static shared
+static: $(STATIC) ## build/release/libtfuse.a
+shared: $(SHARED) ## build/release/libtfuse.so and its links
+cli: $(TFUSE) ## build/release/tfuse
+
+examples: $(EXAMPLES) ## build/release/examples/
+
+# Objects depend on a file that changes when the flags do, so that builds never mix.
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(WITH_LAPACK) $(WARN) $(FLAGS_$(FLAVOUR))' >$@.new
+	@cmp -s $@.new $@ && rm -f $@.new || mv -f $@.new $@
+.PHONY: FORCE
+FORCE:
+
+$(B)/lib/%.o: INC = -Ilib
+$(B)/tests/unit/%.o $(B)/tests/parity/%.o $(B)/tests/recovery/%.o: INC = -Ilib -Itests/unit $(CHECK_CFLAGS)
+$(B)/tests/api/%.o: INC = -Itests/api $(CHECK_CFLAGS)
+$(B)/lib/ot/%.o: EXTRA = $(HOT)
+# Contraction would make results depend on what the compiler fuses into one rounding.
+$(B)/lib/num/kernel.o: EXTRA = $(HOT) -ffp-contract=off
+
+$(B)/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(COMPILE) -c $< -o $@
+
+# The archive holds one relocatable object in which only the API is global.
+$(B)/api.list: $(MAP)
+	@mkdir -p $(@D)
+	@sed -n 's/^ *\(tfuse_[a-z0-9_]*\);.*/\1/p' $< >$@
+
+$(STATIC): $(LIB_OBJ) $(B)/api.list
+	$(call say,AR)
+	$(Q)$(LD) -r $(LIB_OBJ) -o $(B)/libtfuse.o
+	$(Q)$(OBJCOPY) --keep-global-symbols=$(B)/api.list $(B)/libtfuse.o
+	$(Q)rm -f $@ && $(AR) rcs $@ $(B)/libtfuse.o && rm -f $(B)/libtfuse.o
+
+$(INTERNAL): $(LIB_OBJ)
+	$(call say,AR)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
+
+# Sanitizers' runtimes are found when a program is linked, not before.
+$(SHARED): $(LIB_OBJ) $(MAP)
+	$(call say,LD)
+	$(Q)$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=$(MAP) $(if $(filter asan tsan,$(FLAVOUR)),,-Wl,-z,defs) \
+	    -Wl,-z,relro -Wl,--as-needed -Wl,--exclude-libs,ALL $(LIB_OBJ) $(LIBS) -o $@
+	$(Q)ln -sf $(REALNAME) $(B)/$(SONAME) && ln -sf $(SONAME) $(B)/libtfuse.so
+
+$(TFUSE): $(CLI_OBJ) $(STATIC)
+	$(call say,LD)
+	$(Q)$(LINK) -Wl,--as-needed $(CLI_OBJ) $(STATIC) $(LIBS) -o $@
+
+# Examples are C99 and see the public headers alone, as a user's program does.
+$(EXAMPLES): $(B)/%: %.c $(STATIC)
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) -std=c99 $(WARN) $(FLAGS_$(FLAVOUR)) -pthread -Iinclude $(CPPFLAGS) $(CFLAGS) $< $(STATIC) $(LDFLAGS) $(LIBS) -o $@
+
+# ---- tests ------------------------------------------------------------------------------------------------------------
+
+.PHONY: check check-run check-unit check-api check-cli check-layers check-symbols check-headers lint asan tsan valgrind cov
+RUN = CC='$(CC)' CXX='$(CXX)' BUILD='$(B)' TFUSE='$(TFUSE)' sh tools/run_tests.sh
+BASE_DEPS = +@sh tools/deps.sh
+
+check: ## all tests; first installs what they need
+	$(BASE_DEPS) check
+	+@$(MAKE) --no-print-directory check-run
+
+check-run: $(UNIT_BIN) $(API_BIN) all examples ## the same without installing
+	@$(RUN) $(UNIT_BIN) $(API_BIN) $(CLI_TESTS) $(CHECKS)
+
+check-unit: $(UNIT_BIN) ## unit and parity tests
+	@$(RUN) $(UNIT_BIN)
+check-api: $(API_BIN) ## tests through the shared library
+	@$(RUN) $(API_BIN)
+check-cli: $(TFUSE) ## tests of the command
+	@$(RUN) $(CLI_TESTS)
+check-layers: ## which file includes which
+	@tools/check_layers.py
+check-symbols: lib ## exported symbols, version script and headers agree
+	@BUILD='$(B)' tools/check_symbols.sh
+check-headers: ## every public header alone, as C99 and as C++11
+	@CC='$(CC)' CXX='$(CXX)' tests/api/headers.sh
+lint: check-layers check-headers ## checks that need no library
+	@tools/check_style.py
+
+asan: ## unit, API and command tests under the address and undefined-behaviour sanitizers
+	+@$(MAKE) --no-print-directory FLAVOUR=asan sanitized
+.PHONY: sanitized threaded
+sanitized: $(UNIT_BIN) $(API_BIN) $(TFUSE)
+	@ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	 LSAN_OPTIONS=suppressions=tools/lsan.supp:print_suppressions=0 $(RUN) $(UNIT_BIN) $(API_BIN) $(CLI_TESTS)
+
+tsan: ## tests that use threads, under the thread sanitizer
+	+@$(MAKE) --no-print-directory FLAVOUR=tsan threaded
+THREADED := pool gemm evaluator statistics context threads
+THREADED_BIN = $(filter $(addprefix $(B)/tests/%/test_,$(THREADED)),$(UNIT_BIN) $(API_BIN))
+threaded: $(foreach t,$(THREADED),$(filter %/test_$(t),$(UNIT_BIN) $(API_BIN)))
+	@TSAN_OPTIONS=suppressions=tools/tsan.supp:halt_on_error=1 $(RUN) $(sort $^)
+
+MEMCHECKED := buf strmap arena policy safetensors npy idx container map binding graph array model
+valgrind: $(foreach t,$(MEMCHECKED),$(filter %/test_$(t),$(UNIT_BIN) $(API_BIN))) ## core tests under memcheck
+	@CK_FORK=no WRAP='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite' $(RUN) $(sort $^)
+
+cov: ## line coverage of the library by all tests
+	+@$(MAKE) --no-print-directory FLAVOUR=cov coverage
+.PHONY: coverage
+coverage: check-run
+	@for f in $(LIB_SRC); do gcov -n -o $(B)/$${f%.c}.o $$f 2>/dev/null | awk -v f=$$f \
+	    '/^File/ {mine = index($$0, f)} mine && /^Lines/ {sub("Lines executed:", ""); print f, $$0; exit}'; done | \
+	    awk '{split($$2, p, "%"); lines += $$4; hit += p[1] * $$4 / 100; printf "%6.1f%% of %5d  %s\n", p[1], $$4, $$1} \
+	         END {printf "%6.1f%% of %5d  in all\n", lines ? 100 * hit / lines : 0, lines}'
+
+$(UNIT_BIN): %: %.o $(UNIT_COMMON) $(INTERNAL)
+	$(call say,LD)
+	$(Q)$(LINK) $< $(UNIT_COMMON) $(INTERNAL) $(CHECK_LIBS) $(LIBS) -o $@
+
+$(API_BIN): %: %.o $(API_COMMON) $(SHARED)
+	$(call say,LD)
+	$(Q)$(LINK) $< $(API_COMMON) -L$(B) -Wl,-rpath,'$(CURDIR)/$(B)' -ltfuse $(CHECK_LIBS) -lm -o $@
+
+# ---- demo, dependencies, installing -----------------------------------------------------------------------------------
+
+.PHONY: demo deps install uninstall clean help
+demo: ## installs what is missing, builds, fuses two real models and prints a table
+	$(BASE_DEPS) demo
+	+@$(MAKE) --no-print-directory cli examples
+	@BIN='$(B)' sh tools/demo.sh
+
+deps: ## installs the Debian packages that building and testing need
+	$(BASE_DEPS) check
+
+INSTALL ?= install
+install: all ## DESTDIR, PREFIX, LIBDIR, BINDIR, INCLUDEDIR, MANDIR, in either case
+	$(Q)$(INSTALL) -d '$(DESTDIR)$(bindir)' '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(includedir)/tfuse' '$(DESTDIR)$(mandir)/man1'
+	$(Q)$(INSTALL) -m 644 $(HEADERS) '$(DESTDIR)$(includedir)/tfuse'
+	$(Q)$(INSTALL) -m 644 $(STATIC) '$(DESTDIR)$(libdir)'
+	$(Q)$(INSTALL) -m 755 $(SHARED) '$(DESTDIR)$(libdir)'
+	$(Q)ln -sf $(REALNAME) '$(DESTDIR)$(libdir)/$(SONAME)'
+	$(Q)ln -sf $(SONAME) '$(DESTDIR)$(libdir)/libtfuse.so'
+	$(Q)$(INSTALL) -m 755 $(TFUSE) '$(DESTDIR)$(bindir)'
+	$(Q)$(INSTALL) -m 644 docs/tfuse.1 '$(DESTDIR)$(mandir)/man1'
+	$(Q)sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(libdir)|' -e 's|@includedir@|$(includedir)|' -e 's|@version@|$(VERSION)|' \
+	    -e 's|@lapack@|$(addprefix $() ,$(LAPACK_LIBS))|' pkgconfig/libtfuse.pc.in >'$(DESTDIR)$(libdir)/pkgconfig/libtfuse.pc'
+
+uninstall: ## removes what install put there
+	$(Q)rm -f $(patsubst include/%,'$(DESTDIR)$(includedir)/%',$(HEADERS)) '$(DESTDIR)$(libdir)/libtfuse.a' \
+	    '$(DESTDIR)$(libdir)/libtfuse.so' '$(DESTDIR)$(libdir)/$(SONAME)' '$(DESTDIR)$(libdir)/$(REALNAME)' \
+	    '$(DESTDIR)$(libdir)/pkgconfig/libtfuse.pc' '$(DESTDIR)$(bindir)/tfuse' '$(DESTDIR)$(mandir)/man1/tfuse.1'
+	$(Q)if [ -d '$(DESTDIR)$(includedir)/tfuse' ]; then rmdir '$(DESTDIR)$(includedir)/tfuse'; fi
+	$(Q)if [ -n '$(DESTDIR)' ] && [ -d '$(DESTDIR)' ]; then find '$(DESTDIR)' -mindepth 1 -depth -type d -empty -delete; fi
+
+clean: ## removes build/
+	rm -rf build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  FLAVOUR=release|asan|tsan|cov  CC=gcc|clang  WITH_LAPACK=0  WERROR=0  V=1  CFLAGS= CPPFLAGS= LDFLAGS="
+
+-include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)

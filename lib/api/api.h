@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * api.h: the context, and what every exported function does first and last.
+ *
+ *     TF_OUT(out);                             outputs are NULL on failure
+ *     TF_ENTER(ctx, TF_ARG(path), TF_ARG(out));  EINVAL naming an argument that is NULL
+ *     return tf_api_leave(ctx, tf_...(&ctx->env, ...));
+ *
+ * A context is in use from TF_ENTER to tf_api_leave. A second call meanwhile, from a callback or another thread, gets TFUSE_ESTATE and
+ * leaves the context, its error text included, as it is.
+ */
+#ifndef TF_API_API_H
+#define TF_API_API_H
+
+#include "base/env.h"
+#include "graph/graph.h"
+#include "ot/ot.h"
+#include <tfuse/tfuse.h>
+
+struct tfuse_ctx {
+    tf_env env;
+    tf_solver_registry solvers;
+    atomic_int busy;
+};
+
+struct tfuse_graph {
+    tf_mem mem;
+    tf_graph *graph;
+};
+
+struct tfuse_solution {
+    tf_mem mem;
+    tf_solution solution;
+    double seconds;
+};
+
+typedef struct tf_api_arg {
+    const void *value;
+    const char *name;
+} tf_api_arg;
+
+#define TF_ARG(argument) {(argument), #argument}
+#define TF_ENTER(ctx, ...) TF_TRY(tf_api_enter((ctx), (const tf_api_arg[]){__VA_ARGS__, {NULL, NULL}}))
+#define TF_OUT(out)         \
+    do {                    \
+        if (out)            \
+            *(out) = NULL;  \
+    } while (0)
+
+/* Arguments that must not be NULL, a NULL name at the end; args may be NULL. On failure the call is over. */
+tfuse_status tf_api_enter(tfuse_ctx *ctx, const tf_api_arg *args);
+/* Ends the call; returns its status. */
+tfuse_status tf_api_leave(tfuse_ctx *ctx, tfuse_status status);
+
+/* A table of the caller's with a leading struct_size: TFUSE_EINVAL when it is smaller than `size`, TFUSE_EVERSION when it is larger and says
+ * something there. */
+tfuse_status tf_api_table(const void *table, size_t size);
+/* Copies a snapshot of ours, of `size` bytes, to the caller's as far as its struct_size goes. TFUSE_EINVAL without a sensible one. */
+tfuse_status tf_api_snapshot(void *theirs, const void *ours, size_t size);
+/* A string for tfuse_string_free. */
+tfuse_status tf_api_string(tf_env *env, const char *text, char **out);
+
+/* TFUSE_EINVAL or TFUSE_ESTATE unless every model is there and sealed. */
+tfuse_status tf_api_models(tf_env *env, const tfuse_model *const *models, size_t n);
+/* Graphs of models, checked against their tensors. */
+tfuse_status tf_api_graphs(tf_env *env, const tfuse_model *const *models, size_t n, bool extra_copy, tf_graph ***out);
+void tf_api_graphs_free(tf_env *env, tf_graph **graphs, size_t n);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * api_plan.c: tfuse/plan.h.
+ */
+#include "align/align.h"
+#include "api/api.h"
+
+#include <stdlib.h>
+
+enum { MIN_MODELS = 2 };
+
+static tfuse_status align(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_model *const *models, size_t n,
+                          const tfuse_array *calib, tfuse_plan **out)
+{
+    tf_env *env = &ctx->env;
+    tf_graph **graphs = NULL;
+    if (n < MIN_MODELS)
+        return tf_fail(env, TFUSE_EINVAL, "%zu models cannot be aligned; give the anchor and at least one more", n);
+    TF_TRY(tf_api_models(env, models, n));
+    TF_TRY(tf_api_graphs(env, models, n, tf_policy_is(policy, "io.extra", "copy"), &graphs));
+    const tf_align_job job = {.policy = policy, .solvers = &ctx->solvers, .models = models, .graphs = graphs, .n = n, .calib = calib};
+    tfuse_status status = tf_align(env, &job, out);
+    tf_api_graphs_free(env, graphs, n);
+    return status;
+}
+
+tfuse_status tfuse_align(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_model *const *models, size_t n_models,
+                         const tfuse_array *calib, tfuse_plan **out)
+{
+    TF_OUT(out);
+    TF_ENTER(ctx, TF_ARG(models), TF_ARG(out));
+    return tf_api_leave(ctx, align(ctx, policy, models, n_models, calib, out));
+}
+
+tfuse_status tfuse_plan_save(tfuse_ctx *ctx, const tfuse_plan *plan, const char *path, int32_t force)
+{
+    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(path));
+    return tf_api_leave(ctx, tf_plan_save(&ctx->env, plan, path, force != 0));
+}
+
+tfuse_status tfuse_plan_load(tfuse_ctx *ctx, const char *path, tfuse_plan **out)
+{
+    TF_OUT(out);
+    TF_ENTER(ctx, TF_ARG(path), TF_ARG(out));
+    return tf_api_leave(ctx, tf_plan_load(&ctx->env, path, out));
+}
+
+size_t tfuse_plan_count(const tfuse_plan *plan)
+{
+    return plan ? plan->n_maps : 0;
+}
+
+tfuse_status tfuse_plan_map(const tfuse_plan *plan, size_t index, tfuse_map_info *info)
+{
+    if (!plan)
+        return TFUSE_EINVAL;
+    if (index >= plan->n_maps)
+        return TFUSE_ERANGE;
+    const tf_plan_map *row = &plan->maps[index];
+    tfuse_map_info ours = {.name = row->name, .axis = row->axis, .kind = tf_map_kind_name(row->map->kind),
+                           .model = row->model, .n = row->map->n, .m = row->map->m, .cost = row->cost, .gap = row->gap,
+                           .error = row->error, .identity = tf_map_off_identity(row->map), .entropy = tf_map_spread(row->map),
+                           .iterations = row->iterations, .converged = row->converged};
+    return tf_api_snapshot(info, &ours, sizeof ours);
+}
+
+static tfuse_status matrix(tf_env *env, const tfuse_plan *plan, size_t index, tfuse_array **out)
+{
+    if (index >= plan->n_maps)
+        return tf_fail(env, TFUSE_ERANGE, "the plan has %zu maps, so there is none of index %zu", plan->n_maps, index);
+    const tf_map *map = plan->maps[index].map;
+    int64_t shape[2] = {map->n, map->m};
+    TF_TRY(tf_array_new(env, TFUSE_F32, 2, shape, out));
+    tf_map_matrix(map, (*out)->data);
+    return TFUSE_OK;
+}
+
+tfuse_status tfuse_plan_matrix(tfuse_ctx *ctx, const tfuse_plan *plan, size_t index, tfuse_array **out)
+{
+    TF_OUT(out);
+    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(out));
+    return tf_api_leave(ctx, matrix(&ctx->env, plan, index, out));
+}
+
+static tfuse_status report(tf_env *env, const tfuse_plan *plan, char **out)
+{
+    json_t *object = NULL;
+    TF_TRY(tf_plan_report(env, plan, &object));
+    char *text = json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    json_decref(object);
+    if (!text)
+        return tf_fail(env, TFUSE_ENOMEM, "out of memory for the plan's report");
+    tfuse_status status = tf_api_string(env, text, out);
+    free(text);
+    return status;
+}
+
+tfuse_status tfuse_plan_report(tfuse_ctx *ctx, const tfuse_plan *plan, char **out)
+{
+    TF_OUT(out);
+    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(out));
+    return tf_api_leave(ctx, report(&ctx->env, plan, out));
+}
+
+void tfuse_plan_free(tfuse_plan *plan)
+{
+    tf_plan_free(plan);
+}

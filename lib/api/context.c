@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * context.c: tfuse_ctx, and how exported functions begin and end.
+ *
+ * `busy` is taken with acquire and given back with release order, so a context may move between threads from call to call.
+ * A request to cancel that no call has seen yet ends the next one, whichever it is.
+ */
+#include "api/api.h"
+#include "base/pool.h"
+#include "num/num.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_THREADS = 1024 };
+
+/* ---- entering and leaving -------------------------------------------------------------------------- */
+
+tfuse_status tf_api_enter(tfuse_ctx *ctx, const tf_api_arg *args)
+{
+    if (!ctx)
+        return TFUSE_EINVAL;
+    if (atomic_exchange_explicit(&ctx->busy, 1, memory_order_acquire))
+        return TFUSE_ESTATE;
+    ctx->env.error[0] = '\0';
+    tfuse_status status = tf_check_cancel(&ctx->env);
+    for (; status == TFUSE_OK && args && args->name; args++)
+        if (!args->value)
+            status = tf_fail(&ctx->env, TFUSE_EINVAL, "%s is NULL", args->name);
+    return status == TFUSE_OK ? TFUSE_OK : tf_api_leave(ctx, status);
+}
+
+tfuse_status tf_api_leave(tfuse_ctx *ctx, tfuse_status status)
+{
+    if (status == TFUSE_OK)
+        ctx->env.error[0] = '\0';
+    else if (!ctx->env.error[0])
+        tf_fail(&ctx->env, status, "%s", tfuse_status_name(status));
+    if (status == TFUSE_ECANCELLED)
+        atomic_store(&ctx->env.cancelled, 0);
+    atomic_store_explicit(&ctx->busy, 0, memory_order_release);
+    return status;
+}
+
+tfuse_status tf_api_table(const void *table, size_t size)
+{
+    size_t theirs;
+    memcpy(&theirs, table, sizeof theirs);
+    if (theirs < size)
+        return TFUSE_EINVAL;
+    const unsigned char *bytes = table;
+    for (size_t i = size; i < theirs; i++)
+        if (bytes[i])
+            return TFUSE_EVERSION;
+    return TFUSE_OK;
+}
+
+tfuse_status tf_api_snapshot(void *theirs, const void *ours, size_t size)
+{
+    size_t room;
+    if (!theirs)
+        return TFUSE_EINVAL;
+    memcpy(&room, theirs, sizeof room);
+    if (room <= sizeof room)
+        return TFUSE_EINVAL;
+    size_t n = room < size ? room : size;
+    memcpy((char *)theirs + sizeof room, (const char *)ours + sizeof room, n - sizeof room);
+    return TFUSE_OK;
+}
+
+tfuse_status tf_api_string(tf_env *env, const char *text, char **out)
+{
+    *out = strdup(text);
+    return *out ? TFUSE_OK : tf_fail(env, TFUSE_ENOMEM, "out of memory for a text of %zu bytes", strlen(text));
+}
+
+void tfuse_string_free(char *text)
+{
+    free(text);
+}
+
+/* ---- the context ---------------------------------------------------------------------------------------- */
+
+tfuse_status tfuse_ctx_new(const tfuse_allocator *alloc, tfuse_ctx **out)
+{
+    TF_OUT(out);
+    if (!out)
+        return TFUSE_EINVAL;
+    if (alloc) {
+        TF_TRY(tf_api_table(alloc, sizeof *alloc));
+        if (!alloc->alloc || !alloc->free)
+            return TFUSE_EINVAL;
+    }
+    const tf_mem *mem = alloc ? alloc : &tf_mem_default;
+    tfuse_ctx *ctx = tf_mem_alloc(mem, sizeof *ctx);
+    if (!ctx)
+        return TFUSE_ENOMEM;
+    tf_env_init(&ctx->env, mem);
+    ctx->env.mem.struct_size = sizeof ctx->env.mem;
+    atomic_init(&ctx->busy, 0);
+    tfuse_status status = tf_solvers_init(&ctx->env, &ctx->solvers);
+    if (status != TFUSE_OK) {
+        tf_free(mem, ctx);
+        return status;
+    }
+    *out = ctx;
+    return TFUSE_OK;
+}
+
+void tfuse_ctx_free(tfuse_ctx *ctx)
+{
+    if (!ctx)
+        return;
+    tf_mem mem = ctx->env.mem;
+    tf_pool_free(ctx->env.pool);
+    tf_solvers_free(&ctx->solvers);
+    tf_free(&mem, ctx);
+}
+
+const char *tfuse_ctx_error(const tfuse_ctx *ctx)
+{
+    return ctx ? ctx->env.error : "";
+}
+
+void tfuse_ctx_cancel(tfuse_ctx *ctx)
+{
+    if (ctx)
+        atomic_store(&ctx->env.cancelled, 1);
+}
+
+static void replace_pool(tfuse_ctx *ctx, tf_pool *pool)
+{
+    tf_pool_free(ctx->env.pool);
+    ctx->env.pool = pool;
+}
+
+tfuse_status tfuse_ctx_set_threads(tfuse_ctx *ctx, uint32_t n)
+{
+    TF_TRY(tf_api_enter(ctx, NULL));
+    tfuse_status status = TFUSE_OK;
+    tf_pool *pool = NULL;
+    if (n > MAX_THREADS)
+        status = tf_fail(&ctx->env, TFUSE_ERANGE, "%u threads are more than the %d supported", (unsigned)n, MAX_THREADS);
+    else if (n != 1)
+        status = tf_pool_new(&ctx->env, n, &pool);
+    if (status == TFUSE_OK)
+        replace_pool(ctx, pool);
+    return tf_api_leave(ctx, status);
+}
+
+tfuse_status tfuse_ctx_set_executor(tfuse_ctx *ctx, const tfuse_executor *ex)
+{
+    TF_TRY(tf_api_enter(ctx, NULL));
+    tfuse_status status = ex ? tf_api_table(ex, sizeof *ex) : TFUSE_OK;
+    tf_pool *pool = NULL;
+    if (status == TFUSE_OK && ex && (!ex->parallel_for || ex->concurrency == 0))
+        status = tf_fail(&ctx->env, TFUSE_EINVAL, "an executor needs parallel_for and a concurrency of at least 1");
+    if (status == TFUSE_OK && ex)
+        status = tf_pool_new_executor(&ctx->env, ex, &pool);
+    if (status == TFUSE_OK)
+        replace_pool(ctx, pool);
+    return tf_api_leave(ctx, status);
+}
+
+tfuse_status tfuse_ctx_set_log(tfuse_ctx *ctx, tfuse_log_fn fn, void *user, int32_t level)
+{
+    TF_TRY(tf_api_enter(ctx, NULL));
+    ctx->env.log = fn;
+    ctx->env.log_user = user;
+    ctx->env.log_level = level;
+    return tf_api_leave(ctx, TFUSE_OK);
+}
+
+tfuse_status tfuse_ctx_set_progress(tfuse_ctx *ctx, tfuse_progress_fn fn, void *user)
+{
+    TF_TRY(tf_api_enter(ctx, NULL));
+    ctx->env.progress = fn;
+    ctx->env.progress_user = user;
+    return tf_api_leave(ctx, TFUSE_OK);
+}
+
+/* ---- names ------------------------------------------------------------------------------------------------- */
+
+const char *tfuse_status_name(tfuse_status status)
+{
+    static const struct {
+        tfuse_status status;
+        const char *name;
+    } names[] = {
+#define ROW(code) {code, #code}
+        ROW(TFUSE_OK), ROW(TFUSE_EINVAL), ROW(TFUSE_ENOMEM), ROW(TFUSE_ERANGE), ROW(TFUSE_ESTATE),
+        ROW(TFUSE_EUNSUPPORTED), ROW(TFUSE_ECANCELLED), ROW(TFUSE_ECALLBACK), ROW(TFUSE_EKEY), ROW(TFUSE_EIO),
+        ROW(TFUSE_EFORMAT), ROW(TFUSE_ECORRUPT), ROW(TFUSE_EVERSION), ROW(TFUSE_EEXIST), ROW(TFUSE_ENOTFOUND),
+        ROW(TFUSE_ESHAPE), ROW(TFUSE_EDTYPE), ROW(TFUSE_EGRAPH), ROW(TFUSE_ENUMERIC), ROW(TFUSE_ECONVERGE),
+        ROW(TFUSE_EINTERNAL),
+#undef ROW
+    };
+    for (size_t i = 0; i < TF_LEN(names); i++)
+        if (names[i].status == status)
+            return names[i].name;
+    return "TFUSE_E?";
+}
+
+const char *tfuse_dtype_name(tfuse_dtype dtype)
+{
+    return tf_dtype_name(dtype);
+}
+
+size_t tfuse_dtype_size(tfuse_dtype dtype)
+{
+    return tf_dtype_size(dtype);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cmd_align.c: tfuse align: computes a plan and saves it.
+ */
+#include "tool.h"
+
+#include <stdio.h>
+
+static int report(const tool *t, const tfuse_plan *plan, double seconds)
+{
+    if (t->json) {
+        json_t *object = NULL;
+        int code = plan_object(t, plan, &object);
+        if (code != EXIT_DONE)
+            return code;
+        json_object_del(object, "table");
+        json_object_set_new(object, "seconds", json_real(seconds));
+        json_object_set_new(object, "out", json_string(t->out));
+        return print_json(object);
+    }
+    map_totals totals = total_maps(plan);
+    print_totals(&totals);
+    printf("  time           %10.2f s\nplan written to %s; apply it with: tfuse fuse", seconds, t->out);
+    for (int i = 0; i < t->n_args; i++)
+        printf(" %s", t->args[i]);
+    printf(" -o OUT --plan %s\n", t->out);
+    return EXIT_DONE;
+}
+
+int cmd_align(tool *t)
+{
+    tfuse_model **models = NULL;
+    tfuse_plan *plan = NULL;
+    size_t n = 0;
+    if (!t->out)
+        return usage_error(t, "align needs -o PLAN");
+    int code = check_output(t, t->out);
+    if (code == EXIT_DONE)
+        code = open_models(t, 0, &models, &n);
+    double start = seconds_now();
+    if (code == EXIT_DONE)
+        code = make_plan(t, models, n, &plan);
+    double seconds = seconds_now() - start;
+    if (code == EXIT_DONE)
+        code = library_status(t, tfuse_plan_save(t->ctx, plan, t->out, t->force));
+    end_progress();
+    if (code == EXIT_DONE)
+        code = report(t, plan, seconds);
+    tfuse_plan_free(plan);
+    free_models(models, n);
+    return code;
+}

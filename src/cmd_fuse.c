@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cmd_fuse.c: tfuse fuse: aligns, or takes a plan, and writes the fused checkpoint.
+ */
+#include "tool.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int check_options(const tool *t)
+{
+    if (!t->out)
+        return usage_error(t, "fuse needs -o OUT");
+    if (t->plan && t->save_plan)
+        return usage_error(t, "--plan and --save-plan exclude each other");
+    if (t->plan && t->calib)
+        return usage_error(t, "--calib bears on aligning, which --plan replaces");
+    if (t->plan && t->align_option)
+        return usage_error(t, "%s bears on aligning, which --plan replaces", t->align_option);
+    return EXIT_DONE;
+}
+
+/* The weights as they were given, or null for equal ones. */
+static json_t *weights_object(const tool *t)
+{
+    const char *text = tfuse_policy_get(t->policy, "combine.weights");
+    char list[1024];
+    if (!tfuse_policy_is_set(t->policy, "combine.weights") || !strcmp(text, "equal"))
+        return json_null();
+    if (snprintf(list, sizeof list, "[%s]", text) >= (int)sizeof list)
+        return json_string(text);
+    json_t *numbers = json_loads(list, 0, NULL);
+    return numbers ? numbers : json_string(text);
+}
+
+static int report(const tool *t, const tfuse_plan *plan, double seconds)
+{
+    json_t *object = NULL;
+    int code = plan_object(t, plan, &object);
+    if (code != EXIT_DONE)
+        return code;
+    if (t->json) {
+        json_t *out = json_object();
+        json_object_set(out, "maps", json_object_get(object, "maps"));
+        json_object_set(out, "strategy", json_object_get(object, "strategy"));
+        json_object_set_new(out, "weights", weights_object(t));
+        json_object_set_new(out, "seconds", json_real(seconds));
+        json_object_set_new(out, "out", json_string(t->out));
+        code = print_json(out);
+    } else {
+        map_totals totals = total_maps(plan);
+        printf("  strategy       %10s\n", json_string_value(json_object_get(object, "strategy")));
+        print_totals(&totals);
+        printf("  time           %10.2f s\nfused model written to %s; look at it with: tfuse eval %s --inputs F --labels F\n",
+               seconds, t->out, t->out);
+    }
+    json_decref(object);
+    return code;
+}
+
+static int find_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **plan)
+{
+    if (t->plan)
+        return library_status(t, tfuse_plan_load(t->ctx, t->plan, plan));
+    int code = make_plan(t, models, n, plan);
+    if (code == EXIT_DONE && t->save_plan)
+        code = library_status(t, tfuse_plan_save(t->ctx, *plan, t->save_plan, t->force));
+    return code;
+}
+
+int cmd_fuse(tool *t)
+{
+    tfuse_model **models = NULL;
+    tfuse_plan *plan = NULL;
+    size_t n = 0;
+    double start = seconds_now();
+    int code = check_options(t);
+    if (code == EXIT_DONE)
+        code = check_output(t, t->out);
+    if (code == EXIT_DONE)
+        code = check_output(t, t->save_plan);
+    if (code == EXIT_DONE && t->force)
+        code = library_status(t, tfuse_policy_set(t->ctx, t->policy, "io.force", "1"));
+    if (code == EXIT_DONE)
+        code = open_models(t, 0, &models, &n);
+    if (code == EXIT_DONE)
+        code = find_plan(t, models, n, &plan);
+    if (code == EXIT_DONE)
+        code = library_status(t, tfuse_fuse(t->ctx, t->policy, plan, (const tfuse_model *const *)models, n, t->out));
+    end_progress();
+    if (code == EXIT_DONE)
+        code = report(t, plan, seconds_now() - start);
+    tfuse_plan_free(plan);
+    free_models(models, n);
+    return code;
+}

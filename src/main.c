@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * main.c: the command tfuse: the table of sub-commands, exit statuses, Ctrl-C.
+ *
+ * Exit status: 0; 1 failed; 2 wrong command line, keys and values included; 130 after Ctrl-C. The first Ctrl-C asks the library to stop,
+ * which cleans up; the second kills.
+ */
+#include "tool.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+const command commands[] = {
+    {"inspect", "MODEL", "architecture, axes, symmetry groups, parameters",
+     "Prints the graph of a model: every axis (a set of neurons that one map may move), its extent, the\n"
+     "group of maps that leave the function as it is, and the tensors that it binds. MODEL is a checkpoint\n"
+     "directory, a .safetensors file with config.json beside it, or a config.json alone.",
+     CMD_INSPECT, 1, 1, cmd_inspect},
+    {"eval", "MODEL --inputs F [--labels F]", "accuracy and mean loss",
+     "Runs a model on inputs and scores it. Images of uint8 are normalised by the model's\n"
+     "preprocessor_config.json and never resized; floating-point inputs are taken as they are; integers are\n"
+     "token ids. --json prints {n, accuracy (a fraction), loss (mean, nats)}; without labels the last two are null.",
+     CMD_EVAL, 1, 1, cmd_eval},
+    {"run", "MODEL --inputs F -o OUT.npy", "outputs (logits)",
+     "Runs a model on inputs and writes its outputs as float32, samples first.", CMD_RUN, 1, 1, cmd_run},
+    {"align", "ANCHOR MODEL... -o PLAN", "compute and save a plan",
+     "Aligns models to the first one, the anchor, and writes the plan: the maps and where each applies.",
+     CMD_ALIGN, 2, -1, cmd_align},
+    {"plan", "PLAN", "look into a plan", "Prints the maps of a plan: what they cost, the certified gap, how far each is from the identity.",
+     CMD_PLAN, 1, 1, cmd_plan},
+    {"fuse", "ANCHOR MODEL... -o OUT", "fuse models into one checkpoint",
+     "Aligns models to the first one, the anchor, combines the aligned weights, and writes a checkpoint directory\n"
+     "in the anchor's shape. OUT appears whole or not at all. Without --calib units are compared by their weights.\n"
+     "--json prints {maps: [{name, model, axis, kind, n, m, cost, gap, error, identity, entropy, iterations,\n"
+     "converged}], strategy, weights (null: equal), seconds, out}.",
+     CMD_FUSE, 2, -1, cmd_fuse},
+    {"solve", "COST.npy", "solve a bare transport problem",
+     "Minimises the sum of coupling × cost over couplings with row sums mu and column sums nu, scaled to sum to one.\n"
+     "-o writes the coupling. --json prints {cost, gap, iterations, seconds, converged, error}.",
+     CMD_SOLVE, 1, 1, cmd_solve},
+    {"keys", "", "every policy key with type, bounds, default", "Prints the table of keys that --set takes.", CMD_KEYS, 0, 0,
+     cmd_keys},
+    {NULL, NULL, NULL, NULL, 0, 0, 0, NULL},
+};
+
+static void print_help(FILE *to)
+{
+    fprintf(to, "usage: tfuse COMMAND ...\n\nFuses independently trained networks into one, by optimal transport.\n\n");
+    for (const command *c = commands; c->name; c++)
+        fprintf(to, "  tfuse %-7s %-30s %s\n", c->name, c->operands, c->summary);
+    fprintf(to, "\n`tfuse COMMAND --help` lists a command's options; `tfuse --version` prints the version.\n"
+                "MODEL: a directory with config.json and model.safetensors (or shards with an index), or a .safetensors file.\n"
+                "F: .npy, file.npz:key, or IDX, gzipped or not.\n");
+}
+
+/* ---- Ctrl-C -------------------------------------------------------------------------------------------------- */
+
+static tfuse_ctx *volatile interrupted;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    tfuse_ctx_cancel(interrupted);
+}
+
+static void catch_interrupts(tfuse_ctx *ctx)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_interrupt;
+    action.sa_flags = (int)SA_RESETHAND | SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    interrupted = ctx;
+    sigaction(SIGINT, &action, NULL);
+}
+
+/* ---- running a command ------------------------------------------------------------------------------------------ */
+
+static int set_up(tool *t)
+{
+    if (t->threads > UINT32_MAX)
+        return usage_error(t, "--threads %lld is too many", (long long)t->threads);
+    tfuse_status status = tfuse_ctx_set_threads(t->ctx, (uint32_t)t->threads);
+    if (status == TFUSE_ERANGE)
+        return usage_error(t, "--threads: %s", tfuse_ctx_error(t->ctx));
+    if (status == TFUSE_OK && !t->quiet)
+        status = tfuse_ctx_set_log(t->ctx, show_log, NULL, TFUSE_LOG_WARN);
+    if (status == TFUSE_OK && !t->quiet && !t->json && isatty(STDERR_FILENO))
+        status = tfuse_ctx_set_progress(t->ctx, show_progress, NULL);
+    return library_status(t, status);
+}
+
+static int run_command(tool *t, int argc, char **argv)
+{
+    int code = library_status(t, tfuse_policy_new(t->ctx, &t->policy));
+    if (code == EXIT_DONE)
+        code = parse_options(t, argc, argv);
+    if (code == EXIT_DONE && t->help) {
+        print_command_help(t->command);
+        return EXIT_DONE;
+    }
+    if (code == EXIT_DONE)
+        code = set_up(t);
+    if (code == EXIT_DONE)
+        code = t->command->run(t);
+    end_progress();
+    return code;
+}
+
+static const command *find_command(const char *name)
+{
+    for (const command *c = commands; c->name; c++)
+        if (strcmp(c->name, name) == 0)
+            return c;
+    return NULL;
+}
+
+/* A full disk behind standard output is a failure too. */
+static int flush(int code)
+{
+    if (fflush(stdout) != 0 && code == EXIT_DONE)
+        return fail("cannot write to standard output");
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    tool t = {0};
+    if (argc < 2) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+        print_help(stdout);
+        return flush(EXIT_DONE);
+    }
+    if (!strcmp(argv[1], "--version")) {
+        uint32_t v = tfuse_version();
+        printf("tfuse %u.%u.%u\n", v / 10000, v / 100 % 100, v % 100);
+        return flush(EXIT_DONE);
+    }
+    t.command = find_command(argv[1]);
+    if (!t.command)
+        return usage_error(NULL, "there is no command '%s'", argv[1]);
+    if (tfuse_ctx_new(NULL, &t.ctx) != TFUSE_OK)
+        return fail("out of memory");
+    catch_interrupts(t.ctx);
+    int code = run_command(&t, argc - 1, argv + 1);
+    tfuse_policy_free(t.policy);
+    signal(SIGINT, SIG_DFL);
+    tfuse_ctx_free(t.ctx);
+    return flush(code);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * maps.c: making a plan, and summing up its maps.
+ */
+#include "tool.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+map_totals total_maps(const tfuse_plan *plan)
+{
+    map_totals totals = {.maps = tfuse_plan_count(plan), .gap = NAN};
+    for (size_t i = 0; i < totals.maps; i++) {
+        tfuse_map_info map = {.struct_size = sizeof map};
+        if (tfuse_plan_map(plan, i, &map) != TFUSE_OK || !isfinite(map.cost))
+            continue;
+        totals.solved++;
+        totals.cost += map.cost;
+        totals.unconverged += !map.converged;
+        if (!(map.gap <= totals.gap) && isfinite(map.gap))
+            totals.gap = map.gap;
+    }
+    return totals;
+}
+
+void print_totals(const map_totals *totals)
+{
+    printf("  maps           %10zu  (%zu solved)\n", totals->maps, totals->solved);
+    if (!totals->solved)
+        return;
+    printf("  total cost     ");
+    print_number(totals->cost);
+    printf("\n  worst gap      ");
+    print_number(totals->gap);
+    printf("\n  not converged  %10zu\n", totals->unconverged);
+}
+
+int plan_object(const tool *t, const tfuse_plan *plan, json_t **out)
+{
+    char *text = NULL;
+    *out = NULL;
+    int code = library_status(t, tfuse_plan_report(t->ctx, plan, &text));
+    if (code == EXIT_DONE && !(*out = json_loads(text, 0, NULL)))
+        code = fail("out of memory");
+    tfuse_string_free(text);
+    return code;
+}
+
+int make_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **out)
+{
+    tfuse_array *calib = NULL;
+    int code = open_array(t, t->calib, &calib);
+    if (code == EXIT_DONE)
+        code = library_status(t, tfuse_align(t->ctx, t->policy, (const tfuse_model *const *)models, n, calib, out));
+    tfuse_array_free(calib);
+    return code;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * opts.c: one table of options, from which come parsing, --help, and which key each is a synonym of. A synonym sets its key as it is met,
+ * and so does --set, so the last one given wins.
+ */
+#include "tool.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum kind {
+    TEXT,  /* into a const char * of the tool */
+    FLAG,  /* into a bool */
+    COUNT, /* into an int64_t, at least 0 */
+    KEY,   /* a synonym of a key */
+    SET    /* KEY=VALUE */
+} kind;
+
+typedef struct option_row {
+    const char *name;
+    char letter; /* 0: none */
+    kind kind;
+    const char *argument; /* NULL: none */
+    const char *key;      /* the key that it is a synonym of */
+    size_t field;
+    unsigned commands;
+    const char *help;
+} option_row;
+
+#define FIELD(name) offsetof(tool, name)
+#define MODELS (CMD_ALIGN | CMD_FUSE)
+#define LOADS (CMD_EVAL | CMD_RUN | MODELS)
+#define WORKS (LOADS | CMD_SOLVE)
+#define ANY 255u
+
+static const option_row rows[] = {
+    {"inputs", 0, TEXT, "F", NULL, FIELD(inputs), CMD_EVAL | CMD_RUN, "inputs: .npy, file.npz:key, or IDX, gzipped or not"},
+    {"labels", 0, TEXT, "F", NULL, FIELD(labels), CMD_EVAL, "labels, one for each input; -100 is left out"},
+    {"limit", 0, COUNT, "N", NULL, FIELD(limit), CMD_EVAL | CMD_RUN, "the first N inputs only"},
+    {"align", 0, KEY, "NAME", "align.strategy", 0, MODELS, "how units are aligned: otfusion, none"},
+    {"control", 0, KEY, "NAME", "align.control", 0, MODELS, "a baseline: half-anchor, uniform, random"},
+    {"solver", 0, KEY, "NAME", "solver.name", 0, MODELS | CMD_SOLVE, "exact, sinkhorn"},
+    {"reg", 0, KEY, "X", "solver.reg", 0, MODELS | CMD_SOLVE, "strength of the entropy in sinkhorn"},
+    {"calib", 0, TEXT, "F", NULL, FIELD(calib), MODELS, "calibration inputs; file forms as for eval --inputs"},
+    {"samples", 0, KEY, "N", "calib.samples", 0, MODELS, "how many calibration inputs are used"},
+    {"weights", 0, KEY, "W,W,...", "combine.weights", 0, CMD_FUSE, "one weight a model, the anchor's first"},
+    {"seed", 0, KEY, "N", "run.seed", 0, MODELS, "seed of everything random"},
+    {"plan", 0, TEXT, "PLAN", NULL, FIELD(plan), CMD_FUSE, "apply this plan in place of aligning"},
+    {"save-plan", 0, TEXT, "PLAN", NULL, FIELD(save_plan), CMD_FUSE, "write the plan to a file too"},
+    {"mu", 0, TEXT, "F", NULL, FIELD(mu), CMD_SOLVE, "masses of the rows; uniform if left out"},
+    {"nu", 0, TEXT, "F", NULL, FIELD(nu), CMD_SOLVE, "masses of the columns; uniform if left out"},
+    {"output", 'o', TEXT, "OUT", NULL, FIELD(out), CMD_RUN | MODELS | CMD_SOLVE, "where the result goes"},
+    {"dtype", 0, KEY, "TYPE", "io.dtype", 0, CMD_FUSE, "type of floating-point tensors: keep, F32, F16, BF16"},
+    {"shard-size", 0, KEY, "BYTES", "io.shard_size", 0, CMD_FUSE, "most bytes of tensors in one file; 0: one file"},
+    {"force", 0, FLAG, NULL, NULL, FIELD(force), CMD_RUN | MODELS | CMD_SOLVE, "replace an output that exists"},
+    {"set", 0, SET, "KEY=VALUE", NULL, 0, MODELS | CMD_SOLVE, "set any key; `tfuse keys` lists them"},
+    {"threads", 0, COUNT, "N", NULL, FIELD(threads), WORKS, "threads; all cores if left out"},
+    {"json", 0, FLAG, NULL, NULL, FIELD(json), ANY, "print one JSON object and nothing else"},
+    {"quiet", 0, FLAG, NULL, NULL, FIELD(quiet), ANY, "no progress bar, no warnings"},
+    {"help", 'h', FLAG, NULL, NULL, FIELD(help), ANY, "this text"},
+};
+
+enum { N_ROWS = sizeof rows / sizeof rows[0], FIRST_VALUE = 256 };
+
+void print_command_help(const command *c)
+{
+    printf("usage: tfuse %s %s%s[OPTIONS]\n\n%s\n\noptions:\n", c->name, c->operands, *c->operands ? " " : "", c->text);
+    for (size_t i = 0; i < N_ROWS; i++) {
+        const option_row *r = &rows[i];
+        char left[64], key[64] = "";
+        if (!(r->commands & c->bit))
+            continue;
+        snprintf(left, sizeof left, "%.1s%.1s%s--%s%s%s", r->letter ? "-" : " ", r->letter ? &r->letter : " ",
+                 r->letter ? ", " : "  ", r->name, r->argument ? " " : "", r->argument ? r->argument : "");
+        if (r->key)
+            snprintf(key, sizeof key, " (%s)", r->key);
+        printf("  %-26s %s%s\n", left, r->help, key);
+    }
+}
+
+/* Keys that decide the maps; with a plan given they would be ignored. */
+static bool bears_on_aligning(const char *key)
+{
+    static const char *const parts[] = {"align.", "otfusion.", "solver.", "calib.", "run.seed"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (strncmp(key, parts[i], strlen(parts[i])) == 0)
+            return true;
+    return false;
+}
+
+static int set_key(tool *t, const char *key, const char *value, const char *option)
+{
+    if (bears_on_aligning(key))
+        t->align_option = option;
+    tfuse_status status = tfuse_policy_set(t->ctx, t->policy, key, value);
+    if (status == TFUSE_EKEY)
+        return usage_error(t, "%s", tfuse_ctx_error(t->ctx));
+    return library_status(t, status);
+}
+
+static int set_pair(tool *t, const char *pair)
+{
+    const char *equals = strchr(pair, '=');
+    if (!equals || equals == pair)
+        return usage_error(t, "--set takes KEY=VALUE, not '%s'", pair);
+    char *key = strndup(pair, (size_t)(equals - pair));
+    if (!key)
+        return fail("out of memory");
+    int code = set_key(t, key, equals + 1, pair);
+    free(key);
+    return code;
+}
+
+static int set_count(tool *t, const option_row *row, const char *text)
+{
+    char *end;
+    errno = 0;
+    long long n = strtoll(text, &end, 10);
+    if (end == text || *end || errno || n < 0)
+        return usage_error(t, "--%s takes a count, not '%s'", row->name, text);
+    memcpy((char *)t + row->field, &(int64_t){n}, sizeof(int64_t));
+    return EXIT_DONE;
+}
+
+static int take(tool *t, const option_row *row, const char *argument)
+{
+    switch (row->kind) {
+    case TEXT:
+        memcpy((char *)t + row->field, &argument, sizeof argument);
+        return EXIT_DONE;
+    case FLAG:
+        memcpy((char *)t + row->field, &(bool){true}, sizeof(bool));
+        return EXIT_DONE;
+    case COUNT:
+        return set_count(t, row, argument);
+    case KEY:
+        return set_key(t, row->key, argument, row->name);
+    case SET:
+        return set_pair(t, argument);
+    }
+    return EXIT_DONE;
+}
+
+/* The table in getopt's form. */
+static void make_getopt(const command *c, struct option *longs, char *letters, const option_row **by_value)
+{
+    size_t n = 0;
+    *letters++ = ':';
+    for (size_t i = 0; i < N_ROWS; i++) {
+        const option_row *r = &rows[i];
+        if (!(r->commands & c->bit))
+            continue;
+        longs[n] = (struct option){r->name, r->argument ? required_argument : no_argument, NULL, FIRST_VALUE + (int)n};
+        by_value[n++] = r;
+        if (r->letter) {
+            *letters++ = r->letter;
+            if (r->argument)
+                *letters++ = ':';
+        }
+    }
+    longs[n] = (struct option){NULL, 0, NULL, 0};
+    *letters = '\0';
+}
+
+static const option_row *by_letter(const command *c, int letter)
+{
+    for (size_t i = 0; i < N_ROWS; i++)
+        if (rows[i].letter == letter && rows[i].letter && (rows[i].commands & c->bit))
+            return &rows[i];
+    return NULL;
+}
+
+static int check_operands(const tool *t)
+{
+    const command *c = t->command;
+    if (t->n_args < c->min_args)
+        return usage_error(t, "%s needs %s", c->name, c->operands);
+    if (c->max_args >= 0 && t->n_args > c->max_args)
+        return usage_error(t, "'%s' is one operand too many", t->args[c->max_args]);
+    return EXIT_DONE;
+}
+
+int parse_options(tool *t, int argc, char **argv)
+{
+    struct option longs[N_ROWS + 1];
+    const option_row *by_value[N_ROWS];
+    char letters[2 * N_ROWS + 2];
+    make_getopt(t->command, longs, letters, by_value);
+    opterr = 0;
+    optind = 1;
+    for (int value; (value = getopt_long(argc, argv, letters, longs, NULL)) != -1;) {
+        if (value == '?' && optopt && optopt < FIRST_VALUE)
+            return usage_error(t, "unknown option -%c", optopt);
+        if (value == '?')
+            return usage_error(t, "unknown option or missing value: %s", argv[optind - 1]);
+        if (value == ':')
+            return usage_error(t, "%s needs a value", argv[optind - 1]);
+        const option_row *row = value >= FIRST_VALUE ? by_value[value - FIRST_VALUE] : by_letter(t->command, value);
+        int code = take(t, row, optarg);
+        if (code != EXIT_DONE)
+            return code;
+    }
+    t->args = argv + optind;
+    t->n_args = argc - optind;
+    return t->help ? EXIT_DONE : check_operands(t);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * output.c: what goes to standard output and standard error: errors are one line that starts with "tfuse: ".
+ */
+#include "tool.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static void print_line(const char *format, va_list args)
+{
+    char text[2048];
+    end_progress();
+    vsnprintf(text, sizeof text, format, args);
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+    fprintf(stderr, "tfuse: %s", text);
+}
+
+int usage_error(const tool *t, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    print_line(format, args);
+    va_end(args);
+    if (t && t->command)
+        fprintf(stderr, "; see tfuse %s --help\n", t->command->name);
+    else
+        fprintf(stderr, "; see tfuse --help\n");
+    return EXIT_USAGE;
+}
+
+int fail(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    print_line(format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return EXIT_FAILED;
+}
+
+int library_status(const tool *t, tfuse_status status)
+{
+    if (status == TFUSE_OK)
+        return EXIT_DONE;
+    fail("%s", tfuse_ctx_error(t->ctx));
+    return status == TFUSE_ECANCELLED ? EXIT_CANCELLED : status == TFUSE_EKEY ? EXIT_USAGE : EXIT_FAILED;
+}
+
+int check_output(const tool *t, const char *path)
+{
+    struct stat st;
+    if (!path)
+        return EXIT_DONE;
+    if (!*path)
+        return fail("the name of an output is empty");
+    if (lstat(path, &st) == 0)
+        return t->force ? EXIT_DONE : fail("%s: exists; give another name, or --force to replace it", path);
+    char *parent = strdup(path);
+    if (!parent)
+        return fail("out of memory");
+    for (size_t n = strlen(parent); n > 1 && parent[n - 1] == '/'; n--)
+        parent[n - 1] = '\0';
+    char *slash = strrchr(parent, '/');
+    const char *dir = ".";
+    if (slash) {
+        slash[slash == parent] = '\0';
+        dir = parent;
+    }
+    int code = EXIT_DONE;
+    if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
+        code = fail("%s: cannot be written, because there is no directory %s; make it first", path, dir);
+    free(parent);
+    return code;
+}
+
+int print_json(json_t *object)
+{
+    int code = EXIT_DONE;
+    if (!object || json_dumpf(object, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) != 0 || putchar('\n') == EOF)
+        code = fail("cannot write to standard output");
+    json_decref(object);
+    return code;
+}
+
+json_t *json_number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+void print_text(const char *text, int width)
+{
+    int columns = 0;
+    for (; *text; text++) {
+        putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+        columns += ((unsigned char)*text & 0xc0) != 0x80;
+    }
+    for (; columns < width; columns++)
+        putchar(' ');
+}
+
+void print_number(double x)
+{
+    if (isfinite(x))
+        printf("%10.4g", x);
+    else
+        printf("%10s", "-");
+}
+
+double seconds_now(void)
+{
+    struct timespec t = {0, 0};
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tool.h: what the files of the command share. The command uses the library's public headers and nothing else of it.
+ */
+#ifndef TOOL_H
+#define TOOL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <tfuse/tfuse.h>
+
+/* Exit statuses. */
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_CANCELLED = 130 };
+
+struct tool;
+
+/* A sub-command. */
+typedef struct command {
+    const char *name;
+    const char *operands;   /* "ANCHOR MODEL... -o OUT" */
+    const char *summary;    /* one line, for the list of commands */
+    const char *text;       /* paragraphs of its --help */
+    unsigned bit;           /* in the options' masks */
+    int min_args, max_args; /* operands */
+    int (*run)(struct tool *tool);
+} command;
+
+enum { CMD_INSPECT = 1, CMD_EVAL = 2, CMD_RUN = 4, CMD_ALIGN = 8, CMD_PLAN = 16, CMD_FUSE = 32, CMD_SOLVE = 64, CMD_KEYS = 128 };
+
+extern const command commands[]; /* ends with a NULL name */
+
+/* One run of the command: what the command line said, and the handles that everything goes through. */
+typedef struct tool {
+    const command *command;
+    tfuse_ctx *ctx;
+    tfuse_policy *policy;
+    char **args; /* operands */
+    int n_args;
+    const char *inputs, *labels, *calib, *mu, *nu, *out, *plan, *save_plan;
+    const char *align_option; /* the last one given that bears on aligning; NULL: none */
+    int64_t limit, threads;
+    bool json, quiet, force, help;
+} tool;
+
+/* opts.c: the table of options. EXIT_DONE, or an exit status after having said why. */
+int parse_options(tool *t, int argc, char **argv);
+void print_command_help(const command *c);
+
+/* output.c */
+int usage_error(const tool *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Says what the library said, and turns its status into an exit status; EXIT_DONE for TFUSE_OK. */
+int library_status(const tool *t, tfuse_status status);
+/* Refuses an output before any work is done: it exists and there is no --force, or the directory it goes to is missing. */
+int check_output(const tool *t, const char *path);
+/* Prints one object on standard output and gives it back. */
+int print_json(json_t *object);
+/* A number, or null when it is none. */
+json_t *json_number(double x);
+/* Prints text without control characters, padded to `width` columns. */
+void print_text(const char *text, int width);
+/* A number in at most 10 columns; "-" when it is none. */
+void print_number(double x);
+double seconds_now(void);
+
+/* models.c */
+/* Opens the operands from `first` on as models, *n of them. */
+int open_models(const tool *t, int first, tfuse_model ***out, size_t *n);
+void free_models(tfuse_model **models, size_t n);
+/* Opens an array; a NULL path gives NULL. */
+int open_array(const tool *t, const char *path, tfuse_array **out);
+
+/* progress.c: a bar on standard error. */
+int32_t show_progress(void *user, const tfuse_progress *p);
+void end_progress(void);
+void show_log(void *user, int32_t level, const char *line);
+
+/* maps.c: the maps of a plan. */
+typedef struct map_totals {
+    size_t maps, solved, unconverged;
+    double cost, gap; /* sum of costs; worst gap, NaN when no map has one */
+} map_totals;
+map_totals total_maps(const tfuse_plan *plan);
+void print_totals(const map_totals *totals);
+/* The plan's report as JSON. */
+int plan_object(const tool *t, const tfuse_plan *plan, json_t **out);
+/* Makes a plan of models with the policy and the calibration inputs. */
+int make_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **out);
+
+int cmd_inspect(tool *t);
+int cmd_eval(tool *t);
+int cmd_run(tool *t);
+int cmd_align(tool *t);
+int cmd_plan(tool *t);
+int cmd_fuse(tool *t);
+int cmd_solve(tool *t);
+int cmd_keys(tool *t);
+
+#endif

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ot_cases.h"
+
+static double best_of_all(const problem *p, int64_t i, unsigned used)
+{
+    double best = i == p->n ? 0 : INFINITY;
+    for (int64_t j = 0; i < p->n && j < p->m; j++)
+        if (!(used >> j & 1u))
+            best = fmin(best, (double)p->cost[i * p->m + j] + best_of_all(p, i + 1, used | 1u << j));
+    return best;
+}
+
+static double check_assignment(tf_env *env, const problem *p)
+{
+    tf_solution s;
+    t_ok(env, solve_named(env, "exact", 0, p, &s));
+    ck_assert_int_eq(s.kind, TF_COUPLING_PERMUTATION);
+    bool *taken = calloc((size_t)p->n, sizeof *taken);
+    for (int64_t i = 0; i < p->n; i++) {
+        ck_assert(s.perm[i] >= 0 && s.perm[i] < p->n && !taken[s.perm[i]]);
+        taken[s.perm[i]] = true;
+    }
+    free(taken);
+    check_optimal(p, &s);
+    double cost = s.cost;
+    tf_solution_free(&s);
+    return cost;
+}
+
+START_TEST(small_sizes_match_brute_force)
+{
+    tf_env *env = t_env(1);
+    for (int64_t n = 1; n <= 7; n++) {
+        for (int kind = 0; kind < COST_KINDS; kind++) {
+            for (unsigned seed = 0; seed < (n < 7 ? 20u : 3u); seed++) {
+                problem p = make_problem(kind, MASS_EVEN, n, n, seed);
+                double want = best_of_all(&p, 0, 0) / (double)n, got = check_assignment(env, &p);
+                ck_assert_msg(fabs(got - want) <= 1e-13 * largest_cost(&p), "n %d kind %d: %.17g, best %.17g", (int)n, kind, got, want);
+                free_problem(&p);
+            }
+        }
+    }
+    t_env_free(env);
+}
+END_TEST
+
+START_TEST(every_size_is_certified)
+{
+    tf_env *env = t_env(1);
+    for (int64_t n = 1; n <= 40; n++) {
+        for (int kind = 0; kind < COST_KINDS; kind++) {
+            problem p = make_problem(kind, MASS_EVEN, n, n, (unsigned)(100 * n + kind));
+            check_assignment(env, &p);
+            free_problem(&p);
+        }
+    }
+    t_env_free(env);
+}
+END_TEST
+
+/* Sizes that do not divide the blocks of the kernels, and ones beyond a block. */
+START_TEST(large_sizes_are_certified)
+{
+    static const int64_t sizes[] = {255, 256, 257, 300};
+    tf_env *env = t_env(1);
+    for (size_t k = 0; k < TF_LEN(sizes); k++) {
+        for (int kind = 0; kind < COST_KINDS; kind++) {
+            problem p = make_problem(kind, MASS_EVEN, sizes[k], sizes[k], (unsigned)kind);
+            check_assignment(env, &p);
+            free_problem(&p);
+        }
+    }
+    t_env_free(env);
+}
+END_TEST
+
+START_TEST(a_hidden_permutation_is_recovered)
+{
+    enum { N = 97 };
+    tf_env *env = t_env(1);
+    uint64_t state = 5;
+    problem p = make_problem(COST_UNIFORM, MASS_EVEN, N, N, 5);
+    for (int64_t i = 0; i < N; i++)
+        for (int64_t j = 0; j < N; j++)
+            p.cost[i * N + j] = (float)(j == (i * 31 + 7) % N ? 0.1 * draw_unit(&state) : 1 + draw_unit(&state));
+    tf_solution s;
+    t_ok(env, solve_named(env, "exact", 0, &p, &s));
+    for (int64_t i = 0; i < N; i++)
+        ck_assert_int_eq(s.perm[i], (i * 31 + 7) % N);
+    tf_solution_free(&s);
+    free_problem(&p);
+    t_env_free(env);
+}
+END_TEST
+
+START_TEST(constant_negative_and_extreme_costs)
+{
+    static const float scales[] = {0, -1, 1e-38F, 1e30F, -3e37F};
+    tf_env *env = t_env(1);
+    for (size_t k = 0; k < TF_LEN(scales); k++) {
+        for (int flat = 0; flat < 2; flat++) {
+            problem p = make_problem(COST_UNIFORM, MASS_EVEN, 33, 33, 9);
+            for (int64_t i = 0; i < 33 * 33; i++)
+                p.cost[i] = (flat ? 1 : p.cost[i]) * scales[k];
+            check_assignment(env, &p);
+            free_problem(&p);
+        }
+    }
+    t_env_free(env);
+}
+END_TEST
+
+START_TEST(cancelling_ends_it)
+{
+    tf_env *env = t_env(1);
+    problem p = make_problem(COST_PRODUCT, MASS_EVEN, 64, 64, 1);
+    int64_t perm[64];
+    double u[64], v[64];
+    atomic_store(&env->cancelled, 1);
+    t_fails(env, tf_assignment(env, 64, p.cost, perm, u, v), TFUSE_ECANCELLED, "cancelled");
+    free_problem(&p);
+    t_env_free(env);
+}
+END_TEST
+
+Suite *make_suite(void)
+{
+    T_SUITE("assignment");
+    T_ADD(small_sizes_match_brute_force);
+    T_ADD(every_size_is_certified);
+    T_ADD(large_sizes_are_certified);
+    T_ADD(a_hidden_permutation_is_recovered);
+    T_ADD(constant_negative_and_extreme_costs);
+    T_ADD(cancelling_ends_it);
+    return t_suite;
+}
