@@ -84,7 +84,7 @@ int check_output(const tool *t, const char *path)
 int print_json(json_t *object)
 {
     int code = EXIT_DONE;
-    if (!object || json_dumpf(object, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) != 0 || putchar('\n') == EOF)
+    if (!object || json_dumpf(object, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(15)) != 0 || putchar('\n') == EOF)
         code = fail("cannot write to standard output");
     json_decref(object);
     return code;

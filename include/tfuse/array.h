@@ -17,7 +17,8 @@ typedef struct tfuse_array tfuse_array;
  * Reads an array from a file: .npy, "file.npz:key" (the key may be left out when the file holds one array), or IDX, gzipped or not
  * (recognised by content). Fortran order and big-endian files are converted.
  * @param path  in.   @param out  out: release with tfuse_array_free.
- * Errors: TFUSE_EIO, TFUSE_EFORMAT, TFUSE_EDTYPE, TFUSE_ENOTFOUND (no such key), TFUSE_ENOMEM.
+ * Errors: TFUSE_EIO, TFUSE_EFORMAT, TFUSE_ECORRUPT (sizes or checksums), TFUSE_EDTYPE, TFUSE_EVERSION, TFUSE_EUNSUPPORTED (a ZIP
+ * method), TFUSE_ENOTFOUND (no such file or key), TFUSE_ENOMEM.
  */
 TFUSE_API tfuse_status tfuse_array_open(tfuse_ctx *ctx, const char *path, tfuse_array **out);
 

@@ -37,8 +37,7 @@ static tfuse_status record_models(tf_env *env, const tf_align_job *job, tfuse_pl
         if (!(m->label = tf_arena_strdup(env, &plan->arena, tf_path_base(job->models[k]->path))))
             return TFUSE_ENOMEM;
         tf_graph_signature(job->graphs[k], m->signature);
-        tf_model_hash(env, job->models[k], m->header, m->weights);
-        TF_TRY(tf_check_cancel(env));
+        TF_TRY(tf_model_hash(env, job->models[k], m->header, m->weights));
     }
     return TFUSE_OK;
 }

@@ -26,8 +26,7 @@ static tfuse_status check_model(tf_env *env, const tf_fuse_job *job, size_t k)
     if (strcmp(signature, planned->signature))
         return tf_fail(env, TFUSE_EGRAPH, "%s has another graph (%s) than model %zu of the plan (%s, %s); align again",
                        tf_model_label(job->models[k]), signature, k, planned->label, planned->signature);
-    tf_model_hash(env, job->models[k], header, weights);
-    TF_TRY(tf_check_cancel(env));
+    TF_TRY(tf_model_hash(env, job->models[k], header, weights));
     if (strcmp(header, planned->header) || strcmp(weights, planned->weights))
         tf_log(env, TFUSE_LOG_WARN, "%s holds other weights than %s, from which the plan was made",
                tf_model_label(job->models[k]), planned->label);

@@ -54,6 +54,7 @@ static void finish(uint64_t h, char text[17])
 tfuse_status tf_model_hash(tf_env *env, const tfuse_model *m, char header[17], char weights[17])
 {
     uint64_t head = HASH_START, body = HASH_START, done = 0, total = 0;
+    header[0] = weights[0] = 0;
     for (size_t i = 0; i < m->count; i++)
         total += m->tensors[i].size;
     for (size_t i = 0; i < m->count; i++) {

@@ -6,6 +6,12 @@
  * whole inner dimension, so every element is the same sum for any number of threads. BLIS ends the
  * process on arguments that it does not take (empty sizes, strides that overlap): these are
  * handled here first.
+ *
+ * BLIS 0.9 reads beyond the end of its operands: float32 kernels for small products read a row too many where
+ * the inner dimension is not a multiple of 8, and a vector too wide at the end of a line of C whose length is
+ * not one of 4. What is read is not used, but at the end of a mapped file it is a fault. So the
+ * last columns of A and rows of B go through a copy that is padded with zeros, and the last line of C
+ * through a copy with room behind it.
  */
 #include "base/pool.h"
 #include "num/num.h"
@@ -23,7 +29,7 @@
 
 /* A tile is large enough for BLIS to run at its full speed, small enough to give several cores work
  * in a product of a few hundred rows. Products below SMALL_FLOPS take less time than waking a thread. */
-enum { TILE_ROWS = 128, TILE_COLS = 256, SMALL_FLOPS = 2000000 };
+enum { TILE_ROWS = 128, TILE_COLS = 256, SMALL_FLOPS = 2000000, INNER_STEP = 8, LINE_STEP = 4 };
 
 typedef struct view {
     char *data;
@@ -48,23 +54,19 @@ static double get(const product *p, const view *v, int64_t i, int64_t j)
     return p->is_double ? *(const double *)x : (double)*(const float *)x;
 }
 
-static void put(const product *p, int64_t i, int64_t j, double value)
+static void put(const product *p, const view *v, int64_t i, int64_t j, double value)
 {
-    void *x = at(p, &p->c, i, j);
+    void *x = at(p, v, i, j);
     if (p->is_double)
         *(double *)x = value;
     else
         *(float *)x = (float)value;
 }
 
-/* Is every element at a place of its own, in the row-wise or column-wise order that BLIS asks for? */
+/* Is every element at a place of its own, row after row or column after column, as BLIS asks? Settled strides. */
 static bool strides_fit(const view *v)
 {
-    int64_t rs = v->rs, cs = v->cs;
-    if (rs < 1 || cs < 1)
-        return false;
-    return (cs == 1 || rs >= cs ? rs / cs >= v->cols || v->rows == 1 : false) ||
-           (rs == 1 || cs >= rs ? cs / rs >= v->rows || v->cols == 1 : false);
+    return v->rs >= 1 && v->cs >= 1 && (v->rs / v->cs >= v->cols || v->cs / v->rs >= v->rows);
 }
 
 /* A stride along an extent of one has no meaning; this gives it the value of a dense matrix. */
@@ -78,43 +80,99 @@ static void settle_strides(view *v)
         v->cs = v->rs * v->rows;
 }
 
-/* C = beta C + alpha A B on rows i0.. and columns j0.., element by element. */
-static void multiply_plain(const product *p, int64_t i0, int64_t j0, int64_t m, int64_t n)
+static view part(const product *p, const view *v, int64_t i, int64_t j, int64_t rows, int64_t cols)
 {
-    for (int64_t i = i0; i < i0 + m; i++) {
-        for (int64_t j = j0; j < j0 + n; j++) {
+    view w = {at(p, v, i, j), rows, cols, v->rs, v->cs};
+    return w;
+}
+
+/* C = alpha A B + beta C, element by element. */
+static void multiply_plain(const product *p, view a, view b, view c)
+{
+    for (int64_t i = 0; i < c.rows; i++) {
+        for (int64_t j = 0; j < c.cols; j++) {
             double sum = 0;
-            for (int64_t k = 0; k < p->a.cols; k++)
-                sum += get(p, &p->a, i, k) * get(p, &p->b, k, j);
-            double old = p->beta == 0 ? 0 : p->beta * get(p, &p->c, i, j);
-            put(p, i, j, p->a.cols > 0 ? old + p->alpha * sum : old);
+            for (int64_t k = 0; k < a.cols; k++)
+                sum += get(p, &a, i, k) * get(p, &b, k, j);
+            double old = p->beta == 0 ? 0 : p->beta * get(p, &c, i, j);
+            put(p, &c, i, j, a.cols > 0 ? old + p->alpha * sum : old);
         }
     }
 }
 
-static void multiply(const product *p, int64_t i0, int64_t j0, int64_t m, int64_t n)
+static void call_blis(const product *p, view a, view b, double beta, view c)
 {
-    if (p->plain) {
-        multiply_plain(p, i0, j0, m, n);
-        return;
-    }
-    void *a = at(p, &p->a, i0, 0), *b = at(p, &p->b, 0, j0), *c = at(p, &p->c, i0, j0);
-    float alpha = (float)p->alpha, beta = (float)p->beta;
-    double dalpha = p->alpha, dbeta = p->beta;
+    float alpha_f = (float)p->alpha, beta_f = (float)beta;
+    double alpha_d = p->alpha;
     if (p->is_double)
-        bli_dgemm(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, m, n, p->a.cols, &dalpha, a, p->a.rs, p->a.cs, b, p->b.rs,
-                  p->b.cs, &dbeta, c, p->c.rs, p->c.cs);
+        bli_dgemm(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, c.rows, c.cols, a.cols, &alpha_d, (void *)a.data, a.rs, a.cs,
+                  (void *)b.data, b.rs, b.cs, &beta, (void *)c.data, c.rs, c.cs);
     else
-        bli_sgemm(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, m, n, p->a.cols, &alpha, a, p->a.rs, p->a.cs, b, p->b.rs,
-                  p->b.cs, &beta, c, p->c.rs, p->c.cs);
+        bli_sgemm(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, c.rows, c.cols, a.cols, &alpha_f, (void *)a.data, a.rs, a.cs,
+                  (void *)b.data, b.rs, b.cs, &beta_f, (void *)c.data, c.rs, c.cs);
 }
 
-static void tile_body(void *arg, uint32_t i)
+/* Copies `from` to `to`, which is as large or larger; what is beyond becomes 0. */
+static void copy_padded(const product *p, view from, view to)
 {
-    const product *p = arg;
-    int64_t i0 = i / p->tiles_across * TILE_ROWS, j0 = i % p->tiles_across * TILE_COLS;
-    int64_t m = p->c.rows - i0, n = p->c.cols - j0;
-    multiply(p, i0, j0, m < TILE_ROWS ? m : TILE_ROWS, n < TILE_COLS ? n : TILE_COLS);
+    for (int64_t i = 0; i < to.rows; i++) {
+        for (int64_t j = 0; j < to.cols; j++)
+            put(p, &to, i, j, i < from.rows && j < from.cols ? get(p, &from, i, j) : 0);
+    }
+}
+
+/* The inner dimension in multiples of INNER_STEP, the last of them through padded copies. */
+static void multiply_inner(const product *p, view a, view b, view c)
+{
+    int64_t k = a.cols, tail = k % INNER_STEP, whole = k - tail;
+    if (whole > 0)
+        call_blis(p, part(p, &a, 0, 0, a.rows, whole), part(p, &b, 0, 0, whole, b.cols), p->beta, c);
+    if (tail == 0)
+        return;
+    double room_a[TILE_ROWS * INNER_STEP], room_b[INNER_STEP * TILE_COLS];
+    view last_a = {(char *)room_a, a.rows, INNER_STEP, INNER_STEP, 1};
+    view last_b = {(char *)room_b, INNER_STEP, b.cols, TILE_COLS, 1};
+    copy_padded(p, part(p, &a, 0, whole, a.rows, tail), last_a);
+    copy_padded(p, part(p, &b, whole, 0, tail, b.cols), last_b);
+    call_blis(p, last_a, last_b, whole > 0 ? 1 : p->beta, c);
+}
+
+/* The last line of C apart, where its length asks for it. A line is a row, or where columns are dense, a column. */
+static void multiply_tile(const product *p, view a, view b, view c)
+{
+    bool by_rows = c.cs == 1;
+    int64_t m = c.rows, n = c.cols, length = by_rows ? n : m;
+    if (length % LINE_STEP == 0) {
+        multiply_inner(p, a, b, c);
+        return;
+    }
+    double room[TILE_COLS + INNER_STEP];
+    int64_t head_m = by_rows ? m - 1 : m, head_n = by_rows ? n : n - 1;
+    if (head_m > 0 && head_n > 0)
+        multiply_inner(p, part(p, &a, 0, 0, head_m, a.cols), part(p, &b, 0, 0, b.rows, head_n),
+                       part(p, &c, 0, 0, head_m, head_n));
+    view last_a = by_rows ? part(p, &a, head_m, 0, 1, a.cols) : a;
+    view last_b = by_rows ? b : part(p, &b, 0, head_n, b.rows, 1);
+    view last_c = by_rows ? part(p, &c, head_m, 0, 1, n) : part(p, &c, 0, head_n, m, 1);
+    view line = {(char *)room, last_c.rows, last_c.cols, by_rows ? n : 1, by_rows ? 1 : m};
+    copy_padded(p, last_c, line);
+    multiply_inner(p, last_a, last_b, line);
+    copy_padded(p, line, last_c);
+}
+
+static void tile(const product *p, int64_t t)
+{
+    int64_t i0 = t / p->tiles_across * TILE_ROWS, j0 = t % p->tiles_across * TILE_COLS;
+    int64_t m = p->c.rows - i0, n = p->c.cols - j0, k = p->a.cols;
+    m = m < TILE_ROWS ? m : TILE_ROWS;
+    n = n < TILE_COLS ? n : TILE_COLS;
+    (p->plain ? multiply_plain : multiply_tile)(p, part(p, &p->a, i0, 0, m, k), part(p, &p->b, 0, j0, k, n),
+                                                part(p, &p->c, i0, j0, m, n));
+}
+
+static void tile_body(void *arg, uint32_t t)
+{
+    tile(arg, t);
 }
 
 static void run(tf_env *env, product *p)
@@ -126,13 +184,14 @@ static void run(tf_env *env, product *p)
     settle_strides(&p->b);
     settle_strides(&p->c);
     p->plain = k <= 0 || !strides_fit(&p->a) || !strides_fit(&p->b) || !strides_fit(&p->c);
-    int64_t down = (m - 1) / TILE_ROWS + 1, across = (n - 1) / TILE_COLS + 1;
-    if (2.0 * (double)m * (double)n * (double)k < SMALL_FLOPS || down > UINT32_MAX / across) {
-        multiply(p, 0, 0, m, n);
+    int64_t down = (m - 1) / TILE_ROWS + 1;
+    p->tiles_across = (n - 1) / TILE_COLS + 1;
+    if (2.0 * (double)m * (double)n * (double)k < SMALL_FLOPS || down > UINT32_MAX / p->tiles_across) {
+        for (int64_t t = 0; t < down * p->tiles_across; t++)
+            tile(p, t);
         return;
     }
-    p->tiles_across = across;
-    tf_parallel_for(env, (uint32_t)(down * across), tile_body, p);
+    tf_parallel_for(env, (uint32_t)(down * p->tiles_across), tile_body, p);
 }
 
 void tf_gemm(tf_env *env, float alpha, tf_mat a, tf_mat b, float beta, tf_mat c)

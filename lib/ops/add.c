@@ -19,6 +19,12 @@ static int residual(const tf_graph *g, const tf_node *n)
     return i;
 }
 
+/* How much of a value's token dimension is known: the output is like the side that knows more. */
+static int known(const tf_value *v)
+{
+    return (v->extent[0] > 0) + (v->grid_h > 0);
+}
+
 static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
 {
     const tf_node *n = &g->nodes[node];
@@ -34,10 +40,8 @@ static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
         same = a->extent[i] == b->extent[i] || a->extent[i] == 0 || b->extent[i] == 0;
     if (!same)
         return tf_fail(env, TFUSE_ESHAPE, "add '%s': its inputs '%s' and '%s' differ in shape", n->name, a->name, b->name);
-    /* Extents and grid from the side that knows more. */
-    const bool first = a->rank == 1 || (a->grid_h > 0 && a->extent[0] > 0) || b->extent[0] == 0 ||
-                       (b->grid_h == 0 && a->extent[0] > 0);
-    return tf_output_like(env, g, node, n->inputs[first ? 0 : 1], tf_value_channels(g, n->inputs[side]));
+    const int like = known(b) > known(a);
+    return tf_output_like(env, g, node, n->inputs[like], tf_value_channels(g, n->inputs[side]));
 }
 
 static tfuse_status tie(tf_env *env, tf_graph *g, tf_id node)

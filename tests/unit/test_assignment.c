@@ -17,7 +17,8 @@ static double check_assignment(tf_env *env, const problem *p)
     ck_assert_int_eq(s.kind, TF_COUPLING_PERMUTATION);
     bool *taken = calloc((size_t)p->n, sizeof *taken);
     for (int64_t i = 0; i < p->n; i++) {
-        ck_assert(s.perm[i] >= 0 && s.perm[i] < p->n && !taken[s.perm[i]]);
+        if (s.perm[i] < 0 || s.perm[i] >= p->n || taken[s.perm[i]])
+            ck_abort_msg("row %d of %d is given column %d", (int)i, (int)p->n, (int)s.perm[i]);
         taken[s.perm[i]] = true;
     }
     free(taken);

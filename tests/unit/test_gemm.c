@@ -8,6 +8,8 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* The error of a float32 sum of k products of numbers below 1 is at most k eps sum|ab| in theory; sqrt(k) is what
  * rounding gives, and 8 of that is allowed. */
@@ -107,6 +109,54 @@ START_TEST(test_what_blis_does_not_take)
 }
 END_TEST
 
+/* `size` bytes that end where memory may not be touched. */
+static void *at_the_edge(size_t size, char **block, size_t *whole)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), inside = (size + page - 1) / page * page;
+    *whole = inside + page;
+    *block = mmap(NULL, *whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert(*block != MAP_FAILED);
+    ck_assert_int_eq(mprotect(*block + inside, page, PROT_NONE), 0);
+    return *block + inside - size;
+}
+
+/* Every remainder of the sizes that the kernels of BLIS know, with operands that end at the end of a mapping. */
+static void check_edges(tf_env *env, int64_t m, int64_t n, int64_t k)
+{
+    char *block[3];
+    size_t whole[3];
+    double *a = at_the_edge((size_t)(m * k) * sizeof *a, &block[0], &whole[0]);
+    double *b = at_the_edge((size_t)(k * n) * sizeof *b, &block[1], &whole[1]);
+    double *c = at_the_edge((size_t)(m * n) * sizeof *c, &block[2], &whole[2]);
+    float *fa = (float *)a + m * k, *fb = (float *)b + k * n, *fc = (float *)c + m * n;
+    for (int form = 0; form < 8; form++) {
+        tf_mat A = form & 1 ? tf_mat_t(tf_mat_rows(fa, k, m)) : tf_mat_rows(fa, m, k);
+        tf_mat B = form & 2 ? tf_mat_t(tf_mat_rows(fb, n, k)) : tf_mat_rows(fb, k, n);
+        tf_mat C = form & 4 ? tf_mat_t(tf_mat_rows(fc, n, m)) : tf_mat_rows(fc, m, n);
+        tf_gemm(env, 1, A, B, 0, C);
+        tf_gemm(env, 1, A, B, 1, C);
+        tf_dgemm(env, 1, (tf_dmat){a, m, k, A.rs, A.cs}, (tf_dmat){b, k, n, B.rs, B.cs}, 1,
+                 (tf_dmat){c, m, n, C.rs, C.cs});
+    }
+    for (int i = 0; i < 3; i++)
+        munmap(block[i], whole[i]);
+}
+
+START_TEST(test_nothing_is_read_beyond)
+{
+    static const int64_t inner[] = {1, 2, 7, 8, 9, 15, 17, 32, 65, 100, 257, 700};
+    static const int64_t outer[] = {1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 13, 14, 15, 16, 17, 18, 31, 64, 129, 300};
+    tf_env *env = t_env(1);
+    for (size_t i = 0; i < TF_LEN(outer); i++) {
+        for (size_t j = 0; j < TF_LEN(outer); j++) {
+            for (size_t k = 0; k < TF_LEN(inner); k++)
+                check_edges(env, outer[i], outer[j], inner[k]);
+        }
+    }
+    t_env_free(env);
+}
+END_TEST
+
 typedef struct nested {
     tf_env *env;
     tf_mat a, b, c[4];
@@ -178,6 +228,7 @@ Suite *make_suite(void)
     T_SUITE("gemm");
     T_ADD(test_shapes);
     T_ADD(test_what_blis_does_not_take);
+    T_ADD(test_nothing_is_read_beyond);
     T_ADD(test_equal_bits);
     T_ADD(test_double);
     return t_suite;

@@ -120,6 +120,7 @@ START_TEST(test_stem)
                             {"concat_tokens", "tokens", "first patch", ""},
                             {"parameter", "positions", "", "rows=8 of=/stream:3"},
                             {"add", "sum", "tokens positions", "residual=positions"},
+                            {"add", "swapped", "positions sum", ""},
                             {"token", "one", "sum", "index=1"},
                             {"linear", "head", "one", "out=!/classes:2"}};
     tf_graph *g = t_graph(env, nodes, TF_LEN(nodes), "head");
@@ -137,8 +138,9 @@ START_TEST(test_stem)
     float *one = t_forward(env, g, "one", 2, (const float *const[]){sum}, NULL);
     for (int i = 0; i < 6; i++)
         ck_assert(one[i] == sum[i / 3 * 24 + 3 + i % 3]);
-    for (int i = 0; i < 2; i++) {
-        const tf_value *v = &g->values[tf_graph_find_value(g, i ? "sum" : "tokens")];
+    const char *const laid_out[] = {"tokens", "sum", "swapped"};
+    for (size_t i = 0; i < TF_LEN(laid_out); i++) {
+        const tf_value *v = &g->values[tf_graph_find_value(g, laid_out[i])];
         ck_assert_int_eq(v->class_tokens, 2);
         ck_assert_int_eq(v->grid_h, 2);
         ck_assert_int_eq(v->grid_w, 3);

@@ -3,6 +3,7 @@
  * The table of solvers and tf_ot_solve: solvers of the caller's, bad problems, memory.
  */
 #include "ot_cases.h"
+#include <stdio.h>
 
 /* ---- a caller's solver -------------------------------------------------------------------------- */
 
@@ -61,11 +62,11 @@ static const tfuse_solver_ops scripted_ops = {sizeof(tfuse_solver_ops), "my-solv
 static tfuse_status run_script(tf_env *env, act what, const problem *p, tf_solution *s)
 {
     tf_solver_registry registry;
-    script script = {env, what, 0};
+    script plan = {env, what, 0};
     tf_ot_options options = {.reg = 0.25};
     tfuse_status status = tf_solvers_init(env, &registry);
     if (status == TFUSE_OK)
-        status = tf_solvers_add(env, &registry, &scripted_ops, &script);
+        status = tf_solvers_add(env, &registry, &scripted_ops, &plan);
     if (status == TFUSE_OK)
         status = tf_ot_solve(env, &registry, "my-solver_1", &options, p->n, p->m, p->cost, p->mu, p->nu, s);
     tf_solvers_free(&registry);

@@ -23,9 +23,9 @@ static void check_coupling(const problem *p, const tf_solution *s, double reg)
         for (int64_t j = 0; j < p->m; j++) {
             double x = (double)s->dense[i * p->m + j];
             double want = exp((s->u[i] + s->v[j] - (double)p->cost[i * p->m + j]) / reg);
-            ck_assert_msg(isfinite(x) && x >= 0, "entry %g", x);
             /* 1e-6: float32, and potentials near 1e4 reg, whose rounding is 1e-12, over reg */
-            ck_assert_msg(fabs(x - want) <= 1e-6 * want + 1e-30, "entry %g, potentials say %g", x, want);
+            if (!(x >= 0 && fabs(x - want) <= 1e-6 * want + 1e-30))
+                ck_abort_msg("entry %g, potentials say %g", x, want);
             row += x;
         }
         ck_assert_double_le(fabs(row - p->mu[i]), 1e-7 * p->mu[i]);
@@ -203,14 +203,14 @@ static void *cancel_soon(void *arg)
 START_TEST(cancelling_ends_it)
 {
     tf_env *env = t_env(1);
-    problem p = make_problem(COST_UNIFORM, MASS_EVEN, 30, 30, 6);
+    problem p = make_problem(COST_UNIFORM, MASS_WEIGHTS, 30, 30, 6);
     tf_solver_registry registry;
     tf_solution s;
     pthread_t thread;
     t_ok(env, tf_solvers_init(env, &registry));
     ck_assert_int_eq(pthread_create(&thread, NULL, cancel_soon, env), 0);
-    tf_ot_options endless = {.reg = 1e-5, .tolerance = 1e-300, .max_iterations = INT64_MAX};
-    t_fails(env, tf_ot_solve(env, &registry, "sinkhorn", &endless, 30, 30, p.cost, NULL, NULL, &s), TFUSE_ECANCELLED, "cancelled");
+    tf_ot_options endless = {.reg = 0.1, .tolerance = 1e-300, .max_iterations = INT64_MAX};
+    t_fails(env, tf_ot_solve(env, &registry, "sinkhorn", &endless, 30, 30, p.cost, p.mu, p.nu, &s), TFUSE_ECANCELLED, "cancelled");
     ck_assert_ptr_null(s.dense);
     pthread_join(thread, NULL);
     tf_solvers_free(&registry);
