@@ -144,7 +144,7 @@ $(STATIC): $(LIB_OBJ) $(B)/api.list
 
 $(INTERNAL): $(LIB_OBJ)
 	$(call say,AR)
-	$(Q)rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
+	$(Q)rm -f $@ && $(AR) qcs $@ $(LIB_OBJ) # q: two folders may have a file of one name
 
 # Sanitizers' runtimes are found when a program is linked, not before.
 $(SHARED): $(LIB_OBJ) $(MAP)

@@ -44,13 +44,22 @@ static json_t *key_object(const tfuse_key_info *key)
     return object;
 }
 
+static void print_bounds(const tfuse_key_info *key)
+{
+    printf("%s, %.12g ", type_name(key->type), key->min);
+    if (key->type == TFUSE_KEY_INT && key->max >= 1e15)
+        printf("or more\n");
+    else
+        printf("to %.12g\n", key->max);
+}
+
 static void print_key(const tfuse_key_info *key)
 {
     printf("%s = %s\n    %s\n    ", key->name, key->default_value, key->help);
     if (key->values)
         printf("%s\n", key->values);
     else if (bounded(key))
-        printf("%s, %.12g to %.12g\n", type_name(key->type), key->min, key->max);
+        print_bounds(key);
     else
         printf("%s\n", key->type == TFUSE_KEY_FLAG ? "0 | 1" : type_name(key->type));
 }

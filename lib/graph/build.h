@@ -11,8 +11,9 @@
 /* Bounds on what a binding may be, so that hostile text stays cheap. */
 enum { TF_MAX_PARTS = 256, TF_MAX_DEPTH = 8 };
 
-/* Where a node is named in an error: "linear 'layer.0/query'". */
-#define TF_NODE_TEXT "%s '%s'"
+/* Where a node is named in an error: "linear 'layer.0/query'". Long texts are cut, so that what is wrong still fits. */
+#define TF_NODE_TEXT "%s '%.160s'"
+#define TF_LONG_TEXT "'%.200s'"
 #define TF_NODE_ARGS(n) (n)->op->name, (n)->name
 
 /* `array` with room for `count` elements, in the graph's arena; NULL on failure. Old memory lives as long as the graph. */

@@ -26,7 +26,7 @@ typedef struct shape {
 
 static tfuse_status bad(const parser *p, const char *what)
 {
-    return tf_fail(p->env, TFUSE_EGRAPH, "tensor expression '%s': at character %zu: %s", p->text, (size_t)(p->at - p->text) + 1,
+    return tf_fail(p->env, TFUSE_EGRAPH, "expression " TF_LONG_TEXT ": at character %zu: %s", p->text, (size_t)(p->at - p->text) + 1,
                    what);
 }
 

@@ -24,7 +24,7 @@ typedef struct parser {
 static tfuse_status bad(const parser *p, const char *what)
 {
     const tf_node *n = &p->g->nodes[p->node];
-    return tf_fail(p->env, TFUSE_EINVAL, TF_NODE_TEXT ": '%s': at character %zu: %s", TF_NODE_ARGS(n), p->spec,
+    return tf_fail(p->env, TFUSE_EINVAL, TF_NODE_TEXT ": " TF_LONG_TEXT ": at character %zu: %s", TF_NODE_ARGS(n), p->spec,
                    (size_t)(p->at - p->spec) + 1, what);
 }
 
@@ -235,7 +235,7 @@ tfuse_status tf_node_ports(tf_env *env, tf_graph *g, tf_id node, const char *spe
     tfuse_status status = tf_binding_parts(env, g, b, &parts, &count); /* within the bounds on parts */
     tf_free(&env->mem, parts);
     if (status != TFUSE_OK)
-        return tf_fail_in(env, status, TF_NODE_TEXT ": '%s'", TF_NODE_ARGS(&g->nodes[node]), spec);
+        return tf_fail_in(env, status, TF_NODE_TEXT ": " TF_LONG_TEXT, TF_NODE_ARGS(&g->nodes[node]), spec);
     *out = b;
     return TFUSE_OK;
 }

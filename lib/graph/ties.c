@@ -61,7 +61,7 @@ static tfuse_status mismatch(tf_env *env, const tf_graph *g, tf_id node, const t
     tfuse_status status;
     TF_TRY_OUT(tf_binding_text(env, g, a, &x));
     TF_TRY_OUT(tf_binding_text(env, g, b, &y));
-    status = tf_fail(env, TFUSE_EGRAPH, TF_NODE_TEXT ": '%s' and '%s' must be one axis, but differ in structure",
+    status = tf_fail(env, TFUSE_EGRAPH, TF_NODE_TEXT ": " TF_LONG_TEXT " and " TF_LONG_TEXT " must be one axis, but differ in structure",
                      TF_NODE_ARGS(&g->nodes[node]), x.data, y.data);
 out:
     tf_buf_free(&x);

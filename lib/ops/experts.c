@@ -101,6 +101,13 @@ static void permits(tf_permits *p, const tf_node *n)
     tf_permit_binding(p, up->dims[1], gated ? TF_GROUP_PERM_SCALE : tf_node_activation_at(n, "activation")->group);
 }
 
+/* The paper has no rule for a stack: the hidden units of each expert would want maps of their own. */
+static tfuse_status flow(tf_flow *f, const tf_graph *g, const tf_node *n)
+{
+    (void)f, (void)g, (void)n;
+    return TFUSE_EUNSUPPORTED;
+}
+
 /* ---- forward: expert by expert, on the rows that chose it ---- */
 
 static int64_t scratch_size(const tf_graph *g, const tf_node *n, const tf_batch *const *in)
@@ -189,6 +196,7 @@ const tf_op tf_op_experts = {
     .shape = shape,
     .tie = tie,
     .permits = permits,
+    .flow = flow,
     .extents = tf_extents_like,
     .scratch_size = scratch_size,
     .forward = forward,

@@ -80,7 +80,8 @@ tfuse_status tf_solvers_add(tf_env *env, tf_solver_registry *reg, const tfuse_so
     if (!ops)
         return tf_fail(env, TFUSE_EINVAL, "solver: the table of functions is NULL");
     if (!table_is_known(ops))
-        return tf_fail(env, TFUSE_EVERSION, "solver: struct_size is %zu where this library knows %zu; set it to sizeof(tfuse_solver_ops)",
+        return tf_fail(env, TFUSE_EVERSION,
+                       "solver: struct_size is %zu where this library knows %zu; set it to sizeof(tfuse_solver_ops)",
                        ops->struct_size, sizeof *ops);
     if (!ops->name || !name_is_valid(ops->name))
         return tf_fail(env, TFUSE_EINVAL, "solver: a name has 1 to %d letters, digits, '-' and '_'", NAME_MAX_LENGTH);

@@ -15,13 +15,15 @@ enum { COST_UNIFORM, COST_TIES, COST_GRID, COST_HEAVY, COST_PRODUCT, COST_TWINS,
 enum { MASS_EVEN, MASS_WEIGHTS, MASS_ZEROS, MASS_TINY, MASS_KINDS };
 
 typedef struct exact_reference {
-    int n, m, kind, mass;
+    unsigned n, m;
+    int kind, mass;
     unsigned seed;
     double cost;
 } exact_reference;
 
 typedef struct sinkhorn_reference {
-    int n, m, kind, mass;
+    unsigned n, m;
+    int kind, mass;
     unsigned seed;
     double reg, cost, scaling_cost;
     int scaling_iterations;

@@ -69,7 +69,7 @@ START_TEST(test_shapes)
 {
     static const int64_t shapes[][3] = {{1, 1, 1},   {1, 7, 5},     {7, 1, 5},       {5, 7, 1},     {3, 3, 3},
                                         {65, 33, 17}, {128, 256, 64}, {129, 257, 100}, {1, 3000, 700}, {3000, 1, 700},
-                                        {300, 520, 64}};
+                                        {300, 520, 64}, {600, 258, 260}, {258, 600, 260}};
     tf_env *env = t_env(2);
     for (size_t s = 0; s < TF_LEN(shapes); s++) {
         for (int form = 0; form < 8; form++) {
@@ -170,7 +170,7 @@ static void nested_body(void *arg, uint32_t i)
 
 START_TEST(test_equal_bits)
 {
-    enum { M = 391, N = 777, K = 212 };
+    enum { M = 1391, N = 777, K = 212 };
     float *a = random_floats(M * K, 1), *b = random_floats(K * N, 2), *c[5];
     for (int t = 0; t < 5; t++)
         c[t] = random_floats(M * N, 9);

@@ -500,7 +500,7 @@ START_TEST(test_registry)
     size_t count = 0;
     for (const tf_op *op; (op = tf_op_at(count)) != NULL; count++) {
         ck_assert_ptr_eq(tf_op_find(op->name), op);
-        ck_assert(op->help && op->attrs && op->shape && op->permits && op->forward);
+        ck_assert(op->help && op->attrs && op->shape && op->permits && op->flow && op->forward);
         for (size_t i = 0; i < count; i++)
             ck_assert_str_ne(tf_op_at(i)->name, op->name);
     }

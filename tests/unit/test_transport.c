@@ -113,7 +113,7 @@ START_TEST(the_same_cost_as_scipy_and_pot)
         t_ok(env, solve_named(env, "exact", 0, &p, &s));
         check_optimal(&p, &s);
         ck_assert_msg(fabs(s.cost - r->cost) <= fmax(1e-9 * fabs(r->cost), 1e-12 * largest_cost(&p)),
-                      "%d x %d kind %d mass %d: %.17g, reference %.17g", r->n, r->m, r->kind, r->mass, s.cost, r->cost);
+                      "%u x %u kind %d mass %d: %.17g, reference %.17g", r->n, r->m, r->kind, r->mass, s.cost, r->cost);
         tf_solution_free(&s);
         free_problem(&p);
     }
