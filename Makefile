@@ -95,10 +95,10 @@ API_SRC := $(sort $(wildcard tests/api/test_*.c))
 UNIT_BIN := $(UNIT_SRC:%.c=$(B)/%)
 API_BIN := $(API_SRC:%.c=$(B)/%)
 CLI_TESTS := $(sort $(filter-out tests/cli/run.sh,$(wildcard tests/cli/*.sh)))
-UNIT_COMMON := $(B)/tests/unit/main.o $(B)/tests/unit/t.o $(B)/tests/unit/t_pair.o
+UNIT_COMMON := $(patsubst %.c,$(B)/%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
 API_COMMON := $(B)/tests/unit/main.o $(B)/tests/api/api.o
 EXAMPLES := $(patsubst %.c,$(B)/%,$(sort $(wildcard examples/*.c)))
-CHECKS := tests/api/headers.sh tools/check_symbols.sh tools/check_layers.py tools/check_style.py
+CHECKS := tests/install.sh tests/api/headers.sh tools/check_symbols.sh tools/check_layers.py tools/check_style.py
 
 # ---- library and command --------------------------------------------------------------------------------------------
 
@@ -122,9 +122,13 @@ FORCE:
 $(B)/lib/%.o: INC = -Ilib
 $(B)/tests/unit/%.o $(B)/tests/parity/%.o $(B)/tests/recovery/%.o: INC = -Ilib -Itests/unit $(CHECK_CFLAGS)
 $(B)/tests/api/%.o: INC = -Itests/api $(CHECK_CFLAGS)
-$(B)/lib/ot/%.o: EXTRA = $(HOT)
+$(B)/tests/%.o: EXTRA = $(if $(filter release,$(FLAVOUR)),-O1)
+# Loops over units, tokens and matrices: the compiler vectorises them at -O3.
+$(B)/lib/ot/%.o $(B)/lib/ops/%.o $(B)/lib/num/%.o: EXTRA = $(HOT)
 # Contraction would make results depend on what the compiler fuses into one rounding.
 $(B)/lib/num/kernel.o: EXTRA = $(HOT) -ffp-contract=off
+# BLIS's header includes omp.h, which comes with gcc alone and of which it needs nothing.
+$(B)/lib/num/gemm.o: EXTRA = $(HOT) -idirafter lib/num/fallback
 
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)

@@ -29,12 +29,11 @@ static void print_tensors(const char *use, const json_t *list)
     printf("      %-9s  ", use);
     json_array_foreach(list, i, label) {
         size_t len = strlen(json_string_value(label)) + 2;
-        if (i && at + len > COLUMNS) {
-            printf("\n%*s", INDENT, "");
-            at = INDENT;
-        }
-        printf("%s%s", json_string_value(label), i + 1 < json_array_size(list) ? ", " : "");
-        at += len;
+        bool wrap = i && at + len > COLUMNS;
+        if (wrap)
+            printf(",\n%*s", INDENT, "");
+        printf("%s%s", i && !wrap ? ", " : "", json_string_value(label));
+        at = (wrap ? INDENT : at) + len;
     }
     putchar('\n');
 }

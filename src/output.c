@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-static void print_line(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void print_line(const char *format, va_list args)
 {
     char text[2048];
     end_progress();

@@ -131,7 +131,8 @@ static tfuse_status check_foreign(tf_env *env, const char *name, const tfuse_res
     for (int64_t k = 0; k < s->n * s->m; k++)
         if (!isfinite(s->dense[k]) || s->dense[k] < 0)
             return tf_fail(env, TFUSE_ENUMERIC,
-                           "solver '%s' returned coupling[%lld, %lld] = %g: masses must be finite and not negative", name, (long long)(k / s->m), (long long)(k % s->m), (double)s->dense[k]);
+                           "solver '%s' returned coupling[%lld, %lld] = %g: masses must be finite and not negative", name,
+                           (long long)(k / s->m), (long long)(k % s->m), (double)s->dense[k]);
     for (int64_t k = 0; result->has_potentials && k < s->n + s->m; k++) {
         double x = k < s->n ? s->u[k] : s->v[k - s->n];
         if (!isfinite(x))

@@ -69,7 +69,8 @@ typedef struct tf_score {
 /* labels: n int64; rows of `classes` logits. loss = log(sum exp(logits)) - logits[label]. A row that is not finite counts as wrong
  * and adds nothing to loss_sum: nonfinite > 0 means that there is no loss. */
 void tf_score_add(tf_score *s, const float *logits, int64_t rows, int64_t classes, const int64_t *labels);
-/* The first n labels of an array of integers (whether it has as many as the inputs is the caller's to see), checked: 0..classes-1 or -100 (TFUSE_ERANGE naming the index and value). */
+/* The first n labels of an array of integers (whether it has as many as the inputs is the caller's to see), checked: 0..classes-1 or
+ * -100 (TFUSE_ERANGE naming the index and value). */
 tfuse_status tf_labels_make(tf_env *env, const tfuse_array *array, int64_t n, int64_t classes, int64_t **out);
 
 /* ---- statistics (statistics.c) --------------------------------------------------------------------------- */

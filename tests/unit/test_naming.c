@@ -17,8 +17,7 @@ static tfuse_status make(tf_env *env, const char *expression, tf_graph **out)
     return tf_graph_finish(env, *out);
 }
 
-/* A sealed model with the tensors that the graph needs, numbered element by element, but the second terms of sums zero when
- * `written`. `block` holds the data. */
+/* A sealed model with the tensors that the graph needs, numbered element by element. `block` holds the data. */
 static tfuse_model *stored_model(tf_env *env, const tf_graph *g, float *block)
 {
     tfuse_model *m = NULL;
@@ -41,8 +40,8 @@ static tfuse_model *stored_model(tf_env *env, const tf_graph *g, float *block)
     return m;
 }
 
-/* Reads a logical tensor, scatters it into cleared stored tensors, and reads those: the same. Without sums the stored elements that it
- * covers are the same too. */
+/* Reads w.weight; then scatters all logical tensors into stored ones and reads it again from these: the same. Without sums the stored
+ * tensors are the same too. `others` store what w.weight leaves of a stored tensor. */
 static void round_trip(const char *expression, const char *const *others, int n_others, float *read)
 {
     tf_env *env = t_env(1);
@@ -51,7 +50,7 @@ static void round_trip(const char *expression, const char *const *others, int n_
     t_ok(env, tf_graph_add(env, g, "input", "x", "", "kind=features shape=3,6"));
     t_ok(env, tf_graph_add(env, g, "linear", "w", "x", "out=rows:4"));
     t_ok(env, tf_graph_store(env, g, "w.weight", expression));
-    for (int i = 0; i < n_others; i++) { /* further 4 x 6 tensors that hold the rest of the stored ones */
+    for (int i = 0; i < n_others; i++) {
         char name[32], tensor[48];
         snprintf(name, sizeof name, "o%d", i);
         snprintf(tensor, sizeof tensor, "o%d.weight", i);
@@ -242,7 +241,11 @@ START_TEST(test_refused)
     };
     for (size_t i = 0; i < TF_LEN(bad); i++)
         refused(bad[i][0], bad[i][1]);
-    refused("w.bias", "another shape");
+    tf_env *env = t_env(1);
+    tf_graph *g = NULL;
+    t_fails(env, make(env, "w.bias", &g), TFUSE_EGRAPH, "'w.bias', which another tensor takes to be of another shape");
+    tf_graph_free(g);
+    t_env_free(env);
 }
 END_TEST
 

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Arrays and models: borrowing, releasing, files, sealing.
+ */
+#include "api.h"
+#include <stdlib.h>
+
+static void count_release(void *owner)
+{
+    ++*(int *)owner;
+}
+
+START_TEST(test_wrap_releases_once)
+{
+    tfuse_ctx *ctx = api_new();
+    const int64_t shape[] = {2, 3}, bad[] = {2, -3};
+    const float data[6] = {1, 2, 3, 4, 5, 6};
+    tfuse_array *a = NULL;
+    int released = 0;
+    api_ok(ctx, tfuse_array_wrap(ctx, TFUSE_F32, 2, shape, data, count_release, &released, &a));
+    ck_assert_ptr_eq(tfuse_array_data(a), data);
+    ck_assert_int_eq(released, 0);
+    tfuse_array_free(a);
+    ck_assert_int_eq(released, 1);
+    api_fails(ctx, tfuse_array_wrap(ctx, TFUSE_F32, 2, bad, data, count_release, &released, &a), TFUSE_ESHAPE, "negative");
+    ck_assert_int_eq(released, 2);
+    api_fails(ctx, tfuse_array_wrap(ctx, TFUSE_F32, 2, NULL, data, count_release, &released, &a), TFUSE_EINVAL, "shape");
+    ck_assert_int_eq(released, 3);
+    ck_assert_int_eq(tfuse_array_wrap(NULL, TFUSE_F32, 2, shape, data, count_release, &released, &a), TFUSE_EINVAL);
+    ck_assert_int_eq(released, 4);
+    api_done(ctx);
+}
+END_TEST
+
+START_TEST(test_array_file)
+{
+    tfuse_ctx *ctx = api_new();
+    const int64_t shape[] = {2, 0, 3}, full[] = {2, 3};
+    const int32_t data[6] = {1, -2, 3, INT32_MAX, 5, 6};
+    char *path = api_path("a.npy");
+    tfuse_array *a = NULL, *b = NULL;
+    api_ok(ctx, tfuse_array_wrap(ctx, TFUSE_I32, 2, full, data, NULL, NULL, &a));
+    api_ok(ctx, tfuse_array_save(ctx, a, path));
+    api_ok(ctx, tfuse_array_open(ctx, path, &b));
+    ck_assert_int_eq(tfuse_array_dtype(b), TFUSE_I32);
+    ck_assert_uint_eq(tfuse_array_rank(b), 2);
+    ck_assert_int_eq(tfuse_array_shape(b)[1], 3);
+    ck_assert_int_eq(memcmp(tfuse_array_data(b), data, sizeof data), 0);
+    tfuse_array_free(a);
+    tfuse_array_free(b);
+    api_ok(ctx, tfuse_array_wrap(ctx, TFUSE_F64, 3, shape, NULL, NULL, NULL, &a));
+    api_ok(ctx, tfuse_array_save(ctx, a, path));
+    api_ok(ctx, tfuse_array_open(ctx, path, &b));
+    ck_assert_uint_eq(tfuse_array_rank(b), 3);
+    tfuse_array_free(a);
+    tfuse_array_free(b);
+    api_remove(path);
+    api_done(ctx);
+}
+END_TEST
+
+START_TEST(test_model_building)
+{
+    tfuse_ctx *ctx = api_new();
+    const int64_t shape[] = {2}, negative[] = {-2}, many[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const float data[2] = {1, 2};
+    int released = 0;
+    tfuse_model *m = NULL;
+    tfuse_graph *g = NULL;
+    tfuse_tensor_info info = {.struct_size = sizeof info};
+    api_fails(ctx, tfuse_model_new(ctx, "[1]", count_release, &released, &m), TFUSE_EFORMAT, "config");
+    ck_assert_int_eq(released, 0);
+    api_ok(ctx, tfuse_model_new(ctx, "{}", count_release, &released, &m));
+    api_ok(ctx, tfuse_model_add(ctx, m, "z", TFUSE_F32, 1, shape, data));
+    api_ok(ctx, tfuse_model_add(ctx, m, "a", TFUSE_F32, 0, NULL, data));
+    api_fails(ctx, tfuse_model_add(ctx, m, "z", TFUSE_F32, 1, shape, data), TFUSE_EINVAL, "'z'");
+    api_fails(ctx, tfuse_model_add(ctx, m, "n", TFUSE_F32, 1, negative, data), TFUSE_ESHAPE, "'n'");
+    api_fails(ctx, tfuse_model_add(ctx, m, "r", TFUSE_F32, 9, many, data), TFUSE_ESHAPE, "'r'");
+    api_fails(ctx, tfuse_model_add(ctx, m, "t", 99, 1, shape, data), TFUSE_EDTYPE, "'t'");
+    api_fails(ctx, tfuse_graph_infer(ctx, m, &g), TFUSE_ESTATE, "seal");
+    api_ok(ctx, tfuse_model_seal(ctx, m));
+    api_fails(ctx, tfuse_model_add(ctx, m, "late", TFUSE_F32, 1, shape, data), TFUSE_ESTATE, "sealed");
+    ck_assert_uint_eq(tfuse_model_count(m), 2);
+    ck_assert_int_eq(tfuse_model_tensor(m, 0, &info), TFUSE_OK);
+    ck_assert_str_eq(info.name, "a");
+    ck_assert_uint_eq(info.size, 4);
+    ck_assert_int_eq(tfuse_model_tensor(m, 2, &info), TFUSE_ERANGE);
+    ck_assert_int_eq(tfuse_model_find(m, "z"), 1);
+    ck_assert_int_eq(tfuse_model_find(m, "q"), -1);
+    ck_assert_str_eq(tfuse_model_path(m), "");
+    ck_assert_str_eq(tfuse_model_config(m), "{}");
+    tfuse_model_free(m);
+    ck_assert_int_eq(released, 1);
+    api_done(ctx);
+}
+END_TEST
+
+START_TEST(test_open_checkpoint)
+{
+    tfuse_ctx *ctx = api_new();
+    tfuse_model *m = NULL;
+    api_ok(ctx, tfuse_model_open(ctx, "tests/data/vit-fmnist-a", 0, &m));
+    ck_assert_uint_eq(tfuse_model_count(m), 72);
+    ck_assert_str_eq(tfuse_model_path(m), "tests/data/vit-fmnist-a");
+    ck_assert_ptr_nonnull(strstr(tfuse_model_config(m), "hidden_size"));
+    tfuse_model_free(m);
+    api_fails(ctx, tfuse_model_open(ctx, "tests/data/vit-fmnist-a/config.json", 0, &m), TFUSE_EFORMAT, "config.json");
+    ck_assert_ptr_null(m);
+    api_ok(ctx, tfuse_model_open(ctx, "tests/data/vit-fmnist-a/config.json", TFUSE_OPEN_CONFIG_ONLY, &m));
+    ck_assert_uint_eq(tfuse_model_count(m), 0);
+    tfuse_model_free(m);
+    api_done(ctx);
+}
+END_TEST
+
+Suite *make_suite(void)
+{
+    API_SUITE("api handles");
+    API_ADD(test_wrap_releases_once);
+    API_ADD(test_array_file);
+    API_ADD(test_model_building);
+    API_ADD(test_open_checkpoint);
+    return api_suite;
+}
