@@ -118,8 +118,13 @@ tfuse_status otf_collect(otf *o)
         memset(*index[t], 0xff, size * sizeof(int32_t)); /* -1 */
     }
     collector c = {{&ops}, o};
-    for (size_t i = 0; i < g->n_nodes; i++)
-        TF_TRY(g->nodes[i].op->flow(&c.flow, g, &g->nodes[i]));
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        tfuse_status status = g->nodes[i].op->flow(&c.flow, g, &g->nodes[i]);
+        if (status == TFUSE_EUNSUPPORTED)
+            return tf_fail(o->env, status, "%s: the maps of align.strategy=otfusion do not pass through %s", g->nodes[i].name,
+                           g->nodes[i].op->name);
+        TF_TRY(status);
+    }
     return TFUSE_OK;
 }
 
@@ -239,7 +244,7 @@ static tfuse_status joined_features(otf *o, const otf_units *units, int n_sets, 
     features all = {0};
     tfuse_status status = TFUSE_OK;
     for (int s = 0; s < n_sets && status == TFUSE_OK; s++) {
-        features one, both = {0};
+        features one = {0}, both = {0};
         status = weight_features(o, &units[s], of_model, &one);
         if (status != TFUSE_OK || s == 0) {
             all = status == TFUSE_OK ? one : all;

@@ -57,7 +57,7 @@ START_TEST(test_marginals)
     /* row 0 sends 1/2 to column 1; row 2 sends 1/4 to columns 0 and 2: 1/2 + 3/4 + 2/4 */
     ck_assert_double_eq_tol(info_of(s).cost, 1.75, 1e-12);
     tfuse_solution_free(s);
-    api_fails(ctx, tfuse_solve(ctx, NULL, cost, a, c, &s), TFUSE_ENUMERIC, "mass");
+    api_fails(ctx, tfuse_solve(ctx, NULL, cost, a, c, &s), TFUSE_ENUMERIC, "totals");
     ck_assert_ptr_null(s);
     api_fails(ctx, tfuse_solve(ctx, NULL, cost, d, b, &s), TFUSE_ENUMERIC, "mu");
     api_fails(ctx, tfuse_solve(ctx, NULL, a, NULL, NULL, &s), TFUSE_ESHAPE, "matrix");

@@ -128,7 +128,7 @@ static square orthogonal(int n, bool ones, uint64_t *seed)
 
 static square monomial(int n, tf_group g, uint64_t *seed)
 {
-    int place[MOST];
+    int place[MOST] = {0};
     square s = {.n = n};
     for (int i = 0; i < n; i++) {
         const int j = (int)(((double)t_rand(seed) + 1) / 2 * (i + 1));
