@@ -171,7 +171,9 @@ $(EXAMPLES): $(B)/%: %.c $(STATIC)
 
 # ---- tests ------------------------------------------------------------------------------------------------------------
 
-.PHONY: check check-run check-unit check-api check-cli check-layers check-symbols check-headers lint asan tsan valgrind cov
+tests: $(UNIT_BIN) $(API_BIN) ## builds the test programs
+
+.PHONY: tests check check-run check-unit check-api check-cli check-layers check-symbols check-headers lint asan tsan valgrind cov
 RUN = CC='$(CC)' CXX='$(CXX)' BUILD='$(B)' TFUSE='$(TFUSE)' sh tools/run_tests.sh
 BASE_DEPS = +@sh tools/deps.sh
 
@@ -207,11 +209,11 @@ sanitized: $(UNIT_BIN) $(API_BIN) $(TFUSE)
 tsan: ## tests that use threads, under the thread sanitizer
 	+@$(MAKE) --no-print-directory FLAVOUR=tsan threaded
 THREADED := pool gemm evaluator statistics context threads
-THREADED_BIN = $(filter $(addprefix $(B)/tests/%/test_,$(THREADED)),$(UNIT_BIN) $(API_BIN))
 threaded: $(foreach t,$(THREADED),$(filter %/test_$(t),$(UNIT_BIN) $(API_BIN)))
 	@TSAN_OPTIONS=halt_on_error=1 $(RUN) $(sort $^)
 
-MEMCHECKED := buf strmap arena policy safetensors npy idx container map binding graph array model
+MEMCHECKED := alloc array binding checkpoint config container convert file graph graph_json groups idx maps naming npy npz plan_file \
+    policy safetensors strmap view writer
 valgrind: $(foreach t,$(MEMCHECKED),$(filter %/test_$(t),$(UNIT_BIN) $(API_BIN))) ## core tests under memcheck
 	@CK_FORK=no WRAP='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite' $(RUN) $(sort $^)
 
@@ -237,7 +239,7 @@ $(API_BIN): %: %.o $(API_COMMON) $(SHARED)
 .PHONY: demo deps install uninstall clean help
 demo: ## installs what is missing, builds, fuses two real models and prints a table
 	$(BASE_DEPS) demo
-	+@$(MAKE) --no-print-directory cli examples
+	+@$(MAKE) --no-print-directory -s cli examples
 	@BIN='$(B)' sh tools/demo.sh
 
 deps: ## installs the Debian packages that building and testing need

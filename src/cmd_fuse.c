@@ -5,6 +5,7 @@
 #include "tool.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int check_options(const tool *t)
@@ -20,17 +21,27 @@ static int check_options(const tool *t)
     return EXIT_DONE;
 }
 
-/* The weights as they were given, or null for equal ones. */
-static json_t *weights_object(const tool *t)
+/* How much each model counted: combine.weights, or equal ones, scaled to sum to one; only the anchor under half-anchor, not scaled again. */
+static json_t *weights_object(const tool *t, const json_t *plan, int n)
 {
-    const char *text = tfuse_policy_get(t->policy, "combine.weights");
-    char list[1024];
-    if (!tfuse_policy_is_set(t->policy, "combine.weights") || !strcmp(text, "equal"))
-        return json_null();
-    if (snprintf(list, sizeof list, "[%s]", text) >= (int)sizeof list)
-        return json_string(text);
-    json_t *numbers = json_loads(list, 0, NULL);
-    return numbers ? numbers : json_string(text);
+    const char *control = json_string_value(json_object_get(json_object_get(plan, "policy"), "align.control"));
+    const char *at = tfuse_policy_get(t->policy, "combine.weights");
+    const bool equal = !strcmp(at, "equal");
+    json_t *weights = json_array();
+    double sum = 0;
+    for (int k = 0; k < n; k++) {
+        char *end;
+        double w = equal ? 1 : strtod(at, &end);
+        at = equal ? at : end + (*end == ',');
+        json_array_append_new(weights, json_real(w));
+        sum += w;
+    }
+    for (int k = 0; k < n; k++) {
+        json_t *w = json_array_get(weights, (size_t)k);
+        bool left_out = k > 0 && control && !strcmp(control, "half-anchor");
+        json_real_set(w, left_out ? 0 : json_real_value(w) / sum);
+    }
+    return weights;
 }
 
 static int report(const tool *t, const tfuse_plan *plan, double seconds)
@@ -43,7 +54,7 @@ static int report(const tool *t, const tfuse_plan *plan, double seconds)
         json_t *out = json_object();
         json_object_set(out, "maps", json_object_get(object, "maps"));
         json_object_set(out, "strategy", json_object_get(object, "strategy"));
-        json_object_set_new(out, "weights", weights_object(t));
+        json_object_set_new(out, "weights", weights_object(t, object, t->n_args));
         json_object_set_new(out, "seconds", json_real(seconds));
         json_object_set_new(out, "out", json_string(t->out));
         code = print_json(out);

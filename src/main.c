@@ -34,7 +34,7 @@ const command commands[] = {
      "Aligns models to the first one, the anchor, combines the aligned weights, and writes a checkpoint directory\n"
      "in the anchor's shape. OUT appears whole or not at all. Without --calib units are compared by their weights.\n"
      "--json prints {maps: [{name, model, axis, kind, n, m, cost, gap, error, identity, entropy, iterations,\n"
-     "converged}], strategy, weights (null: equal), seconds, out}.",
+     "converged}], strategy, weights, seconds, out}.",
      CMD_FUSE, 2, -1, cmd_fuse},
     {"solve", "COST.npy", "solve a bare transport problem",
      "Minimises the sum of coupling × cost over couplings with row sums mu and column sums nu, scaled to sum to one.\n"

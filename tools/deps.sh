@@ -10,8 +10,8 @@ build='gcc libc6-dev binutils make pkg-config libblis-dev liblapacke-dev libjans
 case ${1:-} in
 build) want=$build ;;
 demo) want="$build dataset-fashion-mnist" ;;
-check) want="$build g++ check python3" ;;
-ci) want="$build g++ check python3 clang libclang-rt-14-dev valgrind" ;;
+check) want="$build g++ check python3 dataset-fashion-mnist" ;;
+ci) want="$build g++ check python3 dataset-fashion-mnist clang libclang-rt-14-dev valgrind" ;;
 *)
     echo 'usage: tools/deps.sh build|demo|check|ci' >&2
     exit 2

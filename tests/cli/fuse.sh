@@ -5,17 +5,19 @@
 
 works 'none' fuse "$b" "$a" -o "$work/mean" --align none --json
 check 'none: strategy' "$(json strategy)" = none
-check 'none: weights' "$(json weights)" = null
+check 'none: weights' "$(json weights 0) $(json weights 1)" = '0.5 0.5'
 check 'none: out' "$(json out)" = "$work/mean"
 at_most 'none: is the mean' "$(make_file mean "$work/mean" "$a" "$b")" 2e-7
 check 'config.json beside it' -f "$work/mean/config.json"
 check 'preprocessor_config.json beside it' -f "$work/mean/preprocessor_config.json"
 works 'eval takes the result' eval "$work/mean" --inputs "$images"
-works 'one weight for each' fuse "$b" "$a" -o "$work/only" --align none --weights 1,0 --json
-check 'weights in the report' "$(json weights 0)" = 1
+works 'one weight for each' fuse "$b" "$a" -o "$work/three" --align none --weights 3,1 --json
+check 'weights in the report' "$(json weights 0) $(json weights 1)" = '0.75 0.25'
+works 'a weight of zero' fuse "$b" "$a" -o "$work/only" --align none --weights 1,0
 check 'weights 1,0: the anchor' "$(make_file same "$work/only" "$b")" = yes
-works 'half-anchor' fuse "$b" "$a" -o "$work/half" --control half-anchor
-works 'two controls' fuse "$b" "$a" -o "$work/u" --control uniform
+works 'half-anchor' fuse "$b" "$a" -o "$work/half" --control half-anchor --json
+check 'half-anchor: weights' "$(json weights 0) $(json weights 1)" = '0.5 0.0'
+works 'uniform' fuse "$b" "$a" -o "$work/u" --control uniform
 works 'random' fuse "$b" "$a" -o "$work/r1" --control random --seed 5
 works 'random again' fuse "$b" "$a" -o "$work/r2" --control random --seed 5 --threads 3
 works 'random otherwise' fuse "$b" "$a" -o "$work/r3" --control random --seed 6

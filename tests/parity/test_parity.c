@@ -11,23 +11,26 @@
 #include "t_pair.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define DATA "tests/data/"
-#define LAYERS 4
+#define MNIST "/usr/share/datasets/fashion-mnist/" /* Debian's dataset-fashion-mnist */
+enum { LAYERS = 4, CLASSES = 10 };
 
 typedef struct setting {
     const char *name, *cost, *solver, *reg, *residual;
     double tolerance;
     double class_cost; /* <C, P> of the exact solve, mass one; NAN where the map is unique */
+    int64_t correct;   /* of 10,000 test images */
 } setting;
 
 static const setting settings[] = {
-    {"acts_emd_mean", "activations", "exact", "1", "mean", 0, 1.67641829 / 64},
-    {"acts_emd_wmat", "activations", "exact", "1", "matrix", 1e-5, 1.67641829 / 64},
-    {"acts_sinkhorn0.08_mean", "activations", "sinkhorn", "0.08", "mean", 1e-4, NAN},
-    {"acts_sinkhorn0.01_onlyresid", "activations", "sinkhorn", "0.01", "skip", 1e-3, NAN},
-    {"wts_emd_onlyresid", "weights", "exact", "1", "skip", 0, 1.0 / 64},
-    {"wts_sinkhorn0.06_mean", "weights", "sinkhorn", "0.06", "mean", 1e-4, NAN},
+    {"acts_emd_mean", "activations", "exact", "1", "mean", 0, 1.67641829 / 64, 1603},
+    {"acts_emd_wmat", "activations", "exact", "1", "matrix", 1e-5, 1.67641829 / 64, 2233},
+    {"acts_sinkhorn0.08_mean", "activations", "sinkhorn", "0.08", "mean", 1e-4, NAN, 3815},
+    {"acts_sinkhorn0.01_onlyresid", "activations", "sinkhorn", "0.01", "skip", 1e-3, NAN, 4231},
+    {"wts_emd_onlyresid", "weights", "exact", "1", "skip", 0, 1.0 / 64, 2864},
+    {"wts_sinkhorn0.06_mean", "weights", "sinkhorn", "0.06", "mean", 1e-4, NAN, 2948},
 };
 
 static void fuse_pair(t_pair *p, const setting *s, const char *compat)
@@ -230,6 +233,61 @@ START_TEST(compat_equals_the_published_algorithm)
 }
 END_TEST
 
+/* ---- accuracy over all 10,000 test images ------------------------------------------------------------------ */
+
+/* Images that the model gets right, its inputs made as those of `like`. */
+static int64_t count_correct(t_pair *p, const tf_graph *g, const tfuse_model *m, const tfuse_model *like)
+{
+    tfuse_array *images, *labels;
+    tf_view *view;
+    tf_evaluator *ev;
+    tf_inputs in;
+    int64_t *want;
+    tf_score score = {0};
+    t_ok(p->env, tf_array_open(p->env, MNIST "t10k-images-idx3-ubyte.gz", &images));
+    t_ok(p->env, tf_array_open(p->env, MNIST "t10k-labels-idx1-ubyte.gz", &labels));
+    t_ok(p->env, tf_view_root(p->env, g, m, &view));
+    t_ok(p->env, tf_inputs_make(p->env, g, like, images, 0, &in));
+    t_ok(p->env, tf_evaluator_new(p->env, view, NULL, 0, &ev));
+    t_ok(p->env, tf_labels_make(p->env, labels, in.n, CLASSES, &want));
+    float *logits = tf_alloc_array(p->env, (size_t)(in.n * CLASSES), sizeof *logits);
+    t_ok(p->env, tf_evaluator_run(p->env, ev, &in, 0, in.n, NULL, logits));
+    tf_score_add(&score, logits, in.n, CLASSES, want);
+    ck_assert_int_eq(score.n, 10000);
+    tf_free(&p->env->mem, logits);
+    tf_free(&p->env->mem, want);
+    tf_evaluator_free(ev);
+    tf_view_free(view);
+    tf_array_free(images);
+    tf_array_free(labels);
+    return score.correct;
+}
+
+START_TEST(parents_have_their_accuracy_to_the_image)
+{
+    t_pair p;
+    t_pair_open(&p, "ba");
+    ck_assert_int_eq(count_correct(&p, p.graphs[0], p.models[0], p.models[0]), 8923);
+    ck_assert_int_eq(count_correct(&p, p.graphs[1], p.models[1], p.models[1]), 8897);
+    t_pair_close(&p);
+}
+END_TEST
+
+/* A tenth of a point is ten images. The exact configurations take the reference's class token, one of many optima. */
+START_TEST(fused_models_have_the_published_accuracy)
+{
+    const setting *s = &settings[_i];
+    t_pair p;
+    t_pair_open(&p, "ba");
+    fuse_pair(&p, s, "1");
+    if (!isnan(s->class_cost))
+        set_class_token(&p, s);
+    int64_t correct = count_correct(&p, p.graphs[0], p.fused, p.models[0]);
+    ck_assert_msg(llabs(correct - s->correct) <= 10, "%lld are right, not %lld", (long long)correct, (long long)s->correct);
+    t_pair_close(&p);
+}
+END_TEST
+
 /* Where the published code has no defect (equal widths, no activation weights), the default computes the same. */
 START_TEST(default_equals_it_where_it_has_no_defect)
 {
@@ -248,7 +306,10 @@ END_TEST
 Suite *make_suite(void)
 {
     T_SUITE("parity");
+    tcase_set_timeout(t_case, 400); /* whole test sets, under sanitizers too */
     tcase_add_loop_test(t_case, compat_equals_the_published_algorithm, 0, (int)TF_LEN(settings));
+    T_ADD(parents_have_their_accuracy_to_the_image);
+    tcase_add_loop_test(t_case, fused_models_have_the_published_accuracy, 0, (int)TF_LEN(settings));
     tcase_add_loop_test(t_case, default_equals_it_where_it_has_no_defect, 0, (int)TF_LEN(settings));
     return t_suite;
 }
