@@ -33,7 +33,7 @@ const command commands[] = {
     {"fuse", "ANCHOR MODEL... -o OUT", "fuse models into one checkpoint",
      "Aligns models to the first one, the anchor, combines the aligned weights, and writes a checkpoint directory\n"
      "in the anchor's shape. OUT appears whole or not at all. Without --calib units are compared by their weights.\n"
-     "--json prints {maps: [{name, model, axis, kind, n, m, cost, gap, error, identity, entropy, iterations,\n"
+     "--json prints {maps: [{name, model, axis, kind, solver, n, m, cost, gap, error, identity, entropy, iterations,\n"
      "converged}], strategy, weights, seconds, out}.",
      CMD_FUSE, 2, -1, cmd_fuse},
     {"solve", "COST.npy", "solve a bare transport problem",

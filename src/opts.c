@@ -43,7 +43,7 @@ static const option_row rows[] = {
     {"limit", 0, COUNT, "N", NULL, FIELD(limit), CMD_EVAL | CMD_RUN, "the first N inputs only"},
     {"align", 0, KEY, "NAME", "align.strategy", 0, MODELS, "how units are aligned: otfusion, none"},
     {"control", 0, KEY, "NAME", "align.control", 0, MODELS, "a baseline: half-anchor, uniform, random"},
-    {"solver", 0, KEY, "NAME", "solver.name", 0, MODELS | CMD_SOLVE, "exact, sinkhorn"},
+    {"solver", 0, KEY, "NAME", "solver.name", 0, MODELS | CMD_SOLVE, "exact, sinkhorn, sinkhorn-scaling"},
     {"reg", 0, KEY, "X", "solver.reg", 0, MODELS | CMD_SOLVE, "strength of the entropy in sinkhorn"},
     {"calib", 0, TEXT, "F", NULL, FIELD(calib), MODELS, "calibration inputs; file forms as for eval --inputs"},
     {"samples", 0, KEY, "N", "calib.samples", 0, MODELS, "how many calibration inputs are used"},

@@ -98,7 +98,7 @@ json_t *json_number(double x)
 void print_text(const char *text, int width)
 {
     int columns = 0;
-    for (; *text; text++) {
+    for (; text && *text; text++) {
         putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
         columns += ((unsigned char)*text & 0xc0) != 0x80;
     }

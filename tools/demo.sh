@@ -67,7 +67,7 @@ echo "  the paper's method, from activations:"
 # shellcheck disable=SC2086 # lists of options
 {
     fuse "  exact, residual mean" --align otfusion $acts $window
-    fuse "  Sinkhorn 0.08, residual mean (release default)" --align otfusion $acts $window --solver sinkhorn --reg 0.08
+    fuse "  Sinkhorn 0.08, residual mean (authors' default)" --align otfusion $acts $window --solver sinkhorn --reg 0.08
     fuse "  Sinkhorn 0.01, residual skip, all tokens (best)" --align otfusion $acts --solver sinkhorn --reg 0.01 \
         --set otfusion.residual=skip
 }

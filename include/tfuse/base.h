@@ -14,7 +14,7 @@
  *    pointer to const may be shared by any number of threads, each with a context of its own;
  *  - the library keeps no global state, prints nothing and reads no environment variables of
  *    its own. BLIS and LAPACK do allocate outside the context's allocator and read theirs;
- *    jansson allocates with malloc.
+ *    jansson, and strings that are handed over to tfuse_string_free, are allocated with malloc.
  */
 #ifndef TFUSE_BASE_H
 #define TFUSE_BASE_H
@@ -156,7 +156,7 @@ TFUSE_API size_t tfuse_dtype_size(tfuse_dtype dtype);
  */
 TFUSE_API tfuse_status tfuse_ctx_set_threads(tfuse_ctx *ctx, uint32_t n);
 
-/** Uses the caller's threads in place of the library's own. @param ex in: copied; NULL to go back. */
+/** Uses the caller's threads in place of the library's own. @param ex in: copied; NULL for the calling thread alone. */
 TFUSE_API tfuse_status tfuse_ctx_set_executor(tfuse_ctx *ctx, const tfuse_executor *ex);
 
 /** Log lines of `level` or more urgent go to fn; NULL for silence, which is the default. */

@@ -21,7 +21,8 @@ extern "C" {
  * @param models  in: as in tfuse_align.
  * @param out     in: path of the directory; an existing one is refused unless io.force is 1.
  * Errors: TFUSE_EEXIST, TFUSE_EIO, TFUSE_EGRAPH (another graph than the plan's), TFUSE_EINVAL (combine.weights that do not fit),
- * TFUSE_ENUMERIC, TFUSE_ECANCELLED, TFUSE_ENOMEM.
+ * TFUSE_ENUMERIC, TFUSE_ECANCELLED, TFUSE_ENOMEM, TFUSE_ENOTFOUND (a pass of the plan that this library has not), and those of
+ * tfuse_graph_infer.
  */
 TFUSE_API tfuse_status tfuse_fuse(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan,
                                   const tfuse_model *const *models, size_t n_models, const char *out);

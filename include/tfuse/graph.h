@@ -3,8 +3,8 @@
  * tfuse/graph.h: the architecture of one model: nodes, values, and the axes that every dimension of every tensor is bound to.
  *
  * A graph is inferred from a model's config.json, read from JSON, or built by hand with the functions that the library's own architectures
- * use. Operations and their attributes are listed in docs/adding-an-operation.md; a whole architecture is
- * walked through in docs/adding-an-architecture.md.
+ * use. Operations and their attributes are listed in docs/adding-an-architecture.md, which walks
+ * through a whole architecture.
  */
 #ifndef TFUSE_GRAPH_H
 #define TFUSE_GRAPH_H
@@ -37,8 +37,8 @@ TFUSE_API tfuse_status tfuse_graph_new(tfuse_ctx *ctx, tfuse_graph **out);
  *                "[label=]factor*factor", a factor "[!][/]name:extent", an extent, or a concatenation in
  *                parentheses; '!' pins an axis, '/' puts its name outside the scope.
  *                Example: "out=heads:4*qk:16 bias=1".
- * Errors: TFUSE_EGRAPH (contradictions; the text names the node), TFUSE_ENOTFOUND (unknown operation or value), TFUSE_ESTATE
- * (finished), TFUSE_ENOMEM.
+ * Errors: TFUSE_EINVAL (an attribute that is unknown, malformed or given twice; a bad name), TFUSE_ERANGE (an attribute out of bounds),
+ * TFUSE_EGRAPH (contradictions; the text names the node), TFUSE_ENOTFOUND (unknown operation or value), TFUSE_ESTATE (finished), TFUSE_ENOMEM.
  */
 TFUSE_API tfuse_status tfuse_graph_add(tfuse_ctx *ctx, tfuse_graph *graph, const char *op, const char *name,
                                        const char *inputs, const char *attrs);
@@ -46,21 +46,27 @@ TFUSE_API tfuse_status tfuse_graph_add(tfuse_ctx *ctx, tfuse_graph *graph, const
  * Says where a logical tensor ("layer.0/query.weight") is stored: NAME, shape(NAME,1,1,64), part(NAME,dim,i,n),
  * slice(NAME,dim,first,count,extent), transpose(E), stack(E,E,...), sum(E,E,...), alias(LOGICAL).
  * A tensor without a rule is stored under its own name.
- * Errors: TFUSE_EGRAPH, TFUSE_ESTATE, TFUSE_ENOMEM.
+ * The expression itself is checked by tfuse_graph_finish.
+ * Errors: TFUSE_EGRAPH (a second rule for one tensor), TFUSE_ESTATE, TFUSE_ENOMEM.
  */
 TFUSE_API tfuse_status tfuse_graph_store(tfuse_ctx *ctx, tfuse_graph *graph, const char *logical, const char *expression);
-/** Names a stored tensor (one '*' allowed) that is copied from the anchor as it is. Errors: TFUSE_ESTATE, TFUSE_ENOMEM. */
+/** Names a stored tensor (one '*' allowed) that is copied from the anchor as it is. Errors: TFUSE_EINVAL (a second '*'), TFUSE_ESTATE, TFUSE_ENOMEM. */
 TFUSE_API tfuse_status tfuse_graph_buffer(tfuse_ctx *ctx, tfuse_graph *graph, const char *pattern);
 /** Names the value that is the model's output. Errors: TFUSE_ENOTFOUND, TFUSE_ESTATE. */
 TFUSE_API tfuse_status tfuse_graph_output(tfuse_ctx *ctx, tfuse_graph *graph, const char *value);
-/** Ties ports into axes and ends building. Errors: TFUSE_EGRAPH, TFUSE_ENOMEM. */
+/**
+ * Ties ports into axes, checks the naming rules, and ends building.
+ * Errors: TFUSE_EGRAPH, TFUSE_ENOTFOUND (a rule for a tensor that the graph has not), TFUSE_ESHAPE (an alias of another shape), TFUSE_ESTATE,
+ * TFUSE_ENOMEM.
+ */
 TFUSE_API tfuse_status tfuse_graph_finish(tfuse_ctx *ctx, tfuse_graph *graph);
 /** Checks a model's tensors against a graph. Errors as tfuse_graph_infer. */
 TFUSE_API tfuse_status tfuse_graph_check(tfuse_ctx *ctx, const tfuse_graph *graph, const tfuse_model *model);
 
 /** The graph as JSON text; release with tfuse_string_free. Format: docs/graph-format.md. */
 TFUSE_API tfuse_status tfuse_graph_to_json(tfuse_ctx *ctx, const tfuse_graph *graph, char **out);
-/** A finished graph from JSON text. Errors: TFUSE_EFORMAT, and those of the builder. */
+/** A finished graph from JSON text. Errors: TFUSE_EFORMAT, TFUSE_EVERSION (another version of the format), TFUSE_ERANGE (too many nodes), and
+ * those of the builder. */
 TFUSE_API tfuse_status tfuse_graph_from_json(tfuse_ctx *ctx, const char *text, tfuse_graph **out);
 
 /**

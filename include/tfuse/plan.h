@@ -42,7 +42,7 @@ typedef struct tfuse_map_info {
     size_t struct_size;
     const char *name;      /**< where it arises: "layer.0/fc1", "layer.0/residual1" */
     const char *axis;      /**< axes that it acts on: "layer.0/ffn", "layer.0/heads*layer.0/qk" */
-    const char *kind;      /**< identity, permutation, coupling, block */
+    const char *kind;      /**< identity, permutation, coupling, block; raw under otfusion.compat=1 */
     int64_t model;         /**< index of the model that it moves: 1, 2, ... */
     int64_t n, m;          /**< units of the model, units of the anchor */
     double cost;           /**< of the transport problem, mass one; NaN where none was solved (joins) */
@@ -58,12 +58,13 @@ TFUSE_API size_t tfuse_plan_count(const tfuse_plan *plan);
 /** Fills min(info->struct_size, ours) bytes; set info->struct_size before. Errors: TFUSE_ERANGE. */
 TFUSE_API tfuse_status tfuse_plan_map(const tfuse_plan *plan, size_t index, tfuse_map_info *info);
 /**
- * A map as an n × m float32 array T whose columns say what each unit of the anchor receives (they sum to one on the
- * produced side). Release with tfuse_array_free. Errors: TFUSE_ERANGE, TFUSE_ENOMEM.
+ * A map as an n × m float32 array T whose columns say what each unit of the anchor receives; they sum to one, but for a raw map's, which
+ * acts as it is. Release with tfuse_array_free. Errors: TFUSE_ERANGE, TFUSE_ENOMEM.
  */
 TFUSE_API tfuse_status tfuse_plan_matrix(tfuse_ctx *ctx, const tfuse_plan *plan, size_t index, tfuse_array **out);
 
-/** The plan as one JSON object: {"strategy", "policy", "models", "graph", "passes", "maps": [...], "table": [...]}; tfuse_string_free. */
+/** The plan as one JSON object: {"strategy", "policy", "models": [{"name", "graph", "header", "weights"}], "passes", "maps": [...],
+ * "table": [...]}; tfuse_string_free. */
 TFUSE_API tfuse_status tfuse_plan_report(tfuse_ctx *ctx, const tfuse_plan *plan, char **out);
 
 TFUSE_API void tfuse_plan_free(tfuse_plan *plan);

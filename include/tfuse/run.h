@@ -29,10 +29,10 @@ typedef struct tfuse_score {
  * Accuracy and mean loss.
  * @param graph   in: NULL: inferred from the model.
  * @param inputs  in.
- * @param labels  in: integers, one for each sample; -100 is ignored.
+ * @param labels  in: integers, one for each sample; -100 is ignored. NULL: the samples are only run; scored is 0 and loss NaN.
  * @param limit   in: the first so many samples; 0 for all.
  * @param score   in, out: set struct_size before.
- * Errors: TFUSE_ESHAPE (inputs that do not fit), TFUSE_ERANGE (a label that is no class), TFUSE_ENUMERIC, TFUSE_ECANCELLED, TFUSE_ENOMEM, and
+ * Errors: TFUSE_ESHAPE (inputs that do not fit), TFUSE_ERANGE (a label that is no class, a negative limit), TFUSE_ENUMERIC, TFUSE_ECANCELLED, TFUSE_ENOMEM, and
  * those of tfuse_graph_infer.
  */
 TFUSE_API tfuse_status tfuse_eval(tfuse_ctx *ctx, const tfuse_model *model, const tfuse_graph *graph,

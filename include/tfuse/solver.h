@@ -81,7 +81,7 @@ typedef struct tfuse_solution_info {
  * @param cost   in: n × m, any float type; read as float32; must be finite.
  * @param mu,nu  in: n and m masses, >= 0, equal totals (1e-6 relative), scaled to sum to one; NULL for uniform.
  * @param out    out: release with tfuse_solution_free.
- * Errors: TFUSE_ESHAPE, TFUSE_ENUMERIC (NaN, infinite or negative mass, unequal totals), TFUSE_EKEY (unknown solver),
+ * Errors: TFUSE_ESHAPE, TFUSE_EDTYPE (not floating point), TFUSE_ENUMERIC (NaN, infinite or negative mass, unequal totals), TFUSE_EKEY (unknown solver),
  * TFUSE_ECONVERGE (only with solver.strict), TFUSE_ECANCELLED, TFUSE_ENOMEM.
  */
 TFUSE_API tfuse_status tfuse_solve(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_array *cost,

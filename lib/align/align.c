@@ -32,13 +32,8 @@ static tfuse_status record_policy(tf_env *env, const tfuse_policy *policy, tfuse
 
 static tfuse_status record_models(tf_env *env, const tf_align_job *job, tfuse_plan *plan)
 {
-    for (size_t k = 0; k < job->n; k++) {
-        tf_plan_model *m = &plan->models[k];
-        if (!(m->label = tf_arena_strdup(env, &plan->arena, tf_path_base(job->models[k]->path))))
-            return TFUSE_ENOMEM;
-        tf_graph_signature(job->graphs[k], m->signature);
-        TF_TRY(tf_model_hash(env, job->models[k], m->header, m->weights));
-    }
+    for (size_t k = 0; k < job->n; k++)
+        TF_TRY(tf_plan_describe_model(env, &plan->arena, job->models[k], job->graphs[k], &plan->models[k]));
     return TFUSE_OK;
 }
 

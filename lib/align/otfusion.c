@@ -133,6 +133,8 @@ static tfuse_status common_units(otf *o, const tf_part *part, otf_units *sets, i
         *count += sets[*count].node != NULL;
         mixed |= g->class_dual[i] != g->class_dual[last_port(part)];
     }
+    if (mixed && *count == cap)
+        return tf_fail(o->env, TFUSE_EUNSUPPORTED, "%s: too many sets of units share one map under otfusion.qk=common", own.node->name);
     if (!mixed || !*count) {
         sets[0] = own;
         *count = 1;
@@ -206,7 +208,8 @@ static tfuse_status solve_part(otf *o, const tf_node *n, int index, const tf_par
             return TFUSE_OK;
         }
     }
-    char axis[256];
+    char axis[256], stream[320];
+    snprintf(stream, sizeof stream, "%s:%d", n->name, index);
     tf_plan_map row = {.name = n->name, .axis = axis, .model = (int32_t)o->k, .solver = "", .gap = (double)NAN};
     axis_text(o, part, axis, sizeof axis);
     if (o->opt.within_heads && has_heads(part))
@@ -216,10 +219,10 @@ static tfuse_status solve_part(otf *o, const tf_node *n, int index, const tf_par
     TF_TRY(otf_cost(o, sets, n_sets, &nn, &mm, &cost));
     tfuse_status status;
     if (o->opt.within_heads && has_heads(part))
-        status = otf_match_blocks(o, n->name, model_part->extent[0], part->extent[0],
+        status = otf_match_blocks(o, stream, model_part->extent[0], part->extent[0],
                                   o->head_source[tf_class_of(o->anchor, part->port[0])], nn, mm, cost, &row);
     else
-        status = otf_match(o, n->name, nn, mm, cost, &row);
+        status = otf_match(o, stream, nn, mm, cost, &row);
     tf_free(&o->env->mem, cost);
     TF_TRY(status);
     TF_TRY(tf_plan_add_map(o->env, o->plan, &row, map));

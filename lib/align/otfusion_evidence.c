@@ -349,9 +349,12 @@ static tfuse_status activation_cost(otf *o, const otf_units *units, int n_sets, 
             xy = tf_calloc(o->env, (size_t)(*n * *m), sizeof *xy);
             status = xx && yy && xy ? TFUSE_OK : TFUSE_ENOMEM;
         }
+        int32_t stat = o->requests.solve[units[s].node - o->anchor->nodes];
+        if (status == TFUSE_OK && (stat < 0 || pn[part].size != *n || pm[part].size != *m))
+            status = tf_fail(o->env, TFUSE_EGRAPH, "%s and %s produce units that cannot share one map", units[0].node->name,
+                             units[s].node->name);
         if (status == TFUSE_OK)
-            add_moments(&o->stats.items[o->requests.solve[units[s].node - o->anchor->nodes]], o->opt.standardise, &pn[part],
-                        &pm[part], xx, yy, xy);
+            add_moments(&o->stats.items[stat], o->opt.standardise, &pn[part], &pm[part], xx, yy, xy);
         tf_free(&o->env->mem, pn);
         tf_free(&o->env->mem, pm);
     }

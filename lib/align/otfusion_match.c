@@ -12,7 +12,9 @@
 static float *random_cost(otf *o, const char *name, int64_t n, int64_t m)
 {
     float *cost = tf_alloc_array(o->env, (size_t)(n * m), sizeof *cost);
-    tf_rng rng = tf_rng_make(o->opt.seed, name);
+    char stream[384]; /* one for each model and each set of units */
+    snprintf(stream, sizeof stream, "%zu/%s", o->k, name);
+    tf_rng rng = tf_rng_make(o->opt.seed, stream);
     for (int64_t e = 0; cost && e < n * m; e++)
         cost[e] = (float)tf_rng_uniform(&rng);
     return cost;

@@ -12,6 +12,49 @@ static const char *label(const tf_align_job *job, size_t k)
     return tf_model_label(job->models[k]);
 }
 
+/* Attributes that only say how large a node is; the parts of its tensors are compared later. */
+static bool says_size(const char *key)
+{
+    static const char *const keys[] = {"out", "rows", "of", "experts", "hidden", "length"};
+    for (size_t i = 0; i < TF_LEN(keys); i++)
+        if (!strcmp(keys[i], key))
+            return true;
+    return false;
+}
+
+/* Other attributes make another function. A norm's eps differs between trainings without harm: the anchor's is kept, and said so. */
+static tfuse_status pair_attrs(tf_env *env, const tf_align_job *job, size_t k, const tf_node *a, const tf_node *g)
+{
+    for (int side = 0; side < 2; side++) {
+        const tf_node *one = side ? g : a, *two = side ? a : g;
+        for (int i = 0; i < one->n_attrs; i++) {
+            const char *key = one->attrs[i].key, *x = one->attrs[i].value, *y = tf_node_attr(two, key);
+            if (says_size(key) || (y && !strcmp(x, y)))
+                continue;
+            if (strcmp(key, "eps"))
+                return tf_fail(env, TFUSE_EGRAPH, "%s: %s is %s in %s and %s in %s: models that compute differently cannot be fused",
+                               a->name, key, x, label(job, side ? k : 0), y ? y : "not given", label(job, side ? 0 : k));
+            if (side == 0)
+                tf_log(env, TFUSE_LOG_WARN, "%s: eps is %s in the anchor and %s in %s; the anchor's is kept", a->name, x,
+                       y ? y : "not given", label(job, k));
+        }
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status pair_inputs(tf_env *env, const tf_align_job *job, size_t k, const tf_node *a, const tf_node *g)
+{
+    const tf_graph *ga = job->graphs[0], *gk = job->graphs[k];
+    for (int i = 0; i < a->n_inputs || i < g->n_inputs; i++) {
+        const char *x = i < a->n_inputs ? ga->values[a->inputs[i]].name : "nothing";
+        const char *y = i < g->n_inputs ? gk->values[g->inputs[i]].name : "nothing";
+        if (strcmp(x, y))
+            return tf_fail(env, TFUSE_EGRAPH, "%s reads %s in %s and %s in %s: models that compute differently cannot be fused",
+                           a->name, x, label(job, 0), y, label(job, k));
+    }
+    return TFUSE_OK;
+}
+
 static tfuse_status pair_nodes(tf_env *env, const tf_align_job *job, size_t k)
 {
     const tf_graph *a = job->graphs[0], *g = job->graphs[k];
@@ -23,6 +66,8 @@ static tfuse_status pair_nodes(tf_env *env, const tf_align_job *job, size_t k)
         if (g->nodes[other].op != a->nodes[i].op)
             return tf_fail(env, TFUSE_EGRAPH, "%s: %s is a %s, in the anchor %s a %s: models of different kinds cannot be fused",
                            label(job, k), a->nodes[i].name, g->nodes[other].op->name, label(job, 0), a->nodes[i].op->name);
+        TF_TRY(pair_inputs(env, job, k, &a->nodes[i], &g->nodes[other]));
+        TF_TRY(pair_attrs(env, job, k, &a->nodes[i], &g->nodes[other]));
     }
     for (size_t i = 0; i < g->n_nodes; i++)
         if (tf_graph_find_node(a, g->nodes[i].name) < 0)

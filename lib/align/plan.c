@@ -42,6 +42,26 @@ void tf_plan_free(tfuse_plan *plan)
     tf_free(&mem, plan);
 }
 
+/* The last part of its path, so that equal inputs give equal bytes wherever they lie; printable, as it goes into JSON and onto terminals. */
+static const char *model_name(tf_env *env, tf_arena *arena, const tfuse_model *m)
+{
+    char printable[256];
+    char *path = tf_arena_strdup(env, arena, *m->path ? m->path : tf_model_label(m));
+    if (!path)
+        return NULL;
+    for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+        path[n - 1] = '\0';
+    return tf_arena_strdup(env, arena, tf_printable(printable, sizeof printable, tf_path_base(path)));
+}
+
+tfuse_status tf_plan_describe_model(tf_env *env, tf_arena *arena, const tfuse_model *m, const tf_graph *g, tf_plan_model *out)
+{
+    if (!(out->label = model_name(env, arena, m)))
+        return TFUSE_ENOMEM;
+    tf_graph_signature(g, out->signature);
+    return tf_model_hash(env, m, out->header, out->weights);
+}
+
 tfuse_status tf_plan_add_map(tf_env *env, tfuse_plan *plan, const tf_plan_map *row, int32_t *index)
 {
     tf_plan_map copy = *row;

@@ -57,6 +57,8 @@ void tf_plan_free(tfuse_plan *plan);
 tfuse_status tf_plan_add_map(tf_env *env, tfuse_plan *plan, const tf_plan_map *row, int32_t *index);
 tfuse_status tf_plan_add_entry(tf_env *env, tfuse_plan *plan, const tf_plan_entry *entry);
 tfuse_status tf_plan_add_pass(tf_env *env, tfuse_plan *plan, const char *pass);
+/* Name and fingerprints of a model; the name in the arena. */
+tfuse_status tf_plan_describe_model(tf_env *env, tf_arena *arena, const tfuse_model *m, const tf_graph *g, tf_plan_model *out);
 tfuse_status tf_plan_report(tf_env *env, const tfuse_plan *plan, json_t **out); /* {"strategy", ..., "maps": [...]} */
 
 /* plan_file.c: see docs/plan-format.md */

@@ -270,10 +270,13 @@ static tfuse_status take_table(const reader *r, const json_t *list, tfuse_plan *
     return TFUSE_OK;
 }
 
-static void copy_hex(char out[17], const char *text)
+/* Fingerprints are 16 hexadecimal digits; nothing else reaches a report or a terminal. */
+static bool copy_hex(char out[17], const char *text)
 {
-    memset(out, 0, 17);
-    memcpy(out, text, strnlen(text, 16));
+    if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
+        return false;
+    memcpy(out, text, 17);
+    return true;
 }
 
 static tfuse_status take_models(const reader *r, const json_t *list, tfuse_plan *plan)
@@ -284,11 +287,21 @@ static tfuse_status take_models(const reader *r, const json_t *list, tfuse_plan 
             return malformed(r, "a model without name and fingerprints");
         if (!(plan->models[k].label = tf_arena_strdup(r->env, &plan->arena, label)))
             return TFUSE_ENOMEM;
-        copy_hex(plan->models[k].signature, signature);
-        copy_hex(plan->models[k].header, header);
-        copy_hex(plan->models[k].weights, weights);
+        if (!copy_hex(plan->models[k].signature, signature) || !copy_hex(plan->models[k].header, header) ||
+            !copy_hex(plan->models[k].weights, weights))
+            return malformed(r, "a fingerprint that is not 16 hexadecimal digits");
     }
     return TFUSE_OK;
+}
+
+static bool is_text_object(const json_t *j)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)j, key, value)
+        if (!json_is_string(value))
+            return false;
+    return json_is_object(j);
 }
 
 static tfuse_status take_plan(reader *r, const json_t *head, tfuse_plan **out)
@@ -301,8 +314,9 @@ static tfuse_status take_plan(reader *r, const json_t *head, tfuse_plan **out)
         return tf_fail(r->env, TFUSE_EVERSION, "%s: a plan of version %lld; this library reads up to %d", r->label,
                        (long long)version, PLAN_VERSION);
     size_t n = json_array_size(models);
-    if (version < 1 || !strategy || !json_is_object(policy) || !json_is_array(passes) || n < 2 || n > MAX_MODELS)
-        return malformed(r, "its head lacks strategy, policy, passes or models");
+    if (version < 1 || !strategy || strlen(strategy) > 64 || !is_text_object(policy) || !json_is_array(passes) || n < 2 ||
+        n > MAX_MODELS || !json_is_array(json_object_get(head, "maps")) || !json_is_array(json_object_get(head, "table")))
+        return malformed(r, "its head lacks strategy, policy, passes, models, maps or table");
     TF_TRY(tf_plan_new(r->env, strategy, n, out));
     if (json_object_update((*out)->policy, json_object_get(head, "policy")))
         return tf_fail(r->env, TFUSE_ENOMEM, "out of memory for %s", r->label);

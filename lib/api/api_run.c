@@ -49,9 +49,12 @@ static tfuse_status open_session(tf_env *env, const tfuse_model *model, const tf
     TF_TRY(tf_inputs_make(env, s->graph, model, inputs, limit, &s->inputs));
     TF_TRY(tf_view_root(env, s->graph, model, &s->view));
     TF_TRY(tf_evaluator_new(env, s->view, NULL, 0, &s->evaluator));
+    TF_TRY(tf_evaluator_prepare(env, s->evaluator, &s->inputs));
     const tf_value *v = &s->graph->values[s->graph->output];
     s->size = tf_evaluator_size(s->evaluator, s->graph->output);
     s->classes = v->extent[v->rank - 1];
+    if (s->classes < 1)
+        return tf_fail(env, TFUSE_EGRAPH, "the output '%s' has no channels of a known number", v->name);
     return TFUSE_OK;
 }
 

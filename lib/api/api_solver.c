@@ -7,12 +7,13 @@
 #include "num/num.h"
 #include "policy/policy.h"
 
+#include <string.h>
 #include <time.h>
 
 tfuse_status tfuse_ctx_add_solver(tfuse_ctx *ctx, const tfuse_solver_ops *ops, void *user)
 {
     TF_ENTER(ctx, TF_ARG(ops));
-    tfuse_status status = tf_api_table(ops, sizeof *ops);
+    tfuse_status status = TFUSE_OK;
     if (status == TFUSE_OK && (!ops->name || !ops->solve))
         status = tf_fail(&ctx->env, TFUSE_EINVAL, "a solver needs a name and a solve function");
     if (status == TFUSE_OK)
@@ -60,7 +61,7 @@ static tfuse_status read_masses(tf_env *env, const char *name, const tfuse_array
     for (size_t i = 0; i < a->count; i++) {
         float single;
         if (a->dtype == TFUSE_F64) {
-            masses[i] = ((const double *)a->data)[i];
+            memcpy(&masses[i], (const char *)a->data + i * sizeof(double), sizeof(double)); /* borrowed memory may be unaligned */
         } else {
             tf_to_f32(a->dtype, (const char *)a->data + i * tf_dtype_size(a->dtype), &single, 1);
             masses[i] = single;

@@ -4,7 +4,7 @@
  *
  * A block is 64 bytes of header, which hold the size that was asked of the allocator, and then the
  * memory that is handed out. 64 bytes is a cache line and the widest vector register, so every
- * array starts aligned for both. This file is the one place that uses the malloc family.
+ * array starts aligned for both. This file is the one place below api/ that uses the malloc family.
  */
 #include "base/env.h"
 

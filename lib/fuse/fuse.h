@@ -22,9 +22,11 @@ bool tf_fuse_is_half_anchor(const tf_fuse_job *job);
 
 /* A fusion: one logical tensor at a time. */
 typedef struct tf_fusion tf_fusion;
-/* Checks the plan against the graphs (TFUSE_EGRAPH) and logs a warning when weights differ from the plan's. */
+/* Checks the plan against the graphs, entry by entry (TFUSE_EGRAPH), and logs a warning when weights differ from the plan's. */
 tfuse_status tf_fusion_new(tf_env *env, const tf_fuse_job *job, tf_fusion **out);
 void tf_fusion_free(tf_fusion *f);
+/* Name and fingerprints of model k as it is, which may be others than the plan was made from. */
+const tf_plan_model *tf_fusion_model(const tf_fusion *f, size_t k);
 /* The combined tensor, of the anchor's logical shape. */
 tfuse_status tf_fusion_param(tf_env *env, const tf_fusion *f, tf_id param, float *dst);
 

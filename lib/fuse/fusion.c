@@ -8,6 +8,7 @@
 #include "fuse/fuse.h"
 #include "graph/op.h"
 #include "passes/passes.h"
+#include <stdio.h>
 #include <string.h>
 
 struct tf_fusion {
@@ -16,20 +17,89 @@ struct tf_fusion {
     double *weights;
     tf_canonical *forms;
     size_t n_forms;
+    tf_arena arena;
+    tf_plan_model *models; /* as they are */
+    tf_strmap places;      /* place_key → row of the plan's table */
 };
 
-static tfuse_status check_model(tf_env *env, const tf_fuse_job *job, size_t k)
+enum { PLACE_KEY = 64 };
+
+static void place_key(size_t model, tf_id param, int dim, int part, char out[PLACE_KEY])
 {
-    char signature[17], header[17], weights[17];
-    const tf_plan_model *planned = &job->plan->models[k];
-    tf_graph_signature(job->graphs[k], signature);
-    if (strcmp(signature, planned->signature))
+    snprintf(out, PLACE_KEY, "%zu %d %d %d", model, (int)param, dim, part);
+}
+
+static tfuse_status check_model(tf_env *env, tf_fusion *f, size_t k)
+{
+    const tfuse_model *m = f->job->models[k];
+    const tf_plan_model *planned = &f->job->plan->models[k];
+    tf_plan_model *own = &f->models[k];
+    TF_TRY(tf_plan_describe_model(env, &f->arena, m, f->job->graphs[k], own));
+    if (strcmp(own->signature, planned->signature))
         return tf_fail(env, TFUSE_EGRAPH, "%s has another graph (%s) than model %zu of the plan (%s, %s); align again",
-                       tf_model_label(job->models[k]), signature, k, planned->label, planned->signature);
-    TF_TRY(tf_model_hash(env, job->models[k], header, weights));
-    if (strcmp(header, planned->header) || strcmp(weights, planned->weights))
-        tf_log(env, TFUSE_LOG_WARN, "%s holds other weights than %s, from which the plan was made",
-               tf_model_label(job->models[k]), planned->label);
+                       tf_model_label(m), own->signature, k, planned->label, planned->signature);
+    if (strcmp(own->header, planned->header) || strcmp(own->weights, planned->weights))
+        tf_log(env, TFUSE_LOG_WARN, "%s holds other weights than %s, from which the plan was made", tf_model_label(m),
+               planned->label);
+    return TFUSE_OK;
+}
+
+/* The part of a tensor's dimension that an entry names; size 0 when there is none. */
+static tfuse_status entry_part(tf_env *env, const tf_graph *g, const tf_plan_entry *e, int64_t *size)
+{
+    tf_id param = tf_graph_find_param(g, e->param);
+    *size = 0;
+    if (param < 0 || e->dim >= g->params[param].rank)
+        return TFUSE_OK;
+    tf_part *parts;
+    int count;
+    TF_TRY(tf_binding_parts(env, g, g->params[param].dims[e->dim], &parts, &count));
+    if (e->part < count)
+        *size = parts[e->part].size;
+    tf_free(&env->mem, parts);
+    return TFUSE_OK;
+}
+
+/* A row that fits nothing, or a second one for one place, would leave weights where they are without a word. */
+static tfuse_status check_entry(tf_env *env, tf_fusion *f, size_t index)
+{
+    const tf_fuse_job *job = f->job;
+    const tf_plan_entry *e = &job->plan->entries[index];
+    const tf_map *map = job->plan->maps[e->map].map;
+    int64_t from, to, was;
+    char key[PLACE_KEY];
+    TF_TRY(entry_part(env, job->graphs[e->model], e, &from));
+    TF_TRY(entry_part(env, job->graphs[0], e, &to));
+    if (from != map->n || to != map->m)
+        return tf_fail(env, TFUSE_EGRAPH, "the plan moves part %d of dimension %d of %s by a map of %lld units onto %lld, which does not fit",
+                       (int)e->part, (int)e->dim, e->param, (long long)map->n, (long long)map->m);
+    tf_id param = tf_graph_find_param(job->graphs[0], e->param);
+    const tf_param *p = &job->graphs[0]->params[param];
+    if (e->produced != (p->use[e->dim] != TF_USE_CONSUMED))
+        return tf_fail(env, TFUSE_EGRAPH, "the plan moves dimension %d of %s on the wrong side", (int)e->dim, e->param);
+    place_key((size_t)e->model, param, e->dim, e->part, key);
+    if (tf_strmap_get(&f->places, key) >= 0)
+        return tf_fail(env, TFUSE_EGRAPH, "the plan moves part %d of dimension %d of %s twice", (int)e->part, (int)e->dim, e->param);
+    char *kept = tf_arena_strdup(env, &f->arena, key);
+    return kept ? tf_strmap_put(env, &f->places, kept, (int64_t)index, &was) : TFUSE_ENOMEM;
+}
+
+static tfuse_status prepare(tf_env *env, tf_fusion *f)
+{
+    const tf_fuse_job *job = f->job;
+    f->weights = tf_arena_array(env, &f->arena, job->n, sizeof *f->weights);
+    f->forms = tf_arena_array(env, &f->arena, job->n, sizeof *f->forms);
+    f->models = tf_arena_array(env, &f->arena, job->n, sizeof *f->models);
+    if (!f->weights || !f->forms || !f->models)
+        return TFUSE_ENOMEM;
+    TF_TRY(tf_fuse_weights(env, job, f->weights));
+    for (size_t k = 0; k < job->n; k++)
+        TF_TRY(check_model(env, f, k));
+    for (size_t i = 0; i < job->plan->n_entries; i++)
+        TF_TRY(check_entry(env, f, i));
+    for (; f->n_forms < job->n; f->n_forms++)
+        TF_TRY(tf_canonical_make(env, job->graphs[f->n_forms], job->models[f->n_forms], job->plan->passes,
+                                 (int)job->plan->n_passes, &f->forms[f->n_forms]));
     return TFUSE_OK;
 }
 
@@ -38,24 +108,24 @@ tfuse_status tf_fusion_new(tf_env *env, const tf_fuse_job *job, tf_fusion **out)
     *out = NULL;
     if (job->n != job->plan->n_models)
         return tf_fail(env, TFUSE_EGRAPH, "the plan is for %zu models and there are %zu", job->plan->n_models, job->n);
-    for (size_t k = 0; k < job->n; k++)
-        TF_TRY(check_model(env, job, k));
     tf_fusion *f = tf_calloc(env, 1, sizeof *f);
     if (!f)
         return TFUSE_ENOMEM;
     f->env = env;
     f->job = job;
-    f->weights = tf_alloc_array(env, job->n, sizeof *f->weights);
-    f->forms = tf_calloc(env, job->n, sizeof *f->forms);
-    tfuse_status status = f->weights && f->forms ? tf_fuse_weights(env, job, f->weights) : TFUSE_ENOMEM;
-    for (; f->n_forms < job->n && status == TFUSE_OK; f->n_forms += status == TFUSE_OK)
-        status = tf_canonical_make(env, job->graphs[f->n_forms], job->models[f->n_forms], job->plan->passes,
-                                   (int)job->plan->n_passes, &f->forms[f->n_forms]);
+    tf_arena_init(&f->arena, &env->mem);
+    tf_strmap_init(&f->places, &env->mem);
+    tfuse_status status = prepare(env, f);
     if (status != TFUSE_OK)
         tf_fusion_free(f);
     else
         *out = f;
     return status;
+}
+
+const tf_plan_model *tf_fusion_model(const tf_fusion *f, size_t k)
+{
+    return &f->models[k];
 }
 
 void tf_fusion_free(tf_fusion *f)
@@ -65,26 +135,25 @@ void tf_fusion_free(tf_fusion *f)
     tf_env *env = f->env;
     for (size_t k = 0; k < f->n_forms; k++)
         tf_canonical_free(&f->forms[k]);
-    tf_free(&env->mem, f->forms);
-    tf_free(&env->mem, f->weights);
+    tf_strmap_free(&f->places);
+    tf_arena_free(&f->arena);
     tf_free(&env->mem, f);
 }
 
 /* ---- carrying one tensor of one model ---------------------------------------------------------------- */
 
-static const tf_plan_entry *find_entry(const tfuse_plan *plan, size_t model, const char *param, int dim, int part)
+static const tf_plan_entry *find_entry(const tf_fusion *f, size_t model, tf_id param, int dim, int part)
 {
-    for (size_t i = 0; i < plan->n_entries; i++) {
-        const tf_plan_entry *e = &plan->entries[i];
-        if ((size_t)e->model == model && e->dim == dim && e->part == part && !strcmp(e->param, param))
-            return e;
-    }
-    return NULL;
+    char key[PLACE_KEY];
+    place_key(model, param, dim, part, key);
+    int64_t index = tf_strmap_get(&f->places, key);
+    return index < 0 ? NULL : &f->job->plan->entries[index];
 }
 
-static tfuse_status carry_dim(tf_env *env, const tf_fuse_job *job, size_t k, const tf_param *pa, const tf_param *pm, int dim,
+static tfuse_status carry_dim(tf_env *env, const tf_fusion *f, size_t k, const tf_param *pa, const tf_param *pm, int dim,
                               const float *src, const int64_t *shape, float *dst)
 {
+    const tf_fuse_job *job = f->job;
     tf_part *from = NULL, *to = NULL;
     int n_from = 0, n_to = 0;
     tfuse_status status = tf_binding_parts(env, job->graphs[k], pm->dims[dim], &from, &n_from);
@@ -93,7 +162,7 @@ static tfuse_status carry_dim(tf_env *env, const tf_fuse_job *job, size_t k, con
     if (status == TFUSE_OK && n_from != n_to)
         status = tf_fail(env, TFUSE_EGRAPH, "%s is laid out differently in %s", pa->name, tf_model_label(job->models[k]));
     for (int i = 0; i < n_to && status == TFUSE_OK; i++) {
-        const tf_plan_entry *e = find_entry(job->plan, k, pa->name, dim, i);
+        const tf_plan_entry *e = find_entry(f, k, (tf_id)(pa - job->graphs[0]->params), dim, i);
         status = tf_map_apply(env, e ? job->plan->maps[e->map].map : NULL, e && e->produced, src, pa->rank, shape, dim, &from[i],
                               &to[i], pa->shape[dim], dst);
         if (status != TFUSE_OK)
@@ -131,7 +200,7 @@ static tfuse_status carry(tf_env *env, const tf_fusion *f, size_t k, tf_id param
         shape[d] = pa->shape[d];
         float *moved = tf_calloc(env, count_of(pa->rank, shape), sizeof *moved);
         shape[d] = extent;
-        tfuse_status status = moved ? carry_dim(env, job, k, pa, pm, d, w, shape, moved) : TFUSE_ENOMEM;
+        tfuse_status status = moved ? carry_dim(env, f, k, pa, pm, d, w, shape, moved) : TFUSE_ENOMEM;
         tf_free(&env->mem, w);
         if (status != TFUSE_OK) {
             tf_free(&env->mem, moved);

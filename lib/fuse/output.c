@@ -19,15 +19,16 @@ typedef struct sink {
 
 /* ---- provenance ---------------------------------------------------------------------------------------- */
 
-static json_t *provenance(const tf_fuse_job *job, const double *weights)
+static json_t *provenance(const tf_fuse_job *job, const tf_fusion *f, const double *weights)
 {
     json_t *models = json_array(), *meta = NULL;
-    for (size_t k = 0; models && k < job->n; k++) {
-        const tf_plan_model *m = &job->plan->models[k];
-        json_array_append_new(models, json_pack("{s:s, s:s, s:s, s:f}", "name", m->label, "header", m->header, "weights",
-                                                m->weights, "weight", weights[k]));
+    int failed = !models;
+    for (size_t k = 0; k < job->n && !failed; k++) {
+        const tf_plan_model *m = tf_fusion_model(f, k);
+        failed = json_array_append_new(models, json_pack("{s:s, s:s, s:s, s:f}", "name", m->label, "header", m->header,
+                                                         "weights", m->weights, "weight", weights[k]));
     }
-    char *models_text = json_dumps(models, JSON_COMPACT | JSON_SORT_KEYS);
+    char *models_text = failed ? NULL : json_dumps(models, JSON_COMPACT | JSON_SORT_KEYS);
     char *policy_text = json_dumps(job->plan->policy, JSON_COMPACT | JSON_SORT_KEYS);
     if (models_text && policy_text)
         meta = json_pack("{s:s, s:s, s:s, s:s, s:s}", "tfuse.version", TFUSE_VERSION_STRING, "tfuse.strategy",
@@ -161,7 +162,7 @@ tfuse_status tf_fuse_to_checkpoint(tf_env *env, const tf_fuse_job *job, const ch
     tf_tensor *rows = NULL;
     double *weights = tf_alloc_array(env, job->n, sizeof *weights);
     tfuse_status status = weights ? tf_fuse_weights(env, job, weights) : TFUSE_ENOMEM;
-    json_t *meta = status == TFUSE_OK ? provenance(job, weights) : NULL;
+    json_t *meta = status == TFUSE_OK ? provenance(job, f, weights) : NULL;
     if (status == TFUSE_OK && !meta)
         status = tf_fail(env, TFUSE_ENOMEM, "out of memory for the metadata of %s", out_dir);
     if (status == TFUSE_OK)

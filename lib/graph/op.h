@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * op.h: the interface of an operation: everything that the library knows of one kind of node is in one file that fills in one
- * tf_op. The graph, the passes, the evaluator and the strategies call operations only through it.
+ * tf_op. The graph, the evaluator and the strategies call operations only through it; passes also ask which one a node is.
  */
 #ifndef TF_GRAPH_OP_H
 #define TF_GRAPH_OP_H

@@ -47,7 +47,7 @@ void tf_map_matrix(const tf_map *map, float *out);
 void tf_map_consumed(const tf_map *map, float *out);
 
 /* combine.c: residual joins. a, b: maps of the same n and m; weight of a for each anchor unit: wa[j] (m of them), of b: 1 - wa[j].
- * Couplings stay couplings (mixed column by column, masses scaled alike), anything RAW makes RAW. */
+ * Couplings stay couplings (mixed column by column, masses scaled alike), `raw` asks for a RAW one. */
 tfuse_status tf_map_mix(tf_env *env, const tf_map *a, const tf_map *b, const double *wa, bool raw, tf_map **out);
 
 /* apply.c: moves one part of one dimension of a row-major tensor: dst (with the anchor's extents) from src (with the model's).

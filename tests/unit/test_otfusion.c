@@ -254,6 +254,77 @@ START_TEST(another_graph_is_refused_and_other_weights_reported)
 }
 END_TEST
 
+/* A row of the table that fits nothing is an error, never a tensor that silently stays where it is. */
+START_TEST(a_table_that_does_not_fit_is_refused)
+{
+    t_pair p;
+    t_pair_open(&p, "ba");
+    t_ok(p.env, t_pair_align(&p, false));
+    tf_plan_entry *e = &p.plan->entries[0], first = *e, second = p.plan->entries[1];
+    e->param = "nosuch";
+    t_fails(p.env, t_pair_fuse(&p), TFUSE_EGRAPH, "nosuch");
+    *e = first;
+    e->part = 7;
+    t_fails(p.env, t_pair_fuse(&p), TFUSE_EGRAPH, "does not fit");
+    *e = first;
+    e->produced = !first.produced;
+    t_fails(p.env, t_pair_fuse(&p), TFUSE_EGRAPH, "side");
+    *e = second;
+    t_fails(p.env, t_pair_fuse(&p), TFUSE_EGRAPH, "twice");
+    *e = first;
+    t_ok(p.env, t_pair_fuse(&p));
+    t_pair_close(&p);
+}
+END_TEST
+
+START_TEST(models_that_compute_differently_are_refused)
+{
+    t_pair p;
+    t_pair_open(&p, "bb");
+    tfuse_model *relu;
+    const char *at = strstr(p.models[1]->config_text, "\"gelu\"");
+    ck_assert_ptr_nonnull(at);
+    char *config = tf_calloc(p.env, strlen(p.models[1]->config_text) + 1, 1);
+    strcpy(config, p.models[1]->config_text);
+    memcpy(config + (at - p.models[1]->config_text), "\"relu\"", 6);
+    t_ok(p.env, tf_model_new(p.env, config, &relu));
+    for (size_t i = 0; i < p.models[1]->count; i++) {
+        tf_tensor t = p.models[1]->tensors[i];
+        uint8_t *data = tf_arena_alloc(p.env, &relu->arena, (size_t)t.size);
+        memcpy(data, t.data, (size_t)t.size);
+        t.data = data;
+        t.file = -1;
+        t_ok(p.env, tf_model_add(p.env, relu, &t));
+    }
+    t_ok(p.env, tf_model_seal(p.env, relu));
+    tf_graph_free(p.graphs[1]);
+    tf_model_free(p.models[1]);
+    p.models[1] = relu;
+    t_ok(p.env, tf_graph_build(p.env, relu, false, &p.graphs[1]));
+    t_fails(p.env, t_pair_align(&p, false), TFUSE_EGRAPH, "relu");
+    tf_free(&p.env->mem, config);
+    t_pair_close(&p);
+}
+END_TEST
+
+/* Random maps of two models are independent, or the two would stay aligned with one another. */
+START_TEST(random_maps_differ_between_models)
+{
+    t_pair p;
+    t_pair_open(&p, "baa");
+    t_pair_set(&p, "align.control", "random");
+    t_ok(p.env, t_pair_align(&p, false));
+    size_t half = p.plan->n_maps / 2, same = 0;
+    for (size_t i = 0; i < half; i++) {
+        const tf_map *x = p.plan->maps[i].map, *y = p.plan->maps[half + i].map;
+        ck_assert_str_eq(p.plan->maps[i].name, p.plan->maps[half + i].name);
+        same += x->source && y->source && !memcmp(x->source, y->source, (size_t)x->m * sizeof *x->source);
+    }
+    ck_assert_uint_eq(same, 0);
+    t_pair_close(&p);
+}
+END_TEST
+
 Suite *make_suite(void)
 {
     T_SUITE("otfusion");
@@ -267,5 +338,8 @@ Suite *make_suite(void)
     T_ADD(same_bits_for_any_number_of_threads);
     T_ADD(errors_name_what_to_do);
     T_ADD(another_graph_is_refused_and_other_weights_reported);
+    T_ADD(a_table_that_does_not_fit_is_refused);
+    T_ADD(models_that_compute_differently_are_refused);
+    T_ADD(random_maps_differ_between_models);
     return t_suite;
 }
