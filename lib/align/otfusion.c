@@ -142,6 +142,12 @@ static tfuse_status common_units(otf *o, const tf_part *part, otf_units *sets, i
     return TFUSE_OK;
 }
 
+/* Maps that look at neither weights nor activations. */
+static bool is_control(const otf *o)
+{
+    return o->opt.control == OTF_UNIFORM || o->opt.control == OTF_RANDOM;
+}
+
 static bool has_heads(const tf_part *part)
 {
     return part->n_factors == 2 && part->n_ports == 2;
@@ -157,6 +163,19 @@ static tfuse_status add_head_costs(otf *o, tf_id port, int64_t heads_n, int64_t 
     int64_t n, m;
     TF_TRY(otf_cost(o, &units, 1, &n, &m, &cost));
     tfuse_status status = otf_head_costs(o, heads_n, heads_m, n, m, cost, sum);
+    tf_free(&o->env->mem, cost);
+    return status;
+}
+
+/* Controls look at no weights: heads meet themselves under uniform maps, any other at random. */
+static tfuse_status control_head_costs(otf *o, const char *name, int64_t heads, double *sum)
+{
+    char stream[320];
+    snprintf(stream, sizeof stream, "%s:heads", name);
+    float *cost = otf_random_cost(o, stream, heads, heads);
+    for (int64_t e = 0; cost && e < heads * heads; e++)
+        sum[e] = o->opt.control == OTF_RANDOM ? (double)cost[e] : e / heads != e % heads;
+    tfuse_status status = cost ? TFUSE_OK : TFUSE_ENOMEM;
     tf_free(&o->env->mem, cost);
     return status;
 }
@@ -177,7 +196,9 @@ static tfuse_status assign_heads(otf *o, const tf_part *part, int64_t heads_n)
     int64_t *to = tf_alloc_array(o->env, (size_t)heads_n, sizeof *to), *source = NULL;
     double *uv = tf_alloc_array(o->env, (size_t)(heads_n + heads_m), sizeof *uv);
     tfuse_status status = sum && single && to && uv ? TFUSE_OK : TFUSE_ENOMEM;
-    for (size_t i = 0; i < g->n_ports && status == TFUSE_OK; i++)
+    if (status == TFUSE_OK && is_control(o))
+        status = control_head_costs(o, g->class_name[cls], heads_n, sum);
+    for (size_t i = 0; i < g->n_ports && status == TFUSE_OK && !is_control(o); i++)
         if (g->class_of[i] == cls)
             status = add_head_costs(o, (tf_id)i, heads_n, heads_m, sum);
     for (int64_t e = 0; status == TFUSE_OK && e < heads_n * heads_m; e++)
@@ -214,9 +235,10 @@ static tfuse_status solve_part(otf *o, const tf_node *n, int index, const tf_par
     axis_text(o, part, axis, sizeof axis);
     if (o->opt.within_heads && has_heads(part))
         TF_TRY(assign_heads(o, part, model_part->extent[0]));
-    float *cost;
-    int64_t nn, mm;
-    TF_TRY(otf_cost(o, sets, n_sets, &nn, &mm, &cost));
+    float *cost = NULL;
+    int64_t nn = model_part->size, mm = part->size;
+    if (!is_control(o))
+        TF_TRY(otf_cost(o, sets, n_sets, &nn, &mm, &cost));
     tfuse_status status;
     if (o->opt.within_heads && has_heads(part))
         status = otf_match_blocks(o, stream, model_part->extent[0], part->extent[0],

@@ -77,8 +77,10 @@ typedef struct otf_units {
  * by side. Freed by tf_free. */
 tfuse_status otf_cost(otf *o, const otf_units *units, int n_sets, int64_t *n, int64_t *m, float **out);
 
-/* otfusion_match.c: from a ground cost to a map and its row of the report. */
+/* otfusion_match.c: from a ground cost to a map and its row of the report. Controls look at no cost: it may be NULL then. */
 tfuse_status otf_match(otf *o, const char *name, int64_t n, int64_t m, const float *cost, tf_plan_map *row);
+/* Independent uniform numbers, n×m; freed by tf_free; NULL on ENOMEM. */
+float *otf_random_cost(otf *o, const char *name, int64_t n, int64_t m);
 /* Inside given heads: model head source[g] onto anchor head g, each matched by itself. cost is (heads_n × inner_n) × (heads_m × inner_m). */
 tfuse_status otf_match_blocks(otf *o, const char *name, int64_t heads_n, int64_t heads_m, const int64_t *source, int64_t n,
                               int64_t m, const float *cost, tf_plan_map *row);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Random control: the optimal assignment for independent uniform costs, which is a uniformly random permutation (or coupling). */
-static float *random_cost(otf *o, const char *name, int64_t n, int64_t m)
+float *otf_random_cost(otf *o, const char *name, int64_t n, int64_t m)
 {
     float *cost = tf_alloc_array(o->env, (size_t)(n * m), sizeof *cost);
     char stream[384]; /* one for each model and each set of units */
@@ -70,7 +70,7 @@ tfuse_status otf_match(otf *o, const char *name, int64_t n, int64_t m, const flo
         return uniform_map(o, n, m, row);
     float *random = NULL;
     bool is_random = o->opt.control == OTF_RANDOM;
-    if (is_random && !(random = random_cost(o, name, n, m)))
+    if (is_random && !(random = otf_random_cost(o, name, n, m)))
         return TFUSE_ENOMEM;
     tf_solution s;
     row->solver = is_random ? "random" : o->opt.solver;
@@ -92,7 +92,7 @@ tfuse_status otf_match(otf *o, const char *name, int64_t n, int64_t m, const flo
 
 static void copy_block(const float *cost, int64_t m, int64_t row, int64_t col, int64_t rows, int64_t cols, float *out)
 {
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = 0; cost && i < rows; i++)
         memcpy(out + i * cols, cost + (row + i) * m + col, (size_t)cols * sizeof *out);
 }
 

@@ -182,6 +182,37 @@ START_TEST(test_check_refuses)
 }
 END_TEST
 
+/* Token ids whose number is known only when the model runs: rows of the table, as they are. */
+START_TEST(test_token_ids)
+{
+    tfuse_ctx *ctx = api_new();
+    tfuse_graph *g = NULL;
+    tfuse_model *m = NULL;
+    tfuse_array *ids = NULL, *out = NULL;
+    const int32_t tokens[] = {2, 0, 1, 1, 2, 2};
+    float *table = api_numbers(3 * 4, 7);
+    api_ok(ctx, tfuse_graph_new(ctx, &g));
+    api_ok(ctx, tfuse_graph_add(ctx, g, "input", "ids", "", "kind=tokens"));
+    api_ok(ctx, tfuse_graph_add(ctx, g, "embedding", "words", "ids", "rows=!vocabulary:3 of=/stream:4"));
+    api_ok(ctx, tfuse_graph_output(ctx, g, "words"));
+    api_ok(ctx, tfuse_graph_finish(ctx, g));
+    api_ok(ctx, tfuse_model_new(ctx, NULL, NULL, NULL, &m));
+    api_ok(ctx, tfuse_model_add(ctx, m, "words.weight", TFUSE_F32, 2, (int64_t[]){3, 4}, table));
+    api_ok(ctx, tfuse_model_seal(ctx, m));
+    api_ok(ctx, tfuse_array_wrap(ctx, TFUSE_I32, 2, (int64_t[]){2, 3}, tokens, NULL, NULL, &ids));
+    api_ok(ctx, tfuse_run(ctx, m, g, ids, 0, &out));
+    const float *y = tfuse_array_data(out);
+    for (int t = 0; t < 6; t++)
+        ck_assert_mem_eq(y + 4 * t, table + 4 * tokens[t], 4 * sizeof(float));
+    tfuse_array_free(out);
+    tfuse_array_free(ids);
+    tfuse_model_free(m);
+    tfuse_graph_free(g);
+    free(table);
+    tfuse_ctx_free(ctx);
+}
+END_TEST
+
 Suite *make_suite(void)
 {
     API_SUITE("api builder");
@@ -191,5 +222,6 @@ Suite *make_suite(void)
     API_ADD(test_json_both_ways);
     API_ADD(test_describe);
     API_ADD(test_check_refuses);
+    API_ADD(test_token_ids);
     return api_suite;
 }

@@ -89,6 +89,26 @@ static const char *const variants[][2] = {
     {"align.control", "uniform"}, {"align.control", "random"}, {"otfusion.compat", "1"},
 };
 
+/* A control inside heads looks at no weights either. */
+START_TEST(controls_inside_heads)
+{
+    t_pair p;
+    t_pair_open(&p, "ba");
+    t_pair_set(&p, "otfusion.heads", "within");
+    for (int random = 0; random < 2; random++) {
+        t_pair_set(&p, "align.control", random ? "random" : "uniform");
+        t_ok(p.env, t_pair_align(&p, false));
+        for (size_t i = 0; i < p.plan->n_maps; i++) {
+            const tf_map *map = p.plan->maps[i].map;
+            for (int64_t g = 0; map->kind == TF_MAP_BLOCK && !random && g < map->blocks_m; g++)
+                ck_assert_int_eq(map->block_source[g], g);
+        }
+        t_ok(p.env, t_pair_fuse(&p));
+    }
+    t_pair_close(&p);
+}
+END_TEST
+
 START_TEST(every_option_makes_a_model)
 {
     t_pair p;
@@ -331,6 +351,7 @@ Suite *make_suite(void)
     T_ADD(model_with_itself_comes_back);
     T_ADD(planted_permutation_is_found);
     tcase_add_loop_test(t_case, every_option_makes_a_model, 0, (int)TF_LEN(variants));
+    T_ADD(controls_inside_heads);
     T_ADD(queries_and_keys_share_one_map);
     T_ADD(heads_stay_together);
     T_ADD(any_weights_any_number);
