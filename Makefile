@@ -220,7 +220,8 @@ valgrind: $(foreach t,$(MEMCHECKED),$(filter %/test_$(t),$(UNIT_BIN) $(API_BIN))
 cov: ## line coverage of the library by all tests
 	+@$(MAKE) --no-print-directory FLAVOUR=cov coverage
 .PHONY: coverage
-coverage: check-run
+coverage: $(UNIT_BIN) $(API_BIN) $(TFUSE)
+	@$(RUN) $(UNIT_BIN) $(API_BIN) $(CLI_TESTS) >$(B)/tests.log || { tail -n 40 $(B)/tests.log; exit 1; }
 	@for f in $(LIB_SRC); do gcov -n -o $(B)/$${f%.c}.o $$f 2>/dev/null | awk -v f=$$f \
 	    '/^File/ {mine = index($$0, f)} mine && /^Lines/ {sub("Lines executed:", ""); print f, $$0; exit}'; done | \
 	    awk '{split($$2, p, "%"); lines += $$4; hit += p[1] * $$4 / 100; printf "%6.1f%% of %5d  %s\n", p[1], $$4, $$1} \
@@ -233,6 +234,16 @@ $(UNIT_BIN): %: %.o $(UNIT_COMMON) $(INTERNAL)
 $(API_BIN): %: %.o $(API_COMMON) $(SHARED)
 	$(call say,LD)
 	$(Q)$(LINK) $< $(API_COMMON) -L$(B) -Wl,-rpath,'$(CURDIR)/$(B)' -ltfuse $(CHECK_LIBS) -lm -o $@
+
+# A Python environment with what the models come from; pip keeps what it has, so this is quick the second time.
+.PHONY: check-hf
+HF_PACKAGES := torch==2.13.0 transformers==5.23.0 safetensors numpy
+check-hf: ## against Hugging Face's transformers and safetensors, in an environment that it makes
+	$(BASE_DEPS) hf
+	+@$(MAKE) --no-print-directory cli
+	@[ -x build/hf/bin/python ] || python3 -m venv build/hf
+	@build/hf/bin/pip install -q --disable-pip-version-check $(HF_PACKAGES)
+	@TFUSE='$(TFUSE)' HF_HUB_OFFLINE=1 build/hf/bin/python tests/hf/check_hf.py
 
 # ---- demo, dependencies, installing -----------------------------------------------------------------------------------
 
