@@ -20,9 +20,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { OPEN_TRIES = 100 };
+enum { OPEN_TRIES = 100, LOCK_TRIES = 1000 };
 
 static bool is_dot(const char *name)
 {
@@ -318,18 +319,32 @@ static int replace_in_two_steps(tf_env *env, const char *from, const char *to)
     return error;
 }
 
+/* Opens and locks the directory that is to be replaced; -1 if it cannot be had. Another writer may hold its lock for a
+ * moment: it opened the temporary that became this directory, and is about to see that the name has moved on. */
+static int lock_replaced(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0 || (errno != EWOULDBLOCK && errno != EINTR))
+            return fd; /* locked, or on a file system without locks */
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
 /* After the exchange the temporary's name leads to the old directory. It is locked before, or another
- * writer would take it for stale and begin anew under the name that is being removed here. */
+ * writer would take it for stale and begin anew under the name that is being removed here; without the lock it
+ * stays, for the next writer to remove. */
 static int replace_dir(tf_env *env, const char *from, const char *to)
 {
-    int old = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (old >= 0)
-        flock(old, LOCK_EX | LOCK_NB);
+    int old = lock_replaced(to);
     int error = rename_flags(from, to, RENAME_EXCHANGE);
     if (error == ENOSYS)
         error = replace_in_two_steps(env, from, to);
-    else if (!error && remove_tree(AT_FDCWD, from) != 0)
-        tf_log(env, TFUSE_LOG_WARN, "%s: what was replaced cannot be removed", from);
+    else if (!error && (old < 0 || !same_inode(old, from) || remove_tree(AT_FDCWD, from) != 0))
+        tf_log(env, TFUSE_LOG_WARN, "%s: what was replaced is left there; the next writer removes it", from);
     if (old >= 0)
         close(old);
     return error;
