@@ -171,6 +171,14 @@ TFUSE_API tfuse_status tfuse_ctx_set_progress(tfuse_ctx *ctx, tfuse_progress_fn 
  */
 TFUSE_API void tfuse_ctx_cancel(tfuse_ctx *ctx);
 
+/**
+ * Bytes that came from the context's allocator. Mapped files, and what BLIS, LAPACK, zlib and jansson take themselves, are not in it.
+ * @param live  out: in use now, by handles that have outlived a call too; may be NULL.
+ * @param peak  out: the most that ever was in use at once; may be NULL.
+ * Threads: any, also while a call runs on the context.
+ */
+TFUSE_API tfuse_status tfuse_ctx_memory(const tfuse_ctx *ctx, uint64_t *live, uint64_t *peak);
+
 /** Releases a string that the library handed over (reports, JSON). NULL is allowed.  Threads: any. */
 TFUSE_API void tfuse_string_free(char *text);
 

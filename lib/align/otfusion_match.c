@@ -27,8 +27,7 @@ static tfuse_status uniform_map(otf *o, int64_t n, int64_t m, tf_plan_map *row)
         return TFUSE_ENOMEM;
     for (int64_t e = 0; e < n * m; e++)
         mass[e] = (float)(1.0 / ((double)n * (double)m));
-    tfuse_status status = tf_map_dense(o->env, TF_MAP_COUPLING, n, m, mass, &row->map);
-    tf_free(&o->env->mem, mass);
+    tfuse_status status = tf_map_dense_own(o->env, TF_MAP_COUPLING, n, m, mass, &row->map);
     row->solver = "uniform";
     row->cost = row->gap = (double)NAN;
     row->error = 0;
@@ -48,20 +47,22 @@ static tfuse_status permutation_map(otf *o, const tf_solution *s, tf_map **out)
     return status;
 }
 
-static tfuse_status solution_map(otf *o, const tf_solution *s, tf_map **out)
+/* A dense solution's coupling becomes the map's: it is not held twice. */
+static tfuse_status solution_map(otf *o, tf_solution *s, tf_map **out)
 {
     if (s->kind == TF_COUPLING_PERMUTATION)
         return permutation_map(o, s, out);
     size_t count = (size_t)(s->n * s->m);
-    float *dense = tf_alloc_array(o->env, count, sizeof *dense);
-    if (!dense)
-        return TFUSE_ENOMEM;
-    tf_solution_dense(s, dense);
+    float *dense = s->dense;
+    s->dense = NULL;
+    if (!dense) {
+        if (!(dense = tf_alloc_array(o->env, count, sizeof *dense)))
+            return TFUSE_ENOMEM;
+        tf_solution_dense(s, dense);
+    }
     for (size_t e = 0; o->opt.compat && e < count; e++)
         dense[e] *= (float)s->n;
-    tfuse_status status = tf_map_dense(o->env, o->opt.compat ? TF_MAP_RAW : TF_MAP_COUPLING, s->n, s->m, dense, out);
-    tf_free(&o->env->mem, dense);
-    return status;
+    return tf_map_dense_own(o->env, o->opt.compat ? TF_MAP_RAW : TF_MAP_COUPLING, s->n, s->m, dense, out);
 }
 
 tfuse_status otf_match(otf *o, const char *name, int64_t n, int64_t m, const float *cost, tf_plan_map *row)

@@ -6,6 +6,7 @@
  * A request to cancel that no call has seen yet ends the next one, whichever it is.
  */
 #include "api/api.h"
+#include "base/meter.h"
 #include "base/pool.h"
 #include "num/num.h"
 
@@ -91,16 +92,22 @@ tfuse_status tfuse_ctx_new(const tfuse_allocator *alloc, tfuse_ctx **out)
         if (!alloc->alloc || !alloc->free)
             return TFUSE_EINVAL;
     }
-    const tf_mem *mem = alloc ? alloc : &tf_mem_default;
-    tfuse_ctx *ctx = tf_mem_alloc(mem, sizeof *ctx);
-    if (!ctx)
+    tf_meter *meter = tf_meter_new(alloc ? alloc : &tf_mem_default);
+    if (!meter)
         return TFUSE_ENOMEM;
-    tf_env_init(&ctx->env, mem);
-    ctx->env.mem.struct_size = sizeof ctx->env.mem;
+    const tf_mem mem = tf_meter_mem(meter);
+    tfuse_ctx *ctx = tf_mem_alloc(&mem, sizeof *ctx);
+    if (!ctx) {
+        tf_meter_release(meter);
+        return TFUSE_ENOMEM;
+    }
+    tf_env_init(&ctx->env, &mem);
+    ctx->env.meter = meter;
     atomic_init(&ctx->busy, 0);
     tfuse_status status = tf_solvers_init(&ctx->env, &ctx->solvers);
     if (status != TFUSE_OK) {
-        tf_free(mem, ctx);
+        tf_free(&mem, ctx);
+        tf_meter_release(meter);
         return status;
     }
     *out = ctx;
@@ -112,9 +119,22 @@ void tfuse_ctx_free(tfuse_ctx *ctx)
     if (!ctx)
         return;
     tf_mem mem = ctx->env.mem;
+    tf_meter *meter = ctx->env.meter;
     tf_pool_free(ctx->env.pool);
     tf_solvers_free(&ctx->solvers);
     tf_free(&mem, ctx);
+    tf_meter_release(meter);
+}
+
+tfuse_status tfuse_ctx_memory(const tfuse_ctx *ctx, uint64_t *live, uint64_t *peak)
+{
+    if (!ctx)
+        return TFUSE_EINVAL;
+    if (live)
+        *live = tf_meter_live(ctx->env.meter);
+    if (peak)
+        *peak = tf_meter_peak(ctx->env.meter);
+    return TFUSE_OK;
 }
 
 const char *tfuse_ctx_error(const tfuse_ctx *ctx)

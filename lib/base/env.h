@@ -20,6 +20,7 @@
 typedef tfuse_allocator tf_mem;
 
 struct tf_pool;
+struct tf_meter;
 
 typedef struct tf_env {
     tf_mem mem;
@@ -31,6 +32,7 @@ typedef struct tf_env {
     uint64_t progress_last_ns;
     atomic_int cancelled;
     struct tf_pool *pool; /* NULL: everything runs on the calling thread */
+    struct tf_meter *meter; /* what `mem` counts through (meter.h); NULL: nobody counts */
     char error[1024];
 } tf_env;
 

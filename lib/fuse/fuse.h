@@ -30,6 +30,13 @@ const tf_plan_model *tf_fusion_model(const tf_fusion *f, size_t k);
 /* The combined tensor, of the anchor's logical shape. */
 tfuse_status tf_fusion_param(tf_env *env, const tf_fusion *f, tf_id param, float *dst);
 
+/* Whether rows (along the first dimension) of the combined tensor can be made without the rest: in no model does a dense map move them. */
+tfuse_status tf_fusion_has_rows(tf_env *env, const tf_fusion *f, tf_id param, bool *out);
+/* Rows first..first+n-1 of such a tensor. Tiles are of TF_TILE_ROWS, whatever memory there is, and a multiple of what matrix
+ * products are cut into: what is written depends on neither. */
+enum { TF_TILE_ROWS = 1024 };
+tfuse_status tf_fusion_rows(tf_env *env, const tf_fusion *f, tf_id param, int64_t first, int64_t n, float *dst);
+
 /* output.c: every stored tensor of the anchor, assembled from logical ones, to a checkpoint or into a model in memory. */
 tfuse_status tf_fuse_to_checkpoint(tf_env *env, const tf_fuse_job *job, const char *out_dir);
 tfuse_status tf_fuse_to_model(tf_env *env, const tf_fuse_job *job, tfuse_model **out);

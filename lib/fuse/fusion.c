@@ -181,57 +181,170 @@ static size_t count_of(int rank, const int64_t *shape)
     return count;
 }
 
-/* Model k's tensor in the anchor's coordinates, freed by tf_free. */
-static tfuse_status carry(tf_env *env, const tf_fusion *f, size_t k, tf_id param, float **out)
+/* The dimensions from `first` on are moved to the anchor's; *w of extents `shape` is replaced, `shape` changed. Frees *w on failure. */
+static tfuse_status carry_dims(tf_env *env, const tf_fusion *f, size_t k, const tf_param *pa, const tf_param *pm, int first,
+                               int64_t *shape, float **w)
 {
-    const tf_fuse_job *job = f->job;
-    const tf_param *pa = &job->graphs[0]->params[param];
-    tf_id other = tf_graph_find_param(job->graphs[k], pa->name);
-    *out = NULL;
-    if (other < 0 || job->graphs[k]->params[other].rank != pa->rank)
-        return tf_fail(env, TFUSE_EGRAPH, "%s has no tensor %s like the anchor's", tf_model_label(job->models[k]), pa->name);
-    const tf_param *pm = &job->graphs[k]->params[other];
-    int64_t shape[TF_MAX_PARAM_RANK];
-    memcpy(shape, pm->shape, sizeof shape);
-    float *w;
-    TF_TRY(tf_view_load(env, tf_canonical_top(&f->forms[k]), other, &w));
-    for (int d = 0; d < pa->rank; d++) {
+    for (int d = first; d < pa->rank; d++) {
         int64_t extent = shape[d];
         shape[d] = pa->shape[d];
         float *moved = tf_calloc(env, count_of(pa->rank, shape), sizeof *moved);
         shape[d] = extent;
-        tfuse_status status = moved ? carry_dim(env, f, k, pa, pm, d, w, shape, moved) : TFUSE_ENOMEM;
-        tf_free(&env->mem, w);
+        tfuse_status status = moved ? carry_dim(env, f, k, pa, pm, d, *w, shape, moved) : TFUSE_ENOMEM;
+        tf_free(&env->mem, *w);
+        *w = moved;
         if (status != TFUSE_OK) {
             tf_free(&env->mem, moved);
+            *w = NULL;
             return status;
         }
-        w = moved;
         shape[d] = pa->shape[d];
     }
-    *out = w;
     return TFUSE_OK;
+}
+
+static tfuse_status find_like(tf_env *env, const tf_fusion *f, size_t k, tf_id param, tf_id *other)
+{
+    const tf_fuse_job *job = f->job;
+    const tf_param *pa = &job->graphs[0]->params[param];
+    *other = tf_graph_find_param(job->graphs[k], pa->name);
+    if (*other < 0 || job->graphs[k]->params[*other].rank != pa->rank)
+        return tf_fail(env, TFUSE_EGRAPH, "%s has no tensor %s like the anchor's", tf_model_label(job->models[k]), pa->name);
+    return TFUSE_OK;
+}
+
+/* Model k's tensor in the anchor's coordinates, freed by tf_free. */
+static tfuse_status carry(tf_env *env, const tf_fusion *f, size_t k, tf_id param, float **out)
+{
+    const tf_param *pa = &f->job->graphs[0]->params[param], *pm;
+    tf_id other;
+    int64_t shape[TF_MAX_PARAM_RANK];
+    *out = NULL;
+    TF_TRY(find_like(env, f, k, param, &other));
+    pm = &f->job->graphs[k]->params[other];
+    memcpy(shape, pm->shape, sizeof shape);
+    TF_TRY(tf_view_load(env, tf_canonical_top(&f->forms[k]), other, out));
+    return carry_dims(env, f, k, pa, pm, 0, shape, out);
+}
+
+/* ---- combining ----------------------------------------------------------------------------------------- */
+
+static double weight_of(const tf_fusion *f, const tf_param *p, size_t k)
+{
+    const bool keep = k == 0 && tf_fuse_is_half_anchor(f->job) && f->job->graphs[0]->nodes[p->node].op->normalises;
+    return keep ? 1 : f->weights[k];
+}
+
+static void add_weighted(double *sum, double weight, const float *w, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        sum[i] += weight * (double)w[i];
 }
 
 tfuse_status tf_fusion_param(tf_env *env, const tf_fusion *f, tf_id param, float *dst)
 {
-    const tf_graph *g = f->job->graphs[0];
-    const tf_param *p = &g->params[param];
+    const tf_param *p = &f->job->graphs[0]->params[param];
     size_t count = count_of(p->rank, p->shape);
-    bool keep = tf_fuse_is_half_anchor(f->job) && g->nodes[p->node].op->normalises;
     double *sum = tf_calloc(env, count, sizeof *sum);
     tfuse_status status = sum ? TFUSE_OK : TFUSE_ENOMEM;
     for (size_t k = 0; k < f->job->n && status == TFUSE_OK; k++) {
-        double weight = keep && k == 0 ? 1 : f->weights[k];
         float *w = NULL;
-        if (weight == 0)
+        if (weight_of(f, p, k) == 0)
             continue;
         if (k == 0)
             status = tf_view_load(env, tf_canonical_top(&f->forms[0]), param, &w);
         else
             status = carry(env, f, k, param, &w);
-        for (size_t i = 0; i < count && status == TFUSE_OK; i++)
-            sum[i] += weight * (double)w[i];
+        if (status == TFUSE_OK)
+            add_weighted(sum, weight_of(f, p, k), w, count);
+        tf_free(&env->mem, w);
+    }
+    for (size_t i = 0; i < count && status == TFUSE_OK; i++)
+        dst[i] = (float)sum[i];
+    tf_free(&env->mem, sum);
+    return status;
+}
+
+/* ---- rows of it ------------------------------------------------------------------------------------------ */
+
+/* The model's row that becomes each of the anchor's, NULL when there is none for some: dense maps mix rows. Freed by tf_free. */
+static tfuse_status row_sources(tf_env *env, const tf_fusion *f, size_t k, tf_id param, tf_id other, int64_t **out)
+{
+    const tf_fuse_job *job = f->job;
+    const tf_param *pa = &job->graphs[0]->params[param];
+    tf_part *from = NULL, *to = NULL;
+    int n_from = 0, n_to = 0;
+    int64_t *rows = tf_alloc_array(env, (size_t)pa->shape[0], sizeof *rows);
+    *out = NULL;
+    tfuse_status status = rows ? tf_binding_parts(env, job->graphs[k], job->graphs[k]->params[other].dims[0], &from, &n_from) : TFUSE_ENOMEM;
+    if (status == TFUSE_OK)
+        status = tf_binding_parts(env, job->graphs[0], pa->dims[0], &to, &n_to);
+    bool one_to_one = status == TFUSE_OK && n_from == n_to;
+    for (int i = 0; i < n_to && one_to_one; i++) {
+        const tf_plan_entry *e = find_entry(f, k, param, 0, i);
+        const tf_map *map = e ? job->plan->maps[e->map].map : NULL;
+        one_to_one = from[i].size == to[i].size && (!map || map->kind == TF_MAP_IDENTITY || map->kind == TF_MAP_PERMUTATION);
+        for (int64_t j = 0; one_to_one && j < to[i].size; j++)
+            rows[tf_part_index(&to[i], j)] = tf_part_index(&from[i], map && map->source ? map->source[j] : j);
+    }
+    if (one_to_one)
+        *out = rows;
+    else
+        tf_free(&env->mem, rows);
+    tf_free(&env->mem, from);
+    tf_free(&env->mem, to);
+    return status;
+}
+
+tfuse_status tf_fusion_has_rows(tf_env *env, const tf_fusion *f, tf_id param, bool *out)
+{
+    *out = tf_view_has_rows(tf_canonical_top(&f->forms[0]), param);
+    for (size_t k = 1; k < f->job->n && *out; k++) {
+        tf_id other;
+        int64_t *rows;
+        TF_TRY(find_like(env, f, k, param, &other));
+        TF_TRY(row_sources(env, f, k, param, other, &rows));
+        *out = rows && tf_view_has_rows(tf_canonical_top(&f->forms[k]), other);
+        tf_free(&env->mem, rows);
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status carry_rows(tf_env *env, const tf_fusion *f, size_t k, tf_id param, int64_t first, int64_t n, float **out)
+{
+    const tf_param *pa = &f->job->graphs[0]->params[param];
+    tf_id other;
+    int64_t *rows, shape[TF_MAX_PARAM_RANK];
+    *out = NULL;
+    TF_TRY(find_like(env, f, k, param, &other));
+    TF_TRY(row_sources(env, f, k, param, other, &rows));
+    const tf_param *pm = &f->job->graphs[k]->params[other];
+    memcpy(shape, pm->shape, sizeof shape);
+    shape[0] = n;
+    tfuse_status status = rows ? TFUSE_OK : tf_fail(env, TFUSE_EINTERNAL, "%s: rows are mixed", pa->name);
+    if (status == TFUSE_OK && !(*out = tf_alloc_array(env, count_of(pm->rank, shape), sizeof **out)))
+        status = TFUSE_ENOMEM;
+    if (status == TFUSE_OK)
+        status = tf_view_read_rows(env, tf_canonical_top(&f->forms[k]), other, rows + first, n, *out);
+    tf_free(&env->mem, rows);
+    if (status == TFUSE_OK && k > 0)
+        return carry_dims(env, f, k, pa, pm, 1, shape, out);
+    return status;
+}
+
+tfuse_status tf_fusion_rows(tf_env *env, const tf_fusion *f, tf_id param, int64_t first, int64_t n, float *dst)
+{
+    const tf_param *p = &f->job->graphs[0]->params[param];
+    const size_t count = count_of(p->rank, p->shape) / (size_t)p->shape[0] * (size_t)n;
+    double *sum = tf_calloc(env, count, sizeof *sum);
+    tfuse_status status = sum ? TFUSE_OK : TFUSE_ENOMEM;
+    for (size_t k = 0; k < f->job->n && status == TFUSE_OK; k++) {
+        float *w = NULL;
+        if (weight_of(f, p, k) == 0)
+            continue;
+        status = carry_rows(env, f, k, param, first, n, &w);
+        if (status == TFUSE_OK)
+            add_weighted(sum, weight_of(f, p, k), w, count);
         tf_free(&env->mem, w);
     }
     for (size_t i = 0; i < count && status == TFUSE_OK; i++)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * output.c: from combined logical tensors to what a checkpoint stores: every stored tensor of the anchor, with its name, shape and (by default)
- * type. Two sinks share one walk: a checkpoint on disk, and a model in memory. One stored tensor is held at a time.
+ * type. Two sinks share one walk: a checkpoint on disk, and a model in memory. One stored tensor is held at a time, and of one
+ * whose rows no map mixes (an embedding of any vocabulary, for instance) TF_TILE_ROWS rows.
  */
 #include "fuse/fuse.h"
 #include "graph/naming.h"
@@ -10,11 +11,13 @@
 #include <tfuse/version.h>
 
 typedef struct sink {
-    tfuse_status (*put)(tf_env *env, struct sink *s, size_t index, const float *values);
+    tfuse_status (*put)(tf_env *env, struct sink *s, size_t index, const float *values, size_t count); /* the next `count` of it */
     tfuse_status (*put_raw)(tf_env *env, struct sink *s, size_t index, const void *bytes);
     tf_writer *writer;   /* to a checkpoint */
     tfuse_model *model;  /* to memory */
     const tf_tensor *rows;
+    uint8_t *data;       /* of the tensor that is being put into memory, and how many elements are there */
+    size_t filled;
 } sink;
 
 /* ---- provenance ---------------------------------------------------------------------------------------- */
@@ -95,22 +98,62 @@ static tfuse_status assemble(tf_env *env, const tf_fuse_job *job, const tf_fusio
     return TFUSE_OK;
 }
 
+/* Whether a stored tensor is one logical tensor, in the order of its elements, that can be made by rows. */
+static tfuse_status is_tileable(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, const tf_piece *pieces, int count, bool *out)
+{
+    *out = false;
+    if (count != 1 || pieces[0].zero || job->graphs[0]->params[pieces[0].param].source->kind != TF_SOURCE_STORED ||
+        job->graphs[0]->params[pieces[0].param].shape[0] <= TF_TILE_ROWS)
+        return TFUSE_OK;
+    return tf_fusion_has_rows(env, f, pieces[0].param, out);
+}
+
+static tfuse_status emit_rows(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, tf_id param, size_t index, sink *s)
+{
+    const tf_param *p = &job->graphs[0]->params[param];
+    const size_t row = (size_t)(tf_param_count(p) / p->shape[0]);
+    float *values = tf_alloc_array(env, row * TF_TILE_ROWS, sizeof *values);
+    tfuse_status status = values ? TFUSE_OK : TFUSE_ENOMEM;
+    for (int64_t first = 0; first < p->shape[0] && status == TFUSE_OK; first += TF_TILE_ROWS) {
+        const int64_t n = p->shape[0] - first < TF_TILE_ROWS ? p->shape[0] - first : TF_TILE_ROWS;
+        status = tf_fusion_rows(env, f, param, first, n, values);
+        if (status == TFUSE_OK && tf_find_nonfinite(values, row * (size_t)n) >= 0)
+            status = tf_fail(env, TFUSE_ENUMERIC, "%s of the fused model is not finite; nothing is written", p->name);
+        if (status == TFUSE_OK)
+            status = s->put(env, s, index, values, row * (size_t)n);
+        if (status == TFUSE_OK)
+            status = tf_check_cancel(env);
+    }
+    tf_free(&env->mem, values);
+    return status;
+}
+
+static tfuse_status emit_whole(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, const tf_piece *pieces, int n_pieces,
+                               size_t index, sink *s)
+{
+    const size_t count = (size_t)job->models[0]->tensors[index].count;
+    float *stored = tf_calloc(env, count, sizeof *stored);
+    tfuse_status status = stored ? assemble(env, job, f, pieces, n_pieces, stored) : TFUSE_ENOMEM;
+    if (status == TFUSE_OK)
+        status = s->put(env, s, index, stored, count);
+    tf_free(&env->mem, stored);
+    return status;
+}
+
 static tfuse_status emit(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, size_t index, sink *s)
 {
     const tf_tensor *t = &job->models[0]->tensors[index];
     tf_piece *pieces;
     int count;
     TF_TRY(tf_stored_pieces(env, job->graphs[0], t->name, &pieces, &count));
-    tfuse_status status;
-    if (count == 0) {
+    bool by_rows = false;
+    tfuse_status status = is_tileable(env, job, f, pieces, count, &by_rows);
+    if (status == TFUSE_OK && count == 0)
         status = s->put_raw(env, s, index, t->data);
-    } else {
-        float *stored = tf_calloc(env, (size_t)t->count, sizeof *stored);
-        status = stored ? assemble(env, job, f, pieces, count, stored) : TFUSE_ENOMEM;
-        if (status == TFUSE_OK)
-            status = s->put(env, s, index, stored);
-        tf_free(&env->mem, stored);
-    }
+    else if (status == TFUSE_OK && by_rows)
+        status = emit_rows(env, job, f, pieces[0].param, index, s);
+    else if (status == TFUSE_OK)
+        status = emit_whole(env, job, f, pieces, count, index, s);
     tf_free(&env->mem, pieces);
     return status;
 }
@@ -127,9 +170,9 @@ static tfuse_status emit_all(tf_env *env, const tf_fuse_job *job, const tf_fusio
 
 /* ---- to a checkpoint ------------------------------------------------------------------------------------------ */
 
-static tfuse_status writer_put(tf_env *env, sink *s, size_t index, const float *values)
+static tfuse_status writer_put(tf_env *env, sink *s, size_t index, const float *values, size_t count)
 {
-    return tf_writer_put(env, s->writer, index, values);
+    return tf_writer_put_part(env, s->writer, index, values, count);
 }
 
 static tfuse_status writer_put_raw(tf_env *env, sink *s, size_t index, const void *bytes)
@@ -187,13 +230,14 @@ static tfuse_status memory_row(tf_env *env, sink *s, size_t index, uint8_t **dat
     return *data ? tf_model_add(env, s->model, &row) : TFUSE_ENOMEM;
 }
 
-static tfuse_status memory_put(tf_env *env, sink *s, size_t index, const float *values)
+static tfuse_status memory_put(tf_env *env, sink *s, size_t index, const float *values, size_t count)
 {
-    uint8_t *data;
     const tf_tensor *row = &s->rows[index];
-    TF_TRY(memory_row(env, s, index, &data));
-    if (!tf_from_f32(row->dtype, values, data, (size_t)row->count))
+    if (s->filled == 0)
+        TF_TRY(memory_row(env, s, index, &s->data));
+    if (!tf_from_f32(row->dtype, values, s->data + s->filled * tf_dtype_size(row->dtype), count))
         return tf_fail(env, TFUSE_EDTYPE, "%s: a fused tensor cannot be stored as %s", row->name, tf_dtype_name(row->dtype));
+    s->filled = s->filled + count == row->count ? 0 : s->filled + count;
     return TFUSE_OK;
 }
 

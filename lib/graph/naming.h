@@ -48,6 +48,12 @@ bool tf_graph_is_buffer(const tf_graph *g, const char *stored);
 /* Reads a logical tensor of a model as float32, row-major, of the logical shape. NaN and infinity are TFUSE_ENUMERIC. */
 tfuse_status tf_param_read(tf_env *env, const tf_graph *g, const tfuse_model *m, tf_id param, float *dst);
 
+/* Whether rows (along the first dimension) can be read without the rest: the tensor is stored as it is. */
+bool tf_param_has_rows(const tf_graph *g, tf_id param);
+/* Rows rows[0..n-1] of such a tensor, one after the other. */
+tfuse_status tf_param_read_rows(tf_env *env, const tf_graph *g, const tfuse_model *m, tf_id param, const int64_t *rows, int64_t n,
+                                float *dst);
+
 /* A place where a logical tensor meets a stored one: element (i_0, ...) of the leaf lies at offset + sum i_k * stride[k] of the
  * logical tensor, so stacks and transposes are strides. */
 typedef struct tf_piece {

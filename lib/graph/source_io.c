@@ -74,8 +74,7 @@ typedef struct reader {
     float *dst;
 } reader;
 
-/* The leaf's elements in order. */
-static tfuse_status read_leaf(const reader *r, const tf_source *s, float *dst)
+static tfuse_status find_stored(const reader *r, const tf_source *s, const tf_tensor **out)
 {
     const tf_tensor *t = tf_model_find(r->m, s->stored);
     if (!t)
@@ -83,14 +82,27 @@ static tfuse_status read_leaf(const reader *r, const tf_source *s, float *dst)
     if (t->rank != s->stored_rank || memcmp(t->shape, s->stored_shape, (size_t)t->rank * sizeof *t->shape) != 0)
         return tf_fail(r->env, TFUSE_ESHAPE, "%s: tensor '%s' has not the shape that the graph needs", tf_tensor_file(r->m, t),
                        s->stored);
+    *out = t;
+    return TFUSE_OK;
+}
+
+/* Elements first..first+count-1 of a stored tensor. */
+static tfuse_status read_run(const reader *r, const tf_tensor *t, int64_t first, int64_t count, float *dst)
+{
+    tf_tensor piece = *t;
+    piece.count = (uint64_t)count;
+    piece.data = t->data + (uint64_t)first * (t->count ? t->size / t->count : 0);
+    return tf_tensor_read(r->env, r->m, &piece, dst);
+}
+
+/* The leaf's elements in order. */
+static tfuse_status read_leaf(const reader *r, const tf_source *s, float *dst)
+{
+    const tf_tensor *t;
+    TF_TRY(find_stored(r, s, &t));
     const runs run = runs_of(s);
-    const uint64_t element = t->count ? t->size / t->count : 0;
-    for (int64_t i = 0; i < run.count; i++) {
-        tf_tensor piece = *t;
-        piece.count = (uint64_t)run.len;
-        piece.data = t->data + (uint64_t)(run.first + i * run.step) * element;
-        TF_TRY(tf_tensor_read(r->env, r->m, &piece, dst + i * run.len));
-    }
+    for (int64_t i = 0; i < run.count; i++)
+        TF_TRY(read_run(r, t, run.first + i * run.step, run.len, dst + i * run.len));
     return TFUSE_OK;
 }
 
@@ -149,6 +161,25 @@ tfuse_status tf_param_read(tf_env *env, const tf_graph *g, const tfuse_model *m,
     return bad < 0 ? TFUSE_OK
                    : tf_fail(env, TFUSE_ENUMERIC, "%s: tensor '%s': element %lld of its parts' sum is infinite",
                              tf_model_label(m), g->params[param].name, (long long)bad);
+}
+
+bool tf_param_has_rows(const tf_graph *g, tf_id param)
+{
+    const tf_param *p = &g->params[tf_param_target(g, param)];
+    return p->rank >= 2 && p->source && p->source->kind == TF_SOURCE_STORED;
+}
+
+tfuse_status tf_param_read_rows(tf_env *env, const tf_graph *g, const tfuse_model *m, tf_id param, const int64_t *which, int64_t n,
+                                float *dst)
+{
+    const tf_param *p = &g->params[tf_param_target(g, param)];
+    const int64_t len = tf_param_count(p) / p->shape[0];
+    const reader r = {env, m, dst};
+    const tf_tensor *t;
+    TF_TRY(find_stored(&r, p->source, &t));
+    for (int64_t i = 0; i < n; i++)
+        TF_TRY(read_run(&r, t, which[i] * len, len, dst + i * len));
+    return TFUSE_OK;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------- */

@@ -221,3 +221,34 @@ tfuse_status tf_view_load(tf_env *env, const tf_view *v, tf_id param, float **ou
     }
     return status;
 }
+
+/* ---- rows ------------------------------------------------------------------------------------------------ */
+
+/* A step that takes each row by itself. */
+static bool row_by_row(const tf_step *s)
+{
+    return s->kind == TF_STEP_FILL || ((s->kind == TF_STEP_SCALE || s->kind == TF_STEP_CENTRE) && s->dim > 0);
+}
+
+bool tf_view_has_rows(const tf_view *v, tf_id param)
+{
+    const tf_id target = tf_param_target(v->g, param);
+    for (const tf_step *s = v->steps[target]; s; s = s->next)
+        if (!row_by_row(s))
+            return false;
+    return v->base ? tf_view_has_rows(v->base, target) : tf_param_has_rows(v->g, target);
+}
+
+tfuse_status tf_view_read_rows(tf_env *env, const tf_view *v, tf_id param, const int64_t *rows, int64_t n, float *dst)
+{
+    const tf_id target = tf_param_target(v->g, param);
+    tf_param part = v->g->params[target];
+    part.shape[0] = n;
+    if (v->base)
+        TF_TRY(tf_view_read_rows(env, v->base, target, rows, n, dst));
+    else
+        TF_TRY(tf_param_read_rows(env, v->g, v->m, target, rows, n, dst));
+    for (const tf_step *s = v->steps[target]; s; s = s->next)
+        TF_TRY(apply(env, v, &part, s, dst));
+    return TFUSE_OK;
+}

@@ -46,6 +46,11 @@ tfuse_status tf_view_read(tf_env *env, const tf_view *v, tf_id param, float *dst
 /* As tf_view_read into new memory (tf_free). */
 tfuse_status tf_view_load(tf_env *env, const tf_view *v, tf_id param, float **out);
 
+/* Whether the tensor's rows (along its first dimension) can be read without the rest. */
+bool tf_view_has_rows(const tf_view *v, tf_id param);
+/* Rows rows[0..n-1] of such a tensor, one after the other. */
+tfuse_status tf_view_read_rows(tf_env *env, const tf_view *v, tf_id param, const int64_t *rows, int64_t n, float *dst);
+
 /* group.c: the group of every class: the meet of what the operations permit given the tensors of the view (NULL view: given none).
  * Pinned classes are TF_GROUP_PINNED. `out` has g->n_classes places. */
 tfuse_status tf_groups(tf_env *env, const tf_graph *g, const tf_view *v, tf_group *out);

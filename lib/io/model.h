@@ -102,6 +102,8 @@ tfuse_status tf_writer_open(tf_env *env, const char *out_dir, const tf_write_opt
                             const tf_tensor *tensors, size_t count, tf_writer **out);
 /* Writes tensor `index` (of the array given above): count float32 values, converted to its dtype; or raw bytes. In any order, once each. */
 tfuse_status tf_writer_put(tf_env *env, tf_writer *w, size_t index, const float *values);
+/* The next `count` elements of a tensor, in order from the first; the last part completes it. */
+tfuse_status tf_writer_put_part(tf_env *env, tf_writer *w, size_t index, const float *values, size_t count);
 tfuse_status tf_writer_put_raw(tf_env *env, tf_writer *w, size_t index, const void *bytes);
 /* Checks that all were written; makes OUT appear. Frees w whether or not it succeeds. */
 tfuse_status tf_writer_commit(tf_env *env, tf_writer *w);

@@ -27,6 +27,7 @@ typedef struct slot {
     tf_tensor tensor; /* name in the arena; index: position in the caller's array */
     size_t index, shard;
     uint64_t offset;  /* in the file */
+    uint64_t filled;  /* elements that are there */
     bool written;
 } slot;
 
@@ -336,30 +337,33 @@ static float overflow_at(tfuse_dtype dtype)
     return dtype == TFUSE_F16 ? 65520.0f : dtype == TFUSE_BF16 ? 0x1.FFp127f : INFINITY;
 }
 
-static tfuse_status check_values(tf_env *env, const slot *s, const float *values)
+static tfuse_status check_values(tf_env *env, const slot *s, const float *values, size_t count)
 {
     char shown[NAME_SHOWN];
-    int64_t bad = tf_find_nonfinite(values, s->tensor.count);
+    int64_t bad = tf_find_nonfinite(values, count);
     if (bad >= 0)
         return tf_fail(env, TFUSE_ENUMERIC, "output tensor '%s': element %lld is NaN or infinite",
-                       tf_printable(shown, sizeof shown, s->tensor.name), (long long)bad);
+                       tf_printable(shown, sizeof shown, s->tensor.name), (long long)s->filled + (long long)bad);
     float limit = overflow_at(s->tensor.dtype);
-    for (size_t i = 0; limit < INFINITY && i < s->tensor.count; i++)
+    for (size_t i = 0; limit < INFINITY && i < count; i++)
         if (fabsf(values[i]) >= limit)
             return tf_fail(env, TFUSE_ENUMERIC, "output tensor '%s': element %zu, %g, does not fit %s; set io.dtype=F32",
-                           tf_printable(shown, sizeof shown, s->tensor.name), i, (double)values[i], tf_dtype_name(s->tensor.dtype));
+                           tf_printable(shown, sizeof shown, s->tensor.name), (size_t)s->filled + i, (double)values[i],
+                           tf_dtype_name(s->tensor.dtype));
     return TFUSE_OK;
 }
 
-tfuse_status tf_writer_put(tf_env *env, tf_writer *w, size_t index, const float *values)
+tfuse_status tf_writer_put_part(tf_env *env, tf_writer *w, size_t index, const float *values, size_t count)
 {
     slot *s;
     char shown[NAME_SHOWN];
     TF_TRY(begin_put(env, w, index, &s));
-    TF_TRY(check_values(env, s, values));
+    if (count > s->tensor.count - s->filled)
+        return tf_fail(env, TFUSE_EINTERNAL, "output tensor '%s': more elements than it has", tf_printable(shown, sizeof shown, s->tensor.name));
+    TF_TRY(check_values(env, s, values, count));
     size_t width = tf_dtype_size(s->tensor.dtype), step = CHUNK / width;
-    for (size_t at = 0; at < s->tensor.count; at += step) {
-        size_t n = s->tensor.count - at < step ? s->tensor.count - at : step;
+    for (size_t at = 0; at < count; at += step) {
+        size_t n = count - at < step ? count - at : step;
         const void *bytes = values + at;
         if (s->tensor.dtype != TFUSE_F32) {
             if (!tf_from_f32(s->tensor.dtype, values + at, w->scratch, n))
@@ -367,10 +371,16 @@ tfuse_status tf_writer_put(tf_env *env, tf_writer *w, size_t index, const float 
                                tf_printable(shown, sizeof shown, s->tensor.name), tf_dtype_name(s->tensor.dtype));
             bytes = w->scratch;
         }
-        TF_TRY(tf_write_at(env, w->fd, w->paths[s->shard], bytes, n * width, s->offset + at * width));
+        TF_TRY(tf_write_at(env, w->fd, w->paths[s->shard], bytes, n * width, s->offset + (s->filled + at) * width));
     }
-    s->written = true;
+    s->filled += count;
+    s->written = s->filled == s->tensor.count;
     return TFUSE_OK;
+}
+
+tfuse_status tf_writer_put(tf_env *env, tf_writer *w, size_t index, const float *values)
+{
+    return tf_writer_put_part(env, w, index, values, index < w->count ? (size_t)w->by_index[index]->tensor.count : 0);
 }
 
 tfuse_status tf_writer_put_raw(tf_env *env, tf_writer *w, size_t index, const void *bytes)

@@ -38,7 +38,8 @@ tfuse_status tf_map_mix(tf_env *env, const tf_map *a, const tf_map *b, const dou
             double w = wa[e % (size_t)a->m];
             ta[e] = (float)(mass * (w * (double)ta[e] + (1 - w) * (double)tb[e]));
         }
-        status = tf_map_dense(env, raw ? TF_MAP_RAW : TF_MAP_COUPLING, a->n, a->m, ta, out);
+        status = tf_map_dense_own(env, raw ? TF_MAP_RAW : TF_MAP_COUPLING, a->n, a->m, ta, out);
+        ta = NULL;
     }
     tf_free(&env->mem, ta);
     tf_free(&env->mem, tb);

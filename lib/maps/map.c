@@ -73,6 +73,16 @@ tfuse_status tf_map_dense(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, c
     return TFUSE_OK;
 }
 
+tfuse_status tf_map_dense_own(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, float *matrix, tf_map **out)
+{
+    tfuse_status status = map_new(env, kind, n, m, out);
+    if (status == TFUSE_OK)
+        (*out)->dense = matrix;
+    else
+        tf_free(&env->mem, matrix);
+    return status;
+}
+
 /* The inner maps all have the shape of the first one that is there. */
 static tfuse_status check_blocks(tf_env *env, int64_t blocks_n, int64_t blocks_m, const int64_t *source, tf_map **inner,
                                  const tf_map **shape)

@@ -36,6 +36,8 @@ tfuse_status tf_map_identity(tf_env *env, int64_t n, tf_map **out);
 tfuse_status tf_map_permutation(tf_env *env, int64_t n, const int64_t *source, tf_map **out);
 /* kind COUPLING or RAW; the matrix is copied. */
 tfuse_status tf_map_dense(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, const float *matrix, tf_map **out);
+/* The same without a copy: takes the matrix over, also on failure. */
+tfuse_status tf_map_dense_own(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, float *matrix, tf_map **out);
 /* Takes the inner maps over, also on failure. */
 tfuse_status tf_map_block(tf_env *env, int64_t blocks_n, int64_t blocks_m, const int64_t *block_source, tf_map **inner, tf_map **out);
 void tf_map_free(tf_map *map);
