@@ -17,6 +17,7 @@
 #include <tfuse/policy.h>
 #include <tfuse/run.h>
 #include <tfuse/solver.h>
+#include <tfuse/statistics.h>
 #include <tfuse/version.h>
 
 #endif

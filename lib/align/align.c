@@ -61,14 +61,37 @@ static tfuse_status run_strategy(tf_env *env, const tf_align_job *job, const tf_
     return status;
 }
 
+static tfuse_status find_strategy(tf_env *env, const tf_align_job *job, const tf_strategy **out)
+{
+    if (job->n < 2)
+        return tf_fail(env, TFUSE_EINVAL, "fusing needs an anchor and at least one more model");
+    TF_TRY(tf_strategy_find(env, tf_policy_text(job->policy, "align.strategy"), out));
+    return (*out)->needs(env, job);
+}
+
+tfuse_status tf_align_feed(tf_env *env, const tf_align_job *job, tf_feed **out)
+{
+    const tf_strategy *strategy;
+    *out = NULL;
+    TF_TRY(find_strategy(env, job, &strategy));
+    tf_stat_wants *wants = tf_calloc(env, job->n, sizeof *wants);
+    tfuse_status status = wants ? TFUSE_OK : TFUSE_ENOMEM;
+    const bool none = !strategy->wants || tf_policy_is(job->policy, "align.control", "half-anchor");
+    for (size_t k = 1; k < job->n && !none && status == TFUSE_OK; k++)
+        status = strategy->wants(env, job, k, &wants[k]);
+    if (status == TFUSE_OK)
+        status = tf_feed_new(env, job->graphs, job->models, job->n, wants, out);
+    for (size_t k = 1; wants && k < job->n; k++)
+        tf_free(&env->mem, wants[k].items);
+    tf_free(&env->mem, wants);
+    return status;
+}
+
 tfuse_status tf_align(tf_env *env, const tf_align_job *job, tfuse_plan **out)
 {
     const tf_strategy *strategy;
     *out = NULL;
-    if (job->n < 2)
-        return tf_fail(env, TFUSE_EINVAL, "fusing needs an anchor and at least one more model");
-    TF_TRY(tf_strategy_find(env, tf_policy_text(job->policy, "align.strategy"), &strategy));
-    TF_TRY(strategy->needs(env, job));
+    TF_TRY(find_strategy(env, job, &strategy));
     tfuse_plan *plan;
     TF_TRY(tf_plan_new(env, strategy->name, job->n, &plan));
     tfuse_status status = record_policy(env, job->policy, plan);

@@ -10,6 +10,7 @@
 #include "num/array.h"
 #include "ot/ot.h"
 #include "policy/policy.h"
+#include "run/run.h"
 
 /* What a strategy works on; model 0 is the anchor. Borrowed. */
 typedef struct tf_align_job {
@@ -19,13 +20,22 @@ typedef struct tf_align_job {
     tf_graph *const *graphs;
     size_t n;
     const tfuse_array *calib; /* NULL: none */
+    bool fed;                 /* a host feeds the values instead */
+    tf_feed *feed;            /* theirs; NULL while it is asked what it will have to hold */
 } tf_align_job;
+
+static inline bool tf_align_calibrated(const tf_align_job *job)
+{
+    return job->calib || job->fed;
+}
 
 typedef struct tf_strategy {
     const char *name;
     const char *const *passes; /* names, NULL at the end: the form in which it works and its result is */
     /* Checks before anything runs: that the models pair, that calibration is there if needed. */
     tfuse_status (*needs)(tf_env *env, const tf_align_job *job);
+    /* The statistics that model k's maps want, items freed by tf_free; they point into the graphs. NULL: none ever. */
+    tfuse_status (*wants)(tf_env *env, const tf_align_job *job, size_t k, tf_stat_wants *out);
     /* Adds maps and entries for every model but the anchor. views: the models in the form of `passes`. */
     tfuse_status (*align)(tf_env *env, const tf_align_job *job, const tf_view *const *views, tfuse_plan *plan);
 } tf_strategy;
@@ -36,6 +46,8 @@ tfuse_status tf_strategy_find(tf_env *env, const char *name, const tf_strategy *
 
 /* align.c: graphs of all models, checks, strategy, provenance. */
 tfuse_status tf_align(tf_env *env, const tf_align_job *job, tfuse_plan **out);
+/* What a host has to feed for this job (job->fed, job->feed NULL). */
+tfuse_status tf_align_feed(tf_env *env, const tf_align_job *job, tf_feed **out);
 
 /* pairing.c: graphs pair node by node: the same names and operations, and pinned axes of equal extent (vocabulary, classes). */
 tfuse_status tf_pair_graphs(tf_env *env, const tf_align_job *job, size_t k);

@@ -320,7 +320,7 @@ static tfuse_status read_options(tf_env *env, const tf_align_job *job, otf_optio
 {
     const tfuse_policy *p = job->policy;
     memset(o, 0, sizeof *o);
-    o->activations = tf_policy_is(p, "otfusion.cost", "activations") || (tf_policy_is(p, "otfusion.cost", "auto") && job->calib);
+    o->activations = tf_policy_is(p, "otfusion.cost", "activations") || (tf_policy_is(p, "otfusion.cost", "auto") && tf_align_calibrated(job));
     o->common_qk = tf_policy_is(p, "otfusion.qk", "common");
     o->within_heads = tf_policy_is(p, "otfusion.heads", "within");
     o->compat = tf_policy_flag(p, "otfusion.compat");
@@ -360,9 +360,9 @@ static tfuse_status otfusion_needs(tf_env *env, const tf_align_job *job)
         TF_TRY(tf_solvers_names(env, job->solvers, names, sizeof names));
         return tf_fail(env, TFUSE_EKEY, "solver.name=%s is not known; there are %s", o.solver, names);
     }
-    if (o.activations && !job->calib)
+    if (o.activations && !tf_align_calibrated(job))
         return tf_fail(env, TFUSE_EINVAL, "otfusion.cost=activations needs calibration inputs: give --calib FILE");
-    if ((o.residual == OTF_SCALAR || o.residual == OTF_MATRIX) && !job->calib)
+    if ((o.residual == OTF_SCALAR || o.residual == OTF_MATRIX) && !tf_align_calibrated(job))
         return tf_fail(env, TFUSE_EINVAL, "otfusion.residual=%s weighs by activations and needs calibration inputs: give --calib FILE",
                        tf_policy_text(job->policy, "otfusion.residual"));
     if (o.compat)
@@ -384,8 +384,10 @@ static tfuse_status prepare(otf *o)
     for (size_t c = 0; c < g->n_classes; c++)
         o->common[c] = -1;
     TF_TRY(otf_collect(o));
-    if (!o->requests.n || !o->job->calib)
+    if (!o->requests.n || !tf_align_calibrated(o->job))
         return TFUSE_OK;
+    if (o->job->feed)
+        return tf_feed_stats(o->env, o->job->feed, o->k, &(tf_stat_wants){o->requests.items, o->requests.n, o->opt.tokens}, &o->stats);
     return tf_stats_gather(o->env, o->anchor_view, o->model_view, o->job->calib, o->opt.samples, &o->opt.tokens,
                            o->requests.items, o->requests.n, &o->stats);
 }
@@ -419,6 +421,20 @@ static tfuse_status otfusion_align(tf_env *env, const tf_align_job *job, const t
     return TFUSE_OK;
 }
 
+static tfuse_status otfusion_wants(tf_env *env, const tf_align_job *job, size_t k, tf_stat_wants *out)
+{
+    otf o = {.env = env, .job = job, .k = k, .anchor = job->graphs[0], .model = job->graphs[k]};
+    TF_TRY(read_options(env, job, &o.opt));
+    tf_arena_init(&o.arena, &env->mem);
+    tfuse_status status = otf_collect(&o);
+    tf_arena_free(&o.arena);
+    if (status == TFUSE_OK)
+        *out = (tf_stat_wants){o.requests.items, o.requests.n, o.opt.tokens};
+    else
+        tf_free(&env->mem, o.requests.items);
+    return status;
+}
+
 static const char *const otfusion_passes[] = {NULL};
 
-const tf_strategy tf_strategy_otfusion = {"otfusion", otfusion_passes, otfusion_needs, otfusion_align};
+const tf_strategy tf_strategy_otfusion = {"otfusion", otfusion_passes, otfusion_needs, otfusion_wants, otfusion_align};

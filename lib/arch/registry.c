@@ -5,6 +5,7 @@
 #include "arch/arch.h"
 #include "base/buf.h"
 #include "graph/naming.h"
+#include <stdlib.h>
 #include <string.h>
 
 static const tf_arch *const table[] = {
@@ -57,16 +58,33 @@ static tfuse_status find_arch(tf_env *env, const tfuse_model *m, const tf_arch *
     return unknown(env, m, type);
 }
 
+/* A config may bring its graph along, in the form of docs/graph-format.md: a network of one's own needs no code here. */
+static tfuse_status build_own(tf_env *env, const tfuse_model *m, const json_t *graph, tf_graph **out)
+{
+    char *text = json_dumps(graph, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (!text)
+        return tf_fail(env, TFUSE_ENOMEM, "out of memory for the graph of %s", tf_model_label(m));
+    tfuse_status status = tf_graph_from_json(env, tf_model_label(m), text, strlen(text), out);
+    free(text);
+    return status;
+}
+
+static tfuse_status build_known(tf_env *env, const tfuse_model *m, tf_graph **out)
+{
+    const tf_arch *arch = NULL;
+    TF_TRY(find_arch(env, m, &arch));
+    TF_TRY(tf_graph_new(env, arch->model_type, out));
+    TF_TRY(arch->build(env, m, *out));
+    return tf_graph_finish(env, *out);
+}
+
 tfuse_status tf_graph_build(tf_env *env, const tfuse_model *m, bool extra_copy, tf_graph **out)
 {
     *out = NULL;
-    const tf_arch *arch = NULL;
-    TF_TRY(find_arch(env, m, &arch));
     tf_graph *g = NULL;
-    TF_TRY(tf_graph_new(env, arch->model_type, &g));
     tfuse_status status;
-    TF_TRY_OUT(arch->build(env, m, g));
-    TF_TRY_OUT(tf_graph_finish(env, g));
+    const json_t *own = json_object_get(m->config, "tfuse_graph");
+    TF_TRY_OUT(own ? build_own(env, m, own, &g) : build_known(env, m, &g));
     if (m->count > 0)
         TF_TRY_OUT(tf_graph_check_model(env, g, m, extra_copy));
     *out = g;

@@ -66,12 +66,6 @@ static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
     return tf_fail(env, TFUSE_EGRAPH, "input '%s': kind '%s' is none of image, tokens, features", n->name, kind);
 }
 
-static tfuse_status flow(tf_flow *f, const tf_graph *g, const tf_node *n)
-{
-    (void)f, (void)g, (void)n;
-    return TFUSE_OK;
-}
-
 static void forward(tf_forward *f, const tf_node *n)
 {
     (void)f, (void)n;
@@ -86,6 +80,6 @@ const tf_op tf_op_input = {
     .tokenwise = true,
     .shape = shape,
     .permits = tf_permits_linear,
-    .flow = flow,
+    .flow = tf_flow_solve, /* pinned parts carry no map, and that must be known to the readers */
     .forward = forward,
 };

@@ -117,6 +117,7 @@ typedef struct tf_stats {
     tf_mem mem;
     size_t n;
     tf_stat *items; /* in the order of the requests */
+    bool borrowed;  /* what the items hold is a feed's */
 } tf_stats;
 
 /* Runs both models on the same inputs in lock-step and accumulates. Memory does not grow with samples. A value that becomes NaN or
@@ -125,5 +126,41 @@ tfuse_status tf_stats_gather(tf_env *env, const tf_view *anchor, const tf_view *
                              int64_t samples, const tf_token_filter *filter, const tf_stat_request *requests, size_t n,
                              tf_stats *out);
 void tf_stats_free(tf_stats *s);
+
+/* ---- values fed by a host (feed.c) ---------------------------------------------------------------------------
+ * The same statistics where a host runs the models: for every pair of the anchor and a model k the lists of requests, which
+ * name the values that must be fed. A sweep is: values of every model for the same samples, step, and so on; a second one over the same
+ * samples after tf_feed_rewind where deviations are wanted. */
+typedef struct tf_stat_wants {
+    tf_stat_request *items; /* what they point to is borrowed */
+    size_t n;
+    tf_token_filter filter;
+} tf_stat_wants;
+typedef struct tf_feed tf_feed;
+/* graphs, labels and what wants[1..n_models-1] point to must live as long as the feed. */
+tfuse_status tf_feed_new(tf_env *env, tf_graph *const *graphs, const tfuse_model *const *models, size_t n_models,
+                         const tf_stat_wants *wants, tf_feed **out);
+void tf_feed_free(tf_feed *feed);
+/* The values that must be fed, each model's in turn, each once. */
+typedef struct tf_feed_slot {
+    size_t model;
+    tf_id value;
+    int64_t tokens, units; /* tokens: 0 if known only when it runs */
+    float *data;           /* the batch; NULL: not fed since the last step */
+    int64_t samples, fed_tokens;
+} tf_feed_slot;
+size_t tf_feed_count(const tf_feed *feed);
+const tf_feed_slot *tf_feed_at(const tf_feed *feed, size_t index);
+const char *tf_feed_name(const tf_feed *feed, size_t index);
+/* batch: samples first, then tokens × units; copied. TFUSE_ENOTFOUND: a value that is not wanted; TFUSE_ESHAPE, TFUSE_EDTYPE; TFUSE_ESTATE: fed already. */
+tfuse_status tf_feed_value(tf_env *env, tf_feed *feed, size_t model, const char *value, const tfuse_array *batch);
+/* Adds the batch. TFUSE_ESTATE names a value that is missing, TFUSE_ESHAPE one of another number of samples. A feed whose step failed for
+ * what the values hold (TFUSE_ENUMERIC) or was cancelled cannot be used any more. */
+tfuse_status tf_feed_step(tf_env *env, tf_feed *feed);
+bool tf_feed_two_sweeps(const tf_feed *feed);
+tfuse_status tf_feed_rewind(tf_env *env, tf_feed *feed);
+/* What tf_stats_gather would have gathered, borrowed from the feed, which takes no more values afterwards. TFUSE_ESTATE: the sweeps are not
+ * complete, or something is asked for that was not when the feed was made (another policy). */
+tfuse_status tf_feed_stats(tf_env *env, tf_feed *feed, size_t k, const tf_stat_wants *wants, tf_stats *out);
 
 #endif

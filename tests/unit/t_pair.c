@@ -45,7 +45,8 @@ tfuse_status t_pair_align(t_pair *p, bool calib)
 {
     tf_plan_free(p->plan);
     p->plan = NULL;
-    tf_align_job job = {p->policy, &p->solvers, models_of(p), p->graphs, p->n, calib ? p->images : NULL};
+    tf_align_job job = {.policy = p->policy, .solvers = &p->solvers, .models = models_of(p), .graphs = p->graphs, .n = p->n,
+                        .calib = calib ? p->images : NULL};
     return tf_align(p->env, &job, &p->plan);
 }
 

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * lockstep.c: adds batches of two models' values, in float64, to the moments that an alignment asked for.
+ *
+ * Every request adds its rows in order; requests run side by side. The order of no sum depends on the number of threads.
+ */
+#include "run/lockstep.h"
+#include "base/pool.h"
+#include <string.h>
+
+enum { CHUNK_ROWS = 256 }; /* rows that are centred, and multiplied, at a time */
+
+/* ---- results -------------------------------------------------------------------------------------------------------- */
+
+static void free_moments(const tf_mem *mem, tf_moments *m)
+{
+    tf_free(mem, m->mean);
+    tf_free(mem, m->var);
+    tf_free(mem, m->abs_mean);
+    tf_free(mem, m->abs_dev);
+}
+
+/* Frees all but the first n. */
+static void drop_items(tf_stats *s, size_t n)
+{
+    for (; s->n > n; s->n--) {
+        tf_stat *stat = &s->items[s->n - 1];
+        free_moments(&s->mem, &stat->anchor);
+        free_moments(&s->mem, &stat->model);
+        tf_free(&s->mem, stat->cross);
+    }
+}
+
+void tf_stats_free(tf_stats *s)
+{
+    if (!s->borrowed)
+        drop_items(s, 0);
+    tf_free(&s->mem, s->items);
+    memset(s, 0, sizeof *s);
+}
+
+/* ---- setting up ---------------------------------------------------------------------------------------------------- */
+
+static int64_t units_of(const tf_value *v)
+{
+    return v->extent[v->rank - 1];
+}
+
+static tfuse_status find_value(const tf_lockstep *l, int which, const char *name, tf_id *out)
+{
+    const tf_graph *g = l->graph[which];
+    *out = tf_graph_find_value(g, name);
+    if (*out < 0)
+        return tf_fail(l->env, TFUSE_ENOTFOUND, "model '%s' has no value '%s' to gather statistics of", l->label[which], name);
+    if (g->values[*out].integer || units_of(&g->values[*out]) == 0)
+        return tf_fail(l->env, TFUSE_EGRAPH, "value '%s' of model '%s' has no channels of real numbers, so no statistics", name,
+                       l->label[which]);
+    return TFUSE_OK;
+}
+
+/* Appends a request of its own for each value that is added to another: its moments are needed to standardise it. */
+static tfuse_status expand(tf_lockstep *l, const tf_stat_request *requests, size_t n)
+{
+    l->requests = tf_alloc_array(l->env, 2 * n, sizeof *l->requests);
+    l->plus = tf_alloc_array(l->env, 2 * n, sizeof *l->plus);
+    if (!l->requests || !l->plus)
+        return TFUSE_ENOMEM;
+    memcpy(l->requests, requests, n * sizeof *requests);
+    l->n = n;
+    for (size_t i = 0; i < n; i++) {
+        l->plus[i] = -1;
+        if (!requests[i].plus || !requests[i].abs_dev)
+            continue;
+        l->plus[i] = (int32_t)l->n;
+        l->plus[l->n] = -1;
+        l->requests[l->n++] = (tf_stat_request){.value = requests[i].plus, .abs_dev = true, .whole = requests[i].whole};
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status find_sources(tf_lockstep *l, int which, const tf_token_filter *filter)
+{
+    tf_env *env = l->env;
+    const tf_graph *g = l->graph[which];
+    bool *class_only = NULL;
+    tfuse_status status = tf_value_class_only(env, g, &class_only);
+    for (size_t i = 0; status == TFUSE_OK && i < l->n; i++) {
+        tf_source *from = &l->source[which][i];
+        TF_TRY_OUT(find_value(l, which, l->requests[i].value, &from->value));
+        const bool only = class_only[from->value] && !l->requests[i].whole;
+        TF_TRY_OUT(tf_token_positions(env, g, from->value, filter, only, &from->positions, &from->kept));
+        from->units = units_of(&g->values[from->value]);
+        from->shift = tf_calloc(env, (size_t)from->units, sizeof *from->shift);
+        if (!from->shift)
+            status = TFUSE_ENOMEM;
+        if (from->units > l->widest)
+            l->widest = from->units;
+    }
+out:
+    tf_free(&env->mem, class_only);
+    return status;
+}
+
+static tfuse_status make_moments(tf_env *env, tf_moments *m, int64_t units, bool dev)
+{
+    const size_t n = (size_t)units;
+    m->units = units;
+    m->mean = tf_calloc(env, n, sizeof *m->mean);
+    m->var = tf_calloc(env, n, sizeof *m->var);
+    m->abs_mean = tf_calloc(env, n, sizeof *m->abs_mean);
+    m->abs_dev = dev ? tf_calloc(env, n, sizeof *m->abs_dev) : NULL;
+    return m->mean && m->var && m->abs_mean && (!dev || m->abs_dev) ? TFUSE_OK : TFUSE_ENOMEM;
+}
+
+static tfuse_status make_results(tf_lockstep *l)
+{
+    l->out->items = tf_calloc(l->env, l->n, sizeof *l->out->items);
+    if (!l->out->items)
+        return TFUSE_ENOMEM;
+    l->out->n = l->n;
+    for (size_t i = 0; i < l->n; i++) {
+        const tf_stat_request *want = &l->requests[i];
+        tf_stat *stat = &l->out->items[i];
+        const int64_t a = l->source[TF_ANCHOR][i].units, m = l->source[TF_MODEL][i].units;
+        size_t cells;
+        TF_TRY(make_moments(l->env, &stat->anchor, a, want->abs_dev));
+        TF_TRY(make_moments(l->env, &stat->model, m, want->abs_dev));
+        if (!want->cross)
+            continue;
+        if (!tf_mul_size((size_t)a, (size_t)m, &cells))
+            return tf_fail(l->env, TFUSE_ENOMEM, "out of memory");
+        stat->cross = tf_calloc(l->env, cells, sizeof *stat->cross);
+        if (!stat->cross)
+            return TFUSE_ENOMEM;
+    }
+    return TFUSE_OK;
+}
+
+tfuse_status tf_lockstep_open(tf_env *env, const tf_graph *const graph[TF_SIDES], const char *const label[TF_SIDES],
+                              const tf_token_filter *filter, const tf_stat_request *requests, size_t n, tf_stats *out,
+                              tf_lockstep *l)
+{
+    *l = (tf_lockstep){.env = env, .asked = n, .widest = 1, .first = true, .out = out};
+    memset(out, 0, sizeof *out);
+    out->mem = env->mem;
+    TF_TRY(expand(l, requests, n));
+    l->bad = tf_calloc(env, l->n, sizeof *l->bad);
+    if (!l->bad)
+        return TFUSE_ENOMEM;
+    for (int k = 0; k < TF_SIDES; k++) {
+        l->graph[k] = graph[k];
+        l->label[k] = label[k];
+        l->source[k] = tf_calloc(env, l->n, sizeof *l->source[k]);
+        if (!l->source[k])
+            return TFUSE_ENOMEM;
+        TF_TRY(find_sources(l, k, filter));
+    }
+    return make_results(l);
+}
+
+void tf_lockstep_close(tf_lockstep *l)
+{
+    if (!l->env)
+        return;
+    const tf_mem *mem = &l->env->mem;
+    for (int k = 0; k < TF_SIDES; k++) {
+        for (size_t i = 0; l->source[k] && i < l->n; i++) {
+            tf_free(mem, l->source[k][i].positions);
+            tf_free(mem, l->source[k][i].shift);
+        }
+        tf_free(mem, l->source[k]);
+    }
+    tf_free(mem, l->requests);
+    tf_free(mem, l->plus);
+    tf_free(mem, l->bad);
+    memset(l, 0, sizeof *l);
+}
+
+/* ---- accumulating ---------------------------------------------------------------------------------------------------- */
+
+static int64_t kept_of(const tf_source *s)
+{
+    return s->positions ? s->kept : s->tokens;
+}
+
+static tf_rows rows_of(const tf_lockstep *l, int which, size_t i)
+{
+    const tf_source *s = &l->source[which][i];
+    return (tf_rows){s->batch, l->count, s->tokens, s->units, s->positions, kept_of(s)};
+}
+
+static tf_moments *moments_of(tf_lockstep *l, int which, size_t i)
+{
+    return which == TF_ANCHOR ? &l->out->items[i].anchor : &l->out->items[i].model;
+}
+
+/* Adds rows of both sides; 0, or 1 + the side that is not finite. */
+static signed char add_rows(tf_lockstep *l, size_t i, const tf_rows rows[TF_SIDES], int64_t first, int64_t count, double *const chunk[TF_SIDES])
+{
+    const tf_stat *stat = &l->out->items[i];
+    for (int k = 0; k < TF_SIDES; k++)
+        if (!tf_moments_add(moments_of(l, k, i), l->source[k][i].shift, &rows[k], first, count, chunk[k]))
+            return (signed char)(1 + k);
+    if (stat->cross) {
+        const int64_t a = rows[TF_ANCHOR].units, b = rows[TF_MODEL].units;
+        const tf_dmat x = {chunk[TF_MODEL], b, count, 1, b}, y = {chunk[TF_ANCHOR], count, a, a, 1}, c = {stat->cross, b, a, a, 1};
+        tf_dgemm(l->env, 1, x, y, 1, c);
+    }
+    return 0;
+}
+
+static void accumulate(void *arg, uint32_t i, uint32_t lane)
+{
+    tf_lockstep *l = arg;
+    const tf_rows rows[TF_SIDES] = {rows_of(l, TF_ANCHOR, i), rows_of(l, TF_MODEL, i)};
+    const int64_t total = tf_rows_count(&rows[TF_ANCHOR]), size = CHUNK_ROWS * l->widest;
+    double *const chunk[TF_SIDES] = {l->chunks + 2 * lane * size, l->chunks + (2 * lane + 1) * size};
+    if (l->first)
+        for (int k = 0; k < TF_SIDES; k++)
+            tf_rows_mean(&rows[k], l->source[k][i].shift);
+    for (int64_t at = 0; at < total && !l->bad[i] && !tf_cancelled(l->env); at += CHUNK_ROWS)
+        l->bad[i] = add_rows(l, i, rows, at, total - at < CHUNK_ROWS ? total - at : CHUNK_ROWS, chunk);
+}
+
+static void accumulate_dev(void *arg, uint32_t i, uint32_t lane)
+{
+    tf_lockstep *l = arg;
+    double *scratch = l->chunks + 2 * lane * CHUNK_ROWS * l->widest; /* more than two rows */
+    for (int k = 0; k < TF_SIDES && l->requests[i].abs_dev; k++) {
+        const tf_rows x = rows_of(l, k, i);
+        if (l->plus[i] < 0) {
+            tf_moments_add_dev(moments_of(l, k, i), &x);
+            continue;
+        }
+        const size_t other = (size_t)l->plus[i];
+        const tf_rows y = rows_of(l, k, other);
+        tf_moments_add_sum_dev(moments_of(l, k, i), &x, moments_of(l, k, other), &y, scratch);
+    }
+}
+
+static tfuse_status check_finite(const tf_lockstep *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (l->bad[i])
+            return tf_fail(l->env, TFUSE_ENUMERIC, "value '%s' of model '%s' becomes NaN or infinite",
+                           l->requests[i].value, l->label[l->bad[i] - 1]);
+    return TFUSE_OK;
+}
+
+static tfuse_status check_pair(const tf_lockstep *l, size_t i)
+{
+    const tf_source *a = &l->source[TF_ANCHOR][i], *m = &l->source[TF_MODEL][i];
+    for (int k = 0; k < TF_SIDES && l->plus[i] >= 0; k++) {
+        const tf_source *x = &l->source[k][i], *y = &l->source[k][l->plus[i]];
+        if (kept_of(x) != kept_of(y) || x->units != y->units)
+            return tf_fail(l->env, TFUSE_ESHAPE, "values '%s' and '%s' of model '%s' differ in shape: they cannot be added",
+                           l->requests[i].value, l->requests[i].plus, l->label[k]);
+    }
+    if (kept_of(a) == kept_of(m))
+        return TFUSE_OK;
+    return tf_fail(l->env, TFUSE_ESHAPE, "value '%s' has %lld tokens in model '%s' but %lld in '%s': they cannot be compared",
+                   l->requests[i].value, (long long)kept_of(a), l->label[TF_ANCHOR], (long long)kept_of(m),
+                   l->label[TF_MODEL]);
+}
+
+/* One batch, by a body that runs once a request. */
+static tfuse_status add(tf_lockstep *l, int64_t count, bool dev)
+{
+    tf_env *env = l->env;
+    l->count = count;
+    for (size_t i = 0; i < l->n; i++)
+        if (!dev || l->requests[i].abs_dev)
+            TF_TRY(check_pair(l, i));
+    l->chunks = tf_alloc_array(env, (size_t)TF_SIDES * CHUNK_ROWS * (size_t)l->widest * tf_threads(env), sizeof *l->chunks);
+    if (!l->chunks)
+        return TFUSE_ENOMEM;
+    tf_parallel_lanes(env, (uint32_t)l->n, dev ? accumulate_dev : accumulate, l);
+    tf_free(&env->mem, l->chunks);
+    l->chunks = NULL;
+    l->first = false;
+    return check_finite(l);
+}
+
+tfuse_status tf_lockstep_add(tf_lockstep *l, int64_t count)
+{
+    return add(l, count, false);
+}
+
+tfuse_status tf_lockstep_add_dev(tf_lockstep *l, int64_t count)
+{
+    return add(l, count, true);
+}
+
+bool tf_lockstep_wants_dev(const tf_lockstep *l)
+{
+    bool dev = false;
+    for (size_t i = 0; i < l->n; i++)
+        dev |= l->requests[i].abs_dev;
+    return dev;
+}
+
+void tf_lockstep_finish(tf_lockstep *l)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        tf_stat *stat = &l->out->items[i];
+        if (stat->cross)
+            tf_cross_finish(stat->cross, &stat->model, &stat->anchor);
+        tf_moments_finish(&stat->anchor, l->source[TF_ANCHOR][i].shift);
+        tf_moments_finish(&stat->model, l->source[TF_MODEL][i].shift);
+    }
+}
+
+void tf_lockstep_finish_dev(tf_lockstep *l)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        if (!l->requests[i].abs_dev)
+            continue;
+        tf_moments_finish_dev(&l->out->items[i].anchor);
+        tf_moments_finish_dev(&l->out->items[i].model);
+    }
+    drop_items(l->out, l->asked);
+}
