@@ -157,7 +157,7 @@ static tfuse_status check_batch(tf_env *env, const tf_feed *f, const tf_feed_slo
     const int64_t samples = batch->rank ? batch->shape[0] : 0;
     if (batch->dtype != TFUSE_F32 && batch->dtype != TFUSE_F64 && batch->dtype != TFUSE_F16 && batch->dtype != TFUSE_BF16)
         return tf_fail(env, TFUSE_EDTYPE, "value '%s' of model '%s' is fed %s; give F32, F16, BF16 or F64", value, label,
-                       tfuse_dtype_name(batch->dtype));
+                       tf_dtype_name(batch->dtype));
     if (samples < 1 || batch->rank < 2)
         return tf_fail(env, TFUSE_ESHAPE, "value '%s' of model '%s' is fed %s: give samples × tokens × units", value, label,
                        tf_shape_text(shown, sizeof shown, batch->rank, batch->shape));
