@@ -128,7 +128,7 @@ $(B)/tests/%.o: EXTRA = $(if $(filter release,$(FLAVOUR)),-O1)
 # Loops over units, tokens and matrices: the compiler vectorises them at -O3.
 $(B)/lib/ot/%.o $(B)/lib/ops/%.o $(B)/lib/num/%.o: EXTRA = $(HOT)
 # Contraction would make results depend on what the compiler fuses into one rounding.
-$(B)/lib/num/kernel.o: EXTRA = $(HOT) -ffp-contract=off
+$(B)/lib/num/kernel.o $(B)/lib/ot/kernels.o: EXTRA = $(HOT) -ffp-contract=off
 # BLIS's header includes omp.h, which comes with gcc alone and of which it needs nothing.
 $(B)/lib/num/gemm.o: EXTRA = $(HOT) -idirafter lib/num/fallback
 

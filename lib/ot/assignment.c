@@ -8,29 +8,18 @@
  *
  * Augmenting row reduction may creep by rounding errors when costs tie, so it has a budget of bids; rows that are left over go
  * to the shortest paths, which need at most n settled columns each.
+ *
+ * From LISTS_FROM rows on, bids and paths look at short lists of each row's best columns (lists.h), which give the same optimum from
+ * a fraction of the memory traffic. Where ties make them read whole rows again and again, paths go back to whole rows.
  */
+#include "ot/assignment.h"
 #include "ot/internal.h"
 
 #include <math.h>
 
-enum { LANES = 8, BLOCK = 256, BIDS_PER_ROW = 40, CANCEL_EVERY = 1024 };
+enum { BIDS_PER_ROW = 60, CANCEL_EVERY = 1024, LISTS_FROM = 600, PASSES = 6 };
 
-typedef struct jv {
-    int64_t n;
-    const float *cost;
-    double *v;
-    int64_t *col_of; /* of a row; -1: free */
-    int64_t *row_of; /* of a column; -1: free */
-    int64_t *rows;   /* free rows, row_count of them */
-    int64_t row_count;
-    int64_t *cols; /* free columns */
-    int64_t col_count;
-    double *key;      /* shortest distance of a column that is not settled, INFINITY when it is */
-    double *open;     /* v where a column is not settled, -INFINITY where it is: closes it to relaxing */
-    int64_t *pred;    /* row before a column on its path */
-    int64_t *settled; /* columns in the order in which they were settled, */
-    double *dist;     /* and their distances */
-} jv;
+typedef tf_jv jv;
 
 static tfuse_status jv_init(tf_env *env, tf_arena *arena, int64_t n, const float *cost, int64_t *perm, double *v, jv *s)
 {
@@ -51,20 +40,18 @@ static tfuse_status jv_init(tf_env *env, tf_arena *arena, int64_t n, const float
 /* v_j = min_i C_ij; a column takes the row of its minimum if that is still free. */
 static void reduce_columns(jv *s)
 {
-    int64_t n = s->n, *best = s->pred;
+    int64_t n = s->n;
+    float *low = (float *)(void *)s->key; /* scratch of the searches */
+    int32_t *best = (int32_t *)(void *)s->pred;
     for (int64_t j = 0; j < n; j++) {
-        s->v[j] = INFINITY;
+        low[j] = INFINITY;
+        best[j] = 0;
         s->row_of[j] = s->col_of[j] = -1;
     }
-    for (int64_t i = 0; i < n; i++) {
-        const float *row = s->cost + i * n;
-        for (int64_t j = 0; j < n; j++) {
-            double c = (double)row[j];
-            best[j] = c < s->v[j] ? i : best[j];
-            s->v[j] = c < s->v[j] ? c : s->v[j];
-        }
-    }
+    for (int64_t i = 0; i < n; i++)
+        tf_column_min(s->cost + i * n, n, (int32_t)i, low, best);
     for (int64_t j = 0; j < n; j++) {
+        s->v[j] = (double)low[j];
         if (s->col_of[best[j]] >= 0)
             continue;
         s->col_of[best[j]] = j;
@@ -96,76 +83,39 @@ static void transfer_reduction(jv *s)
     }
 }
 
-/* The two smallest reduced costs of a block, into *low1 <= *low2. */
-static void block_min2(const float *restrict cost, const double *restrict v, int64_t count, double *low1, double *low2)
+/* First column other than `skip` whose reduced cost is `value`. */
+static int64_t find_reduced(const float *cost, const double *v, int64_t n, int64_t skip, double value)
 {
-    double first[LANES], second[LANES];
-    for (int l = 0; l < LANES; l++)
-        first[l] = second[l] = INFINITY;
     int64_t j = 0;
-    for (; j + LANES <= count; j += LANES) {
-        for (int l = 0; l < LANES; l++) {
-            double reduced = (double)cost[j + l] - v[j + l];
-            double larger = reduced > first[l] ? reduced : first[l];
-            first[l] = reduced < first[l] ? reduced : first[l];
-            second[l] = larger < second[l] ? larger : second[l];
-        }
-    }
-    double a = INFINITY, b = INFINITY;
-    for (int l = 0; l < 2 * LANES; l++) {
-        double x = l < LANES ? first[l] : second[l - LANES];
-        b = x < a ? a : x < b ? x : b;
-        a = x < a ? x : a;
-    }
-    for (; j < count; j++) {
-        double x = (double)cost[j] - v[j];
-        b = x < a ? a : x < b ? x : b;
-        a = x < a ? x : a;
-    }
-    *low1 = a;
-    *low2 = b;
-}
-
-/* First column from `from` on, other than `skip`, whose reduced cost is `value`. */
-static int64_t find_reduced(const float *cost, const double *v, int64_t n, int64_t from, int64_t skip, double value)
-{
-    int64_t j = from;
     while (j + 1 < n && (j == skip || (double)cost[j] - v[j] > value))
         j++;
     return j;
 }
 
-static double row_min2(const float *cost, const double *v, int64_t n, int64_t *arg, double *second)
+/* The smallest and second smallest reduced cost of row i; the second's column only where the two tie. */
+static void row_min2(jv *s, int64_t i, int64_t at[2], double low[2])
 {
-    double low1 = INFINITY, low2 = INFINITY;
-    int64_t from = 0;
-    for (int64_t j = 0; j < n; j += BLOCK) {
-        double a, b;
-        block_min2(cost + j, v + j, n - j < BLOCK ? n - j : BLOCK, &a, &b);
-        if (a < low1) {
-            low2 = low1 < b ? low1 : b;
-            low1 = a;
-            from = j;
-        } else {
-            low2 = a < low2 ? a : low2;
-        }
+    const float *row = s->cost + i * s->n;
+    if (s->use_lists) {
+        tf_lists_min2(&s->lists, i, s->v, at, low);
+        return;
     }
-    *arg = find_reduced(cost, v, n, from, -1, low1);
-    *second = low2;
-    return low1;
+    low[0] = tf_row_min2(row, s->v, s->n, &at[0], &low[1]);
+    at[1] = low[0] < low[1] ? -1 : find_reduced(row, s->v, s->n, at[0], low[1]);
 }
 
 /* Row i takes its best column and pays the difference to its second best. Returns the row that lost the column, or -1. */
 static int64_t bid(jv *s, int64_t i, bool *paid)
 {
-    const float *row = s->cost + i * s->n;
-    int64_t j;
-    double second, first = row_min2(row, s->v, s->n, &j, &second);
-    *paid = first < second;
+    int64_t at[2];
+    double low[2];
+    row_min2(s, i, at, low);
+    int64_t j = at[0];
+    *paid = low[0] < low[1];
     if (*paid)
-        s->v[j] -= second - first;
+        s->v[j] -= low[1] - low[0];
     else if (s->row_of[j] >= 0)
-        j = find_reduced(row, s->v, s->n, 0, j, second);
+        j = at[1];
     int64_t loser = s->row_of[j];
     s->row_of[j] = i;
     s->col_of[i] = j;
@@ -177,7 +127,7 @@ static int64_t bid(jv *s, int64_t i, bool *paid)
 static tfuse_status reduce_rows(tf_env *env, jv *s)
 {
     int64_t budget = s->n > INT64_MAX / BIDS_PER_ROW ? INT64_MAX : s->n * BIDS_PER_ROW;
-    for (int pass = 0; pass < 2; pass++) {
+    for (int pass = 0; pass < PASSES && s->row_count > 0; pass++) {
         int64_t k = 0, end = s->row_count, kept = 0;
         while (k < end && budget > 0) {
             if (budget-- % CANCEL_EVERY == 0)
@@ -199,42 +149,9 @@ static tfuse_status reduce_rows(tf_env *env, jv *s)
     return TFUSE_OK;
 }
 
-/* Distances through row i: base + C_ij - v_j. Returns the smallest key of all and where it is. */
 static double relax(jv *s, int64_t i, double base, int64_t *arg)
 {
-    double best = INFINITY;
-    int64_t from = 0;
-    for (int64_t start = 0; start < s->n; start += BLOCK) {
-        int64_t count = s->n - start < BLOCK ? s->n - start : BLOCK;
-        const float *restrict cost = s->cost + i * s->n + start;
-        const double *restrict open = s->open + start;
-        double *restrict key = s->key + start;
-        int64_t *restrict pred = s->pred + start;
-        for (int64_t j = 0; j < count; j++) {
-            double d = ((double)cost[j] - open[j]) + base;
-            pred[j] = d < key[j] ? i : pred[j];
-            key[j] = d < key[j] ? d : key[j];
-        }
-        double lane[LANES], low = INFINITY;
-        for (int l = 0; l < LANES; l++)
-            lane[l] = INFINITY;
-        int64_t j = 0;
-        for (; j + LANES <= count; j += LANES)
-            for (int l = 0; l < LANES; l++)
-                lane[l] = key[j + l] < lane[l] ? key[j + l] : lane[l];
-        for (; j < count; j++)
-            low = key[j] < low ? key[j] : low;
-        for (int l = 0; l < LANES; l++)
-            low = lane[l] < low ? lane[l] : low;
-        if (low < best) {
-            best = low;
-            from = start;
-        }
-    }
-    while (from + 1 < s->n && s->key[from] > best)
-        from++;
-    *arg = from;
-    return best;
+    return tf_row_relax(s->cost + i * s->n, s->open, s->n, base, i, s->key, s->pred, arg);
 }
 
 /* A free column at the distance of the nearest one ends the search: with ties this saves most of it. */
@@ -246,8 +163,21 @@ static int64_t free_column_at(const jv *s, double distance)
     return -1;
 }
 
+void tf_jv_flip(jv *s, int64_t start, int64_t end)
+{
+    int64_t j = s->cols[end];
+    s->cols[end] = s->cols[--s->col_count];
+    for (int64_t i = -1; i != start;) {
+        i = s->pred[j];
+        int64_t before = s->col_of[i];
+        s->row_of[j] = i;
+        s->col_of[i] = j;
+        j = before;
+    }
+}
+
 /* Dijkstra from a free row over reduced costs to the nearest free column; then matching and prices along the way. */
-static void augment(jv *s, int64_t start)
+static tfuse_status augment(tf_env *env, jv *s, int64_t start)
 {
     for (int64_t j = 0; j < s->n; j++) {
         s->key[j] = INFINITY;
@@ -262,18 +192,35 @@ static void augment(jv *s, int64_t start)
         s->open[j] = -INFINITY;
         int64_t i = s->row_of[j];
         distance = relax(s, i, distance - ((double)s->cost[i * s->n + j] - s->v[j]), &j);
+        if (settled % CANCEL_EVERY == 0)
+            TF_TRY(tf_check_cancel(env));
     }
     for (int64_t k = 0; k < settled; k++)
         s->v[s->settled[k]] += s->dist[k] - distance;
-    j = s->cols[end];
-    s->cols[end] = s->cols[--s->col_count];
-    for (int64_t i = -1; i != start;) {
-        i = s->pred[j];
-        int64_t before = s->col_of[i];
-        s->row_of[j] = i;
-        s->col_of[i] = j;
-        j = before;
+    tf_jv_flip(s, start, end);
+    return TFUSE_OK;
+}
+
+/* Bids and paths for the rows that column reduction left over. */
+static tfuse_status match_rest(tf_env *env, tf_arena *arena, jv *s)
+{
+    s->use_lists = s->n >= LISTS_FROM;
+    if (s->use_lists)
+        TF_TRY(tf_lists_init(env, arena, s->n, s->n, s->cost, &s->lists));
+    transfer_reduction(s);
+    TF_TRY(reduce_rows(env, s));
+    for (int64_t j = 0; j < s->n; j++)
+        if (s->row_of[j] < 0)
+            s->cols[s->col_count++] = j;
+    if (s->use_lists)
+        TF_TRY(tf_jv_paths_init(env, arena, s));
+    for (int64_t k = 0; k < s->row_count; k++) {
+        TF_TRY(tf_check_cancel(env));
+        TF_TRY(s->use_lists ? tf_jv_augment(env, s, s->rows[k]) : augment(env, s, s->rows[k]));
+        if (s->use_lists && s->scans > s->n / 2)
+            s->use_lists = false;
     }
+    return TFUSE_OK;
 }
 
 tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, int64_t *perm, double *u, double *v)
@@ -285,17 +232,8 @@ tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, int64_t *p
     TF_TRY_OUT(jv_init(env, &arena, n, cost, perm, v, &s));
     reduce_columns(&s);
     list_free_rows(&s);
-    if (s.row_count > 0) {
-        transfer_reduction(&s);
-        TF_TRY_OUT(reduce_rows(env, &s));
-    }
-    for (int64_t j = 0; j < n; j++)
-        if (s.row_of[j] < 0)
-            s.cols[s.col_count++] = j;
-    for (int64_t k = 0; k < s.row_count; k++) {
-        TF_TRY_OUT(tf_check_cancel(env));
-        augment(&s, s.rows[k]);
-    }
+    if (s.row_count > 0)
+        TF_TRY_OUT(match_rest(env, &arena, &s));
     for (int64_t i = 0; i < n; i++)
         u[i] = (double)cost[i * n + perm[i]] - v[perm[i]];
 out:

@@ -34,9 +34,35 @@ tfuse_status tf_solution_alloc_dense(tf_env *env, tf_solution *s);
 /* Fills in cost and error where they are NAN. */
 tfuse_status tf_solution_measure(tf_env *env, const float *cost, const double *mu, const double *nu, tf_solution *s);
 
-/* dual.c. Smallest cost[j] - v[j] over a row of m > 0 and the first index that has it. An entry v[j] of
- * -INFINITY takes column j out. */
+/* kernels.c, all with the smallest index among ties. Smallest cost[j] - v[j] over a row of m > 0. An entry v[j] of -INFINITY takes
+ * column j out. */
 double tf_row_min(const float *cost, const double *v, int64_t m, int64_t *arg);
+/* As well the second smallest, equal to it under ties. */
+double tf_row_min2(const float *cost, const double *v, int64_t m, int64_t *arg, double *second);
+/* Dijkstra's step: key_j = min(key_j, cost_j - open_j + base), pred_j = row where that is smaller; the smallest key. */
+double tf_row_relax(const float *cost, const double *open, int64_t m, double base, int64_t row, double *key, int64_t *pred,
+                    int64_t *arg);
+/* low_j = min(low_j, cost_j), at_j = row where that is smaller. */
+void tf_column_min(const float *cost, int64_t m, int32_t row, float *low, int32_t *at);
+/* The smallest cost[j] - v[j] of each of `blocks` blocks of TF_LIST_BLOCK. */
+enum { TF_LIST_BLOCK = 16 };
+void tf_block_minima(const float *cost, const double *v, int64_t blocks, double *low);
+/* The bits of the largest |x|; 0x7f800000 and above if one is not finite. */
+uint32_t tf_max_bits(const float *x, int64_t count);
+
+/* The same as a table, by the widest vectors of the processor up to a level: 0 any machine, 1 AVX2, 2 AVX-512. All give the same bits. */
+typedef struct tf_kernels {
+    double (*row_min)(const float *cost, const double *v, int64_t m, int64_t *arg);
+    double (*row_min2)(const float *cost, const double *v, int64_t m, int64_t *arg, double *second);
+    double (*row_relax)(const float *cost, const double *open, int64_t m, double base, int64_t row, double *key, int64_t *pred,
+                        int64_t *arg);
+    void (*block_minima)(const float *cost, const double *v, int64_t blocks, double *low);
+    void (*column_min)(const float *cost, int64_t m, int32_t row, float *low, int32_t *at);
+    uint32_t (*max_bits)(const float *x, int64_t count);
+} tf_kernels;
+const tf_kernels *tf_kernels_at(int level);
+
+/* dual.c */
 double tf_max_abs(const float *x, int64_t count);
 bool tf_all_equal(const double *x, int64_t count);
 

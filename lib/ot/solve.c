@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define BITS_OF_INFINITY 0x7f800000u
 #define MASS_TOLERANCE 1e-6  /* relative difference of the two totals */
 #define GAP_TOLERANCE 1e-9   /* of an exact result, relative to the largest cost */
 #define BELIEVED_ERROR 1e-3  /* L1 error up to which a caller's "converged" stands */
@@ -24,7 +25,7 @@ static tfuse_status check_cost(tf_env *env, int64_t n, int64_t m, const float *c
                        (long long)n, (long long)m);
     if (!tf_mul_size((size_t)n, (size_t)m, &count) || count > PTRDIFF_MAX / sizeof(double))
         return tf_fail(env, TFUSE_ESHAPE, "cost is %lld x %lld: too large to be addressed", (long long)n, (long long)m);
-    int64_t at = tf_find_nonfinite(cost, count);
+    int64_t at = tf_max_bits(cost, n * m) < BITS_OF_INFINITY ? -1 : tf_find_nonfinite(cost, count);
     if (at >= 0)
         return tf_fail(env, TFUSE_ENUMERIC, "cost[%lld, %lld] is %g: costs must be finite", (long long)(at / m),
                        (long long)(at % m), (double)cost[at]);

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+#include "ot/internal.h"
 #include "ot_cases.h"
 
 static double best_of_all(const problem *p, int64_t i, unsigned used)
@@ -59,10 +61,10 @@ START_TEST(every_size_is_certified)
 }
 END_TEST
 
-/* Sizes that do not divide the blocks of the kernels, and ones beyond a block. */
+/* Sizes that do not divide the blocks of the kernels, and one from which on short lists are used. */
 START_TEST(large_sizes_are_certified)
 {
-    static const int64_t sizes[] = {255, 256, 257, 300};
+    static const int64_t sizes[] = {255, 256, 257, 300, 613};
     tf_env *env = t_env(1);
     for (size_t k = 0; k < TF_LEN(sizes); k++) {
         for (int kind = 0; kind < COST_KINDS; kind++) {
@@ -72,6 +74,58 @@ START_TEST(large_sizes_are_certified)
         }
     }
     t_env_free(env);
+}
+END_TEST
+
+enum { ROW = 203, BLOCKS = ROW / TF_LIST_BLOCK };
+
+typedef struct kernel_results {
+    double low, low1, low2, nearest, key[ROW], minima[BLOCKS];
+    float column[ROW];
+    int64_t at, at1, nearest_at, pred[ROW];
+    int32_t column_at[ROW];
+    uint32_t bits;
+} kernel_results;
+
+static void run_kernels(const tf_kernels *k, const float *cost, const double *v, int64_t m, kernel_results *r)
+{
+    memset(r, 0, sizeof *r);
+    r->low = k->row_min(cost, v, m, &r->at);
+    r->low1 = k->row_min2(cost, v, m, &r->at1, &r->low2);
+    for (int64_t j = 0; j < m; j++) {
+        r->key[j] = j % 3 ? 0.5 : INFINITY;
+        r->column[j] = 0.5F;
+    }
+    r->nearest = k->row_relax(cost, v, m, 0.125, 7, r->key, r->pred, &r->nearest_at);
+    k->block_minima(cost, v, m / TF_LIST_BLOCK, r->minima);
+    k->column_min(cost, m, 9, r->column, r->column_at);
+    r->bits = k->max_bits(cost, m);
+}
+
+/* The smallest values in plain loops, and the same bits at every vector width. */
+START_TEST(kernels_agree_to_the_bit)
+{
+    uint64_t state = 77;
+    for (int64_t m = 1; m <= ROW; m++) {
+        float cost[ROW];
+        double v[ROW], low = INFINITY, second = INFINITY;
+        int64_t at = -1;
+        for (int64_t j = 0; j < m; j++) {
+            cost[j] = m % 2 ? (float)(draw(&state) >> 20) : (float)draw_unit(&state) - 0.5F; /* odd m: ties */
+            v[j] = m % 2 ? (double)(draw(&state) >> 22) : draw_unit(&state) / 3;
+            double x = (double)cost[j] - v[j];
+            second = x < low ? low : fmin(x, second);
+            at = x < low ? j : at;
+            low = fmin(x, low);
+        }
+        static kernel_results wide, other;
+        run_kernels(tf_kernels_at(2), cost, v, m, &wide);
+        ck_assert(wide.low == low && wide.low1 == low && wide.low2 == second && wide.at == at && wide.at1 == at);
+        for (int level = 0; level < 2; level++) {
+            run_kernels(tf_kernels_at(level), cost, v, m, &other);
+            ck_assert_msg(memcmp(&wide, &other, sizeof wide) == 0, "level %d differs at m %d", level, (int)m);
+        }
+    }
 }
 END_TEST
 
@@ -130,6 +184,7 @@ Suite *make_suite(void)
     T_ADD(small_sizes_match_brute_force);
     T_ADD(every_size_is_certified);
     T_ADD(large_sizes_are_certified);
+    T_ADD(kernels_agree_to_the_bit);
     T_ADD(a_hidden_permutation_is_recovered);
     T_ADD(constant_negative_and_extreme_costs);
     T_ADD(cancelling_ends_it);
