@@ -14,11 +14,7 @@ static int check_options(const tool *t)
         return usage_error(t, "fuse needs -o OUT");
     if (t->plan && t->save_plan)
         return usage_error(t, "--plan and --save-plan exclude each other");
-    if (t->plan && t->calib)
-        return usage_error(t, "--calib bears on aligning, which --plan replaces");
-    if (t->plan && t->align_option)
-        return usage_error(t, "%s bears on aligning, which --plan replaces", t->align_option);
-    return EXIT_DONE;
+    return check_plan_options(t);
 }
 
 /* How much each model counted: combine.weights, or equal ones, scaled to sum to one; only the anchor under half-anchor, not scaled again. */
@@ -66,16 +62,6 @@ static int report(const tool *t, const tfuse_plan *plan, double seconds)
                seconds, t->out, t->out);
     }
     json_decref(object);
-    return code;
-}
-
-static int find_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **plan)
-{
-    if (t->plan)
-        return library_status(t, tfuse_plan_load(t->ctx, t->plan, plan));
-    int code = make_plan(t, models, n, plan);
-    if (code == EXIT_DONE && t->save_plan)
-        code = library_status(t, tfuse_plan_save(t->ctx, *plan, t->save_plan, t->force));
     return code;
 }
 

@@ -28,7 +28,9 @@ const command commands[] = {
     {"align", "ANCHOR MODEL... -o PLAN", "compute and save a plan",
      "Aligns models to the first one, the anchor, and writes the plan: the maps and where each applies.",
      CMD_ALIGN, 2, -1, cmd_align},
-    {"plan", "PLAN", "look into a plan", "Prints the maps of a plan: what they cost, the certified gap, how far each is from the identity.",
+    {"plan", "PLAN", "look into a plan",
+     "Prints the maps of a plan: what they cost, the certified gap, how far each is from the identity.\n"
+     "--html writes a page that needs nothing but a browser: pictures of the maps, charts by layer, provenance.",
      CMD_PLAN, 1, 1, cmd_plan},
     {"fuse", "ANCHOR MODEL... -o OUT", "fuse models into one checkpoint",
      "Aligns models to the first one, the anchor, combines the aligned weights, and writes a checkpoint directory\n"
@@ -36,6 +38,12 @@ const command commands[] = {
      "--json prints {maps: [{name, model, axis, kind, solver, n, m, cost, gap, error, identity, entropy, iterations,\n"
      "converged}], strategy, weights, seconds, out}.",
      CMD_FUSE, 2, -1, cmd_fuse},
+    {"path", "A B --inputs F --labels F", "loss and accuracy along the line from one model to another",
+     "Aligns B to A as fuse would, and scores the fused models on the straight line between them: t is the weight of B,\n"
+     "0 is A, 1 is B as aligned. Beside it runs the line without alignment. -o draws it (.svg) or writes the numbers (.json).\n"
+     "The barrier is the most by which the loss exceeds the line between the losses of A and B as they are.\n"
+     "--json prints {n, strategy, models, points: [{t, loss, accuracy, plain}], barrier, plain_barrier}.",
+     CMD_PATH, 2, 2, cmd_path},
     {"solve", "COST.npy", "solve a bare transport problem",
      "Minimises the sum of coupling × cost over couplings with row sums mu and column sums nu, scaled to sum to one.\n"
      "-o writes the coupling. --json prints {cost, gap, iterations, seconds, converged, error}.",
@@ -127,7 +135,7 @@ static int flush(int code)
 
 int main(int argc, char **argv)
 {
-    tool t = {0};
+    tool t = {.steps = 11};
     if (argc < 2) {
         print_help(stderr);
         return EXIT_USAGE;

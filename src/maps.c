@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * maps.c: making a plan, and summing up its maps.
+ * maps.c: making a plan or reading one, and summing up its maps.
  */
 #include "tool.h"
 
@@ -54,5 +54,24 @@ int make_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **out)
     if (code == EXIT_DONE)
         code = library_status(t, tfuse_align(t->ctx, t->policy, (const tfuse_model *const *)models, n, calib, out));
     tfuse_array_free(calib);
+    return code;
+}
+
+int check_plan_options(const tool *t)
+{
+    if (t->plan && t->calib)
+        return usage_error(t, "--calib bears on aligning, which --plan replaces");
+    if (t->plan && t->align_option)
+        return usage_error(t, "%s bears on aligning, which --plan replaces", t->align_option);
+    return EXIT_DONE;
+}
+
+int find_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **out)
+{
+    if (t->plan)
+        return library_status(t, tfuse_plan_load(t->ctx, t->plan, out));
+    int code = make_plan(t, models, n, out);
+    if (code == EXIT_DONE && t->save_plan)
+        code = library_status(t, tfuse_plan_save(t->ctx, *out, t->save_plan, t->force));
     return code;
 }

@@ -32,15 +32,16 @@ typedef struct option_row {
 } option_row;
 
 #define FIELD(name) offsetof(tool, name)
-#define MODELS (CMD_ALIGN | CMD_FUSE)
+#define MODELS (CMD_ALIGN | CMD_FUSE | CMD_PATH)
 #define LOADS (CMD_EVAL | CMD_RUN | MODELS)
 #define WORKS (LOADS | CMD_SOLVE)
-#define ANY 255u
+#define ANY 511u
 
 static const option_row rows[] = {
-    {"inputs", 0, TEXT, "F", NULL, FIELD(inputs), CMD_EVAL | CMD_RUN, "inputs: .npy, file.npz:key, or IDX, gzipped or not"},
-    {"labels", 0, TEXT, "F", NULL, FIELD(labels), CMD_EVAL, "labels, one for each input; -100 is left out"},
-    {"limit", 0, COUNT, "N", NULL, FIELD(limit), CMD_EVAL | CMD_RUN, "the first N inputs only"},
+    {"inputs", 0, TEXT, "F", NULL, FIELD(inputs), CMD_EVAL | CMD_RUN | CMD_PATH, "inputs: .npy, file.npz:key, or IDX, gzipped or not"},
+    {"labels", 0, TEXT, "F", NULL, FIELD(labels), CMD_EVAL | CMD_PATH, "labels, one for each input; -100 is left out"},
+    {"limit", 0, COUNT, "N", NULL, FIELD(limit), CMD_EVAL | CMD_RUN | CMD_PATH, "the first N inputs only"},
+    {"steps", 0, COUNT, "N", NULL, FIELD(steps), CMD_PATH, "points on the line, both ends among them; 11"},
     {"align", 0, KEY, "NAME", "align.strategy", 0, MODELS, "how units are aligned: otfusion, none"},
     {"control", 0, KEY, "NAME", "align.control", 0, MODELS, "a baseline: half-anchor, uniform, random"},
     {"solver", 0, KEY, "NAME", "solver.name", 0, MODELS | CMD_SOLVE, "exact, sinkhorn, sinkhorn-scaling"},
@@ -49,14 +50,15 @@ static const option_row rows[] = {
     {"samples", 0, KEY, "N", "calib.samples", 0, MODELS, "how many calibration inputs are used"},
     {"weights", 0, KEY, "W,W,...", "combine.weights", 0, CMD_FUSE, "one weight a model, the anchor's first"},
     {"seed", 0, KEY, "N", "run.seed", 0, MODELS, "seed of everything random"},
-    {"plan", 0, TEXT, "PLAN", NULL, FIELD(plan), CMD_FUSE, "apply this plan in place of aligning"},
+    {"plan", 0, TEXT, "PLAN", NULL, FIELD(plan), CMD_FUSE | CMD_PATH, "apply this plan in place of aligning"},
     {"save-plan", 0, TEXT, "PLAN", NULL, FIELD(save_plan), CMD_FUSE, "write the plan to a file too"},
+    {"html", 0, TEXT, "F", NULL, FIELD(html), CMD_PLAN, "write a page with pictures of the maps"},
     {"mu", 0, TEXT, "F", NULL, FIELD(mu), CMD_SOLVE, "masses of the rows; uniform if left out"},
     {"nu", 0, TEXT, "F", NULL, FIELD(nu), CMD_SOLVE, "masses of the columns; uniform if left out"},
     {"output", 'o', TEXT, "OUT", NULL, FIELD(out), CMD_RUN | MODELS | CMD_SOLVE, "where the result goes"},
     {"dtype", 0, KEY, "TYPE", "io.dtype", 0, CMD_FUSE, "type of floating-point tensors: keep, F32, F16, BF16"},
     {"shard-size", 0, KEY, "BYTES", "io.shard_size", 0, CMD_FUSE, "most bytes of tensors in one file; 0: one file"},
-    {"force", 0, FLAG, NULL, NULL, FIELD(force), CMD_RUN | MODELS | CMD_SOLVE, "replace an output that exists"},
+    {"force", 0, FLAG, NULL, NULL, FIELD(force), CMD_RUN | MODELS | CMD_SOLVE | CMD_PLAN, "replace an output that exists"},
     {"set", 0, SET, "KEY=VALUE", NULL, 0, MODELS | CMD_SOLVE, "set any key; `tfuse keys` lists them"},
     {"threads", 0, COUNT, "N", NULL, FIELD(threads), WORKS, "threads; all cores if left out"},
     {"json", 0, FLAG, NULL, NULL, FIELD(json), ANY, "print one JSON object and nothing else"},

@@ -81,6 +81,22 @@ int check_output(const tool *t, const char *path)
     return code;
 }
 
+int save_file(const tool *t, const char *path, void (*draw)(FILE *f, const void *subject), const void *subject)
+{
+    char *data = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&data, &size);
+    if (!f)
+        return fail("out of memory");
+    draw(f, subject);
+    bool whole = !ferror(f);
+    int code = fclose(f) == 0 && whole ? EXIT_DONE : fail("%s: out of memory", path);
+    if (code == EXIT_DONE)
+        code = library_status(t, tfuse_file_save(t->ctx, path, data, size, t->force));
+    free(data);
+    return code;
+}
+
 int print_json(json_t *object)
 {
     int code = EXIT_DONE;

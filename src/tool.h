@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <tfuse/tfuse.h>
 
 /* Exit statuses. */
@@ -27,7 +28,7 @@ typedef struct command {
     int (*run)(struct tool *tool);
 } command;
 
-enum { CMD_INSPECT = 1, CMD_EVAL = 2, CMD_RUN = 4, CMD_ALIGN = 8, CMD_PLAN = 16, CMD_FUSE = 32, CMD_SOLVE = 64, CMD_KEYS = 128 };
+enum { CMD_INSPECT = 1, CMD_EVAL = 2, CMD_RUN = 4, CMD_ALIGN = 8, CMD_PLAN = 16, CMD_FUSE = 32, CMD_SOLVE = 64, CMD_KEYS = 128, CMD_PATH = 256 };
 
 extern const command commands[]; /* ends with a NULL name */
 
@@ -38,9 +39,9 @@ typedef struct tool {
     tfuse_policy *policy;
     char **args; /* operands */
     int n_args;
-    const char *inputs, *labels, *calib, *mu, *nu, *out, *plan, *save_plan;
+    const char *inputs, *labels, *calib, *mu, *nu, *out, *plan, *save_plan, *html;
     const char *align_option; /* the last one given that bears on aligning; NULL: none */
-    int64_t limit, threads;
+    int64_t limit, threads, steps;
     bool json, quiet, force, help;
 } tool;
 
@@ -55,6 +56,8 @@ int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int library_status(const tool *t, tfuse_status status);
 /* Refuses an output before any work is done: it exists and there is no --force, or the directory it goes to is missing. */
 int check_output(const tool *t, const char *path);
+/* Writes what `draw` prints on a stream to a file that appears whole or not at all. */
+int save_file(const tool *t, const char *path, void (*draw)(FILE *f, const void *subject), const void *subject);
 /* Prints one object on standard output and gives it back. */
 int print_json(json_t *object);
 /* A number, or null when it is none. */
@@ -86,6 +89,10 @@ map_totals total_maps(const tfuse_plan *plan);
 void print_totals(const map_totals *totals);
 /* The plan's report as JSON. */
 int plan_object(const tool *t, const tfuse_plan *plan, json_t **out);
+/* Options that exclude --plan. */
+int check_plan_options(const tool *t);
+/* Reads the plan of --plan, or makes one of the models with the policy and the calibration inputs and saves it where --save-plan says. */
+int find_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **out);
 /* Makes a plan of models with the policy and the calibration inputs. */
 int make_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **out);
 
@@ -97,5 +104,6 @@ int cmd_plan(tool *t);
 int cmd_fuse(tool *t);
 int cmd_solve(tool *t);
 int cmd_keys(tool *t);
+int cmd_path(tool *t);
 
 #endif

@@ -179,6 +179,14 @@ TFUSE_API void tfuse_ctx_cancel(tfuse_ctx *ctx);
  */
 TFUSE_API tfuse_status tfuse_ctx_memory(const tfuse_ctx *ctx, uint64_t *live, uint64_t *peak);
 
+/**
+ * Writes `size` bytes to a file that appears whole, by one rename, or not at all: for reports and pictures beside a checkpoint.
+ * @param data   in: not NULL; copied before the call returns.
+ * @param force  in: 1 replaces an existing file, 0 refuses it.
+ * Errors: TFUSE_EEXIST (it exists, or another writer is at it), TFUSE_EIO, TFUSE_ENOMEM.
+ */
+TFUSE_API tfuse_status tfuse_file_save(tfuse_ctx *ctx, const char *path, const void *data, size_t size, int32_t force);
+
 /** Releases a string that the library handed over (reports, JSON). NULL is allowed.  Threads: any. */
 TFUSE_API void tfuse_string_free(char *text);
 

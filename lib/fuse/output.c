@@ -250,6 +250,15 @@ static tfuse_status memory_put_raw(tf_env *env, sink *s, size_t index, const voi
     return TFUSE_OK;
 }
 
+/* Images are normalised by the file beside the anchor's config, as they will be in a written checkpoint. */
+static tfuse_status take_dir(tf_env *env, const tfuse_model *anchor, tfuse_model *fused)
+{
+    if (!anchor->dir)
+        return TFUSE_OK;
+    fused->dir = tf_arena_strdup(env, &fused->arena, anchor->dir);
+    return fused->dir ? TFUSE_OK : TFUSE_ENOMEM;
+}
+
 tfuse_status tf_fuse_to_model(tf_env *env, const tf_fuse_job *job, tfuse_model **out)
 {
     tf_fusion *f;
@@ -260,6 +269,8 @@ tfuse_status tf_fuse_to_model(tf_env *env, const tf_fuse_job *job, tfuse_model *
     tfuse_status status = output_rows(env, job, &rows);
     if (status == TFUSE_OK)
         status = tf_model_new(env, job->models[0]->config_text, &s.model);
+    if (status == TFUSE_OK)
+        status = take_dir(env, job->models[0], s.model);
     s.rows = rows;
     if (status == TFUSE_OK)
         status = emit_all(env, job, f, &s);
