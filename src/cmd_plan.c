@@ -2,7 +2,7 @@
  *
  * cmd_plan.c: tfuse plan: a look into a plan.
  */
-#include "tool.h"
+#include "page.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -68,18 +68,24 @@ int cmd_plan(tool *t)
 {
     tfuse_plan *plan = NULL;
     json_t *report = NULL;
-    int code = library_status(t, tfuse_plan_load(t->ctx, t->args[0], &plan));
+    int code = check_output(t, t->html);
+    if (code == EXIT_DONE)
+        code = library_status(t, tfuse_plan_load(t->ctx, t->args[0], &plan));
     if (code == EXIT_DONE)
         code = plan_object(t, plan, &report);
+    if (code == EXIT_DONE && t->html)
+        code = save_plan_page(t, plan, report, t->html);
     if (code == EXIT_DONE && t->json) {
-        code = print_json(report);
+        code = print_json(json_incref(report));
     } else if (code == EXIT_DONE) {
         map_totals totals = total_maps(plan);
         print_head(report);
         print_maps(plan);
         print_totals(&totals);
-        json_decref(report);
+        if (t->html)
+            printf("page written to %s; open it in a browser\n", t->html);
     }
+    json_decref(report);
     tfuse_plan_free(plan);
     return code;
 }
