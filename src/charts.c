@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDTH = 560, HEIGHT = 250, LEFT = 62, TOP = 16, BOTTOM = 208, COLOURS = 10, MOST_LABELS = 14 };
+enum { WIDTH = 560, HEIGHT = 250, LEFT = 62, TOP = 16, BOTTOM = 208, COLOURS = 14, MOST_LABELS = 14 };
 
 typedef struct chart {
     const char *title, *none; /* `none`: what to say when no map has the number */
@@ -47,7 +47,7 @@ static size_t layer_length(const char *name)
 static const char *role_of(const char *name)
 {
     const char *slash = strrchr(name, '/');
-    return slash ? slash + 1 : "(join)";
+    return slash ? slash + 1 : "(whole)";
 }
 
 static int same_layer(const char *a, const char *b)

@@ -28,7 +28,7 @@ static const char *const style[] = {
     "svg{width:100%;height:auto;display:block}text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:var(--soft)}",
     ".end{text-anchor:end}.mid{text-anchor:middle}.grid{stroke:var(--grid)}.axis{stroke:var(--axis)}.line{fill:none;stroke-width:1.6;opacity:.75}",
     ".key span{display:inline-block;margin-right:16px;font-size:13px}.key i{display:inline-block;width:11px;height:11px;border-radius:50%;margin-right:6px}",
-    "table{border-collapse:collapse;width:100%;font-size:13px}.wide{overflow-x:auto}th,td{padding:4px 9px;text-align:right;white-space:nowrap;",
+    "table{border-collapse:collapse;width:100%;font-size:13px}.wide{overflow-x:auto}th,td{padding:4px 6px;text-align:right;white-space:nowrap;",
     "border-bottom:1px solid var(--grid)}th{color:var(--soft);font-weight:600;cursor:pointer;user-select:none}th.up::after{content:' \\2191'}",
     "th.down::after{content:' \\2193'}.name{text-align:left}.heats{display:grid;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));gap:20px 18px}",
     ".heats img{width:100%;height:auto;image-rendering:pixelated;border:1px solid var(--axis);cursor:zoom-in;display:block;box-sizing:border-box}",
@@ -41,7 +41,8 @@ static const char *const style[] = {
 };
 
 /* A colour for each role: a line, a dot, a mark in the key. */
-static const char *const colours[] = {"#2f7ed8", "#e0701a", "#2c9c5a", "#c9384a", "#8d62c9", "#8a6250", "#d060a8", "#7a8694", "#a8a020", "#18a5b8"};
+static const char *const colours[] = {"#2f7ed8", "#e0701a", "#2c9c5a", "#c9384a", "#8d62c9", "#8a6250", "#d060a8", "#7a8694", "#a8a020", "#18a5b8",
+                                      "#1f4f9e", "#e0a81a", "#6fbf3a", "#5d4bb0"};
 
 /* Pointing at a picture says which units and how much; a click makes it large; a click on a head sorts the table. */
 static const char *const script[] = {
@@ -247,12 +248,14 @@ static void print_table(FILE *f, const page *p)
 
 static void print_picture(FILE *f, const page_map *m, size_t index)
 {
-    fprintf(f, "<figure id=\"map-%zu\"><img alt=\"\" data-n=\"%lld\" data-m=\"%lld\" data-max=\"%.6g\" data-signed=\"%d\" src=\"data:image/png;base64,%s\">"
-               "<figcaption><b>", index, (long long)m->info.n, (long long)m->info.m, m->picture.largest, m->picture.is_signed, m->picture.png);
+    const heat *h = &m->picture;
+    fprintf(f, "<figure id=\"map-%zu\"><img alt=\"\" data-n=\"%lld\" data-m=\"%lld\" data-max=\"%.6g\" data-signed=\"%d\"", index,
+            (long long)m->info.n, (long long)m->info.m, h->largest, h->is_signed);
+    fprintf(f, " src=\"data:image/png;base64,%s\"><figcaption><b>", h->png);
     print_escaped(f, m->info.name);
     fputs("</b><br><small>", f);
     print_escaped(f, m->info.kind);
-    fprintf(f, ", %lld \xc3\x97 %lld, largest %.3g<br>", (long long)m->info.n, (long long)m->info.m, m->picture.largest);
+    fprintf(f, ", %lld \xc3\x97 %lld, largest %.3g<br>", (long long)m->info.n, (long long)m->info.m, h->largest);
     fputs("cost ", f);
     print_number_or_dash(f, m->info.cost, 4, "");
     fprintf(f, ", keeps %.1f %%</small></figcaption></figure>\n", 100 * m->kept);

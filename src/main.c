@@ -38,7 +38,7 @@ const command commands[] = {
      "--json prints {maps: [{name, model, axis, kind, solver, n, m, cost, gap, error, identity, entropy, iterations,\n"
      "converged}], strategy, weights, seconds, out}.",
      CMD_FUSE, 2, -1, cmd_fuse},
-    {"path", "A B --inputs F --labels F", "loss and accuracy along the line from one model to another",
+    {"path", "A B --inputs F [--labels F]", "loss and accuracy along the line from one model to another",
      "Aligns B to A as fuse would, and scores the fused models on the straight line between them: t is the weight of B,\n"
      "0 is A, 1 is B as aligned. Beside it runs the line without alignment. -o draws it (.svg) or writes the numbers (.json).\n"
      "The barrier is the most by which the loss exceeds the line between the losses of A and B as they are.\n"
