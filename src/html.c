@@ -35,9 +35,9 @@ static const char *const style[] = {
     ".heats figure.big{grid-column:1/-1}.heats figure.big img{width:min(860px,100%);cursor:zoom-out}.heats figcaption{font-size:13px;",
     "overflow-wrap:anywhere;margin-top:5px;line-height:1.4}.heats figcaption b{font-weight:600}.heats figure:target img{outline:3px solid var(--link)}",
     "#tip{position:fixed;pointer-events:none;background:var(--ink);color:var(--paper);font-size:12px;padding:4px 8px;border-radius:4px;z-index:2}",
-    "#ramp{display:inline-block;width:170px;height:11px;vertical-align:middle;margin:0 8px;border:1px solid var(--axis);background:linear-gradient(90deg,",
+    ".ramp{display:inline-block;width:170px;height:11px;vertical-align:middle;margin:0 8px;border:1px solid var(--axis);background:linear-gradient(90deg,",
     "rgb(250,251,253),rgb(52,120,196),rgb(8,24,64))}.bar{display:inline-block;height:8px;background:var(--link);vertical-align:middle;margin-right:8px;",
-    "border-radius:2px}",
+    "border-radius:2px}.scale{white-space:nowrap}",
 };
 
 /* A colour for each role: a line, a dot, a mark in the key. */
@@ -276,7 +276,7 @@ static void print_model(FILE *f, const page *p, size_t k, const json_t *model, b
         print_escaped(f, text_of(model, "name"));
     }
     fputs("</h2>\n<p class=\"soft\">A row is a unit of the model, a column a unit of the anchor; a column says what that unit receives. "
-          "0<span id=\"ramp\"></span>largest, by the square root; red is negative. A click makes a picture large; a pixel of a large map shows the "
+          "<span class=\"scale\">0<span class=\"ramp\"></span>largest</span>, by the square root; red is negative. A click makes a picture large; a pixel of a large map shows the "
           "strongest of the entries that it stands for.</p>\n<div class=\"heats\">\n", f);
     for (size_t i = 0; i < p->n; i++)
         if (p->maps[i].info.model == (int64_t)k)
@@ -289,15 +289,16 @@ static void print_shrinking(FILE *f)
     fputs("<h2>What soft maps shrink</h2>\n<p>A soft map gives a unit of the anchor a weighted mean of several units, y = \xce\xa3 T<sub>ij</sub> "
           "x<sub>i</sub>. Of independent units of equal variance the mean keeps the part \xce\xa3 T<sub>ij</sub>\xc2\xb2 of the variance; it is also the part "
           "of the squared norm that weights with orthogonal rows of equal length keep. <b>Variance kept</b> is that, averaged over the "
-          "anchor\xe2\x80\x99s units: 100 % for permutations and rotations, 1/n for plain means. Units that go together lose less. What is lost in one layer is "
-          "missing in the next, so that a fused network of soft maps answers more weakly than its parents.</p>\n", f);
+          "anchor\xe2\x80\x99s units: 100 % for permutations and rotations, 1/n for plain means. Units that go together lose less. What is lost in "
+          "one layer is missing in the next, so that a fused network of soft maps answers more weakly than its parents.</p>\n", f);
 }
 
 void print_page(FILE *f, const void *subject)
 {
     const page *p = subject;
     const json_t *models = json_object_get(p->report, "models");
-    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>", f);
+    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+          "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>", f);
     fputs("Plan: ", f);
     print_escaped(f, text_of(json_array_get(models, 0), "name"));
     fputs("</title>\n", f);
@@ -315,7 +316,7 @@ void print_page(FILE *f, const void *subject)
     print_escaped(f, text_of(json_array_get(models, 0), "name"));
     fputs("</h1>\n<p class=\"soft\">strategy ", f);
     print_escaped(f, text_of(p->report, "strategy"));
-    fputs("; the second name is the anchor, whose coordinates the fused model has.</p>\n", f);
+    fputs("; the last name is the anchor, whose coordinates a fused model has.</p>\n", f);
     print_cards(f, p);
     for (size_t k = 1; k < json_array_size(models); k++)
         print_model(f, p, k, json_array_get(models, k), json_array_size(models) > 2);

@@ -3,7 +3,9 @@
  * Arrays and models: borrowing, releasing, files, sealing.
  */
 #include "api.h"
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void count_release(void *owner)
 {
@@ -54,6 +56,26 @@ START_TEST(test_array_file)
     ck_assert_uint_eq(tfuse_array_rank(b), 3);
     tfuse_array_free(a);
     tfuse_array_free(b);
+    api_remove(path);
+    api_done(ctx);
+}
+END_TEST
+
+START_TEST(test_file_save)
+{
+    tfuse_ctx *ctx = api_new();
+    char *path = api_path("page.html"), text[8] = "";
+    api_ok(ctx, tfuse_file_save(ctx, path, "first", 5, 0));
+    ck_assert_int_eq(tfuse_file_save(ctx, path, "second", 6, 0), TFUSE_EEXIST);
+    ck_assert_ptr_nonnull(strstr(tfuse_ctx_error(ctx), "page.html"));
+    api_ok(ctx, tfuse_file_save(ctx, path, "third", 5, 1));
+    FILE *f = fopen(path, "rb");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fread(text, 1, sizeof text, f), 5);
+    fclose(f);
+    ck_assert_int_eq(memcmp(text, "third", 5), 0);
+    ck_assert_int_eq(tfuse_file_save(ctx, "no/such/directory/page.html", "x", 1, 0), TFUSE_EIO);
+    ck_assert_int_eq(tfuse_file_save(ctx, path, NULL, 0, 1), TFUSE_EINVAL);
     api_remove(path);
     api_done(ctx);
 }
@@ -118,6 +140,7 @@ Suite *make_suite(void)
     API_SUITE("api handles");
     API_ADD(test_wrap_releases_once);
     API_ADD(test_array_file);
+    API_ADD(test_file_save);
     API_ADD(test_model_building);
     API_ADD(test_open_checkpoint);
     return api_suite;
