@@ -276,7 +276,8 @@ static void print_model(FILE *f, const page *p, size_t k, const json_t *model, b
         print_escaped(f, text_of(model, "name"));
     }
     fputs("</h2>\n<p class=\"soft\">A row is a unit of the model, a column a unit of the anchor; a column says what that unit receives. "
-          "<span class=\"scale\">0<span class=\"ramp\"></span>largest</span>, by the square root; red is negative. A click makes a picture large; a pixel of a large map shows the "
+          "<span class=\"scale\">0<span class=\"ramp\"></span>"
+          "largest</span>, by the square root; red is negative. A click makes a picture large; a pixel of a large map shows the "
           "strongest of the entries that it stands for.</p>\n<div class=\"heats\">\n", f);
     for (size_t i = 0; i < p->n; i++)
         if (p->maps[i].info.model == (int64_t)k)
