@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# tools/deps.sh MODE: sees to it that the Debian packages for MODE are there: build, demo, check, hf, ci. Does nothing when they are.
+# tools/deps.sh MODE: sees to it that the Debian packages for MODE are there: build, demo, check, hf, bench, ci. Does nothing when they are.
 # As root it installs what is missing; otherwise it prints the command to type and fails. A package that dpkg does not know counts as
 # present when what it provides is found, so hand-made installations and other distributions work too.
 set -eu
@@ -12,9 +12,10 @@ build) want=$build ;;
 demo) want="$build dataset-fashion-mnist" ;;
 check) want="$build g++ check python3 dataset-fashion-mnist" ;;
 hf) want="$build python3 python3-venv" ;;
+bench) want="$build python3 python3-numpy python3-scipy python3-pot" ;;
 ci) want="$build g++ check python3 dataset-fashion-mnist clang libclang-rt-14-dev valgrind python3-venv" ;;
 *)
-    echo 'usage: tools/deps.sh build|demo|check|hf|ci' >&2
+    echo 'usage: tools/deps.sh build|demo|check|hf|bench|ci' >&2
     exit 2
     ;;
 esac
@@ -37,6 +38,9 @@ provided() {
     libjansson-dev) pkg-config --exists jansson ;;
     zlib1g-dev) pkg-config --exists zlib ;;
     check) pkg-config --exists check ;;
+    python3-numpy) python3 -c 'import numpy' ;;
+    python3-scipy) python3 -c 'import scipy.optimize' ;;
+    python3-pot) python3 -c 'import ot' ;;
     python3-venv) python3 -c 'import ensurepip, venv' ;;
     libclang-rt-14-dev) f=$(clang -print-file-name=libclang_rt.asan-x86_64.a) && [ -f "$f" ] ;;
     dataset-fashion-mnist) [ -f /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz ] ;;

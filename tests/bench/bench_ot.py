@@ -1,0 +1,248 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Exact optimal transport: ours beside SciPy's linear_sum_assignment and POT's emd on the same matrices, in turns, in one run, on one core.
+
+Ours gets the float32 matrix through the public interface (the whole call, checks and certificate included); the others get float64, made
+beforehand, since that is what they compute in. Prints a line for each case: medians over the seeds, ratios, the wanted ratios.
+
+    bench_ot.py libtfuse.so [--seeds 5] [--quick] [--large] [--only TEXT]
+
+--quick leaves out sizes from 3072; --large adds one 14336 x 14336 problem with its memory, which nobody else is asked to solve.
+Needs numpy, scipy and POT (Debian: python3-numpy python3-scipy python3-pot).
+"""
+import argparse
+import ctypes
+import os
+import statistics
+import time
+import warnings
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLIS_NUM_THREADS"):
+    os.environ[name] = "1"
+import numpy as np  # noqa: E402
+
+
+
+class Info(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_size_t), ("n", ctypes.c_int64), ("m", ctypes.c_int64), ("cost", ctypes.c_double),
+                ("gap", ctypes.c_double), ("error", ctypes.c_double), ("iterations", ctypes.c_int64),
+                ("seconds", ctypes.c_double), ("converged", ctypes.c_int32)]
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def keep(_):
+    """Borrowed memory stays with numpy."""
+
+
+class Ours:
+    def __init__(self, path):
+        self.lib = lib = ctypes.CDLL(os.path.abspath(path))
+        for name in ("tfuse_array_free", "tfuse_solution_free"):
+            getattr(lib, name).argtypes = [ctypes.c_void_p]
+        lib.tfuse_ctx_error.restype = ctypes.c_char_p
+        lib.tfuse_dtype_name.restype = ctypes.c_char_p
+        self.dtype = {lib.tfuse_dtype_name(i): i for i in range(1, 32)}
+        self.ctx, self.policy = ctypes.c_void_p(), ctypes.c_void_p()
+        self.check(lib.tfuse_ctx_new(None, ctypes.byref(self.ctx)))
+        self.check(lib.tfuse_policy_new(self.ctx, ctypes.byref(self.policy)))
+
+    def check(self, status):
+        if status:
+            raise SystemExit(self.lib.tfuse_ctx_error(self.ctx).decode())
+
+    def wrap(self, a):
+        out = ctypes.c_void_p()
+        shape = (ctypes.c_int64 * a.ndim)(*a.shape)
+        dtype = self.dtype[b"F32" if a.dtype == np.float32 else b"F64"]
+        self.check(self.lib.tfuse_array_wrap(self.ctx, dtype, ctypes.c_size_t(a.ndim), shape,
+                                             a.ctypes.data_as(ctypes.c_void_p), keep, None, ctypes.byref(out)))
+        return out
+
+    def solve(self, cost, mu=None, nu=None):
+        """Seconds and numbers of one solution."""
+        arrays = [self.wrap(a) if a is not None else None for a in (cost, mu, nu)]
+        solution, info = ctypes.c_void_p(), Info(struct_size=ctypes.sizeof(Info))
+        start = time.perf_counter()
+        self.check(self.lib.tfuse_solve(self.ctx, self.policy, *arrays, ctypes.byref(solution)))
+        seconds = time.perf_counter() - start
+        self.check(self.lib.tfuse_solution_get(solution, ctypes.byref(info)))
+        self.lib.tfuse_solution_free(solution)
+        for a in arrays:
+            self.lib.tfuse_array_free(a)
+        return seconds, info
+
+
+# ---- the problems -------------------------------------------------------------------------------------------------------
+
+def distances(x, y, squared=False):
+    d = (x * x).sum(1)[:, None] + (y * y).sum(1)[None] - 2 * x @ y.T
+    np.maximum(d, 0, out=d)
+    return d if squared else np.sqrt(d, out=d)
+
+
+def gauss(rng, n, m):
+    return distances(rng.standard_normal((n, 200)), rng.standard_normal((m, 200)))
+
+
+def recovery(rng, n, m):
+    x = rng.standard_normal((max(n, m), 200))
+    y = x[rng.permutation(len(x))] + 0.1 * rng.standard_normal(x.shape)
+    return distances(x[:n], y[:m])
+
+
+def structured(rng, n, m):
+    centres = rng.standard_normal((64, 24))
+    basis = rng.standard_normal((24, 512)) * np.arange(1, 513) ** -0.7
+
+    def network(count):
+        z = 0.7 * centres[rng.integers(0, 64, count)] + rng.standard_normal((count, 24))
+        a = np.exp(0.8 * rng.standard_normal(count))[:, None] * (z @ basis)
+        return a + 0.05 * a.std() * rng.standard_normal(a.shape)
+
+    return distances(network(n), network(m), squared=True)
+
+
+def ties(rng, n, m):
+    c = gauss(rng, n, m)
+    return np.round(c * (255 / c.max()))
+
+
+def dead(rng, n, m):
+    x, y = rng.standard_normal((n, 200)), rng.standard_normal((m, 200))
+    x[:n // 5] = y[:m // 5] = 0
+    return distances(x, y)
+
+
+def duplicated(rng, n, m):
+    return distances(np.repeat(rng.standard_normal((n // 4, 200)), 4, 0), np.repeat(rng.standard_normal((m // 4, 200)), 4, 0))
+
+
+def line(rng, n, m):
+    return (rng.standard_normal(n)[:, None] - rng.standard_normal(m)[None]) ** 2
+
+
+def product(_, n, m):
+    return np.outer(np.arange(1.0, n + 1), np.arange(1.0, m + 1))
+
+
+# name, kind, n, m, weighted, {peer: (must, stretch)}; "best" is the faster of the two
+CASES = [
+    ("square", gauss, 256, 256, False, {"scipy": (5, 10)}),
+    ("square", gauss, 768, 768, False, {"scipy": (10, 20)}),
+    ("square", structured, 768, 768, False, {"scipy": (25, 60)}),
+    ("square", gauss, 3072, 3072, False, {"scipy": (30, 80), "pot": (30, 90)}),
+    ("square", recovery, 3072, 3072, False, {"scipy": (10, 20), "pot": (60, 150)}),
+    ("square", structured, 3072, 3072, False, {"scipy": (100, 400), "pot": (25, 80)}),
+] + [("adversarial", kind, 1024, 1024, False, {"best": (0.5, 1)}) for kind in (ties, dead, duplicated, line, product)] + [
+    ("uniform", kind, n, m, False, {"pot": want})
+    for n, m, wants in ((768, 512, ((7, 15), (5, 10), (4, 10))), (768, 1024, ((7, 15), (5, 10), (4, 10))),
+                        (3072, 2048, ((18, 40), (10, 30), (9, 20))))
+    for kind, want in zip((gauss, recovery, structured), wants)
+] + [("weighted", kind, 3072, 3072, True, {"pot": want})
+     for kind, want in zip((gauss, recovery, structured), ((8, 20), (10, 25), (4, 10)))]
+
+
+def problem(case, seed):
+    _, kind, n, m, weighted, _ = case
+    rng = np.random.default_rng(seed)
+    c = kind(rng, n, m)
+    c = (c / c.max()).astype(np.float32)
+    mu = nu = None
+    if weighted:
+        mu, nu = rng.gamma(2, 1, n), rng.gamma(2, 1, m)
+        mu, nu = mu / mu.sum(), nu / nu.sum()
+    return c, mu, nu
+
+
+# ---- measuring ------------------------------------------------------------------------------------------------------------
+
+def timed(f):
+    start = time.perf_counter()
+    value = f()
+    return time.perf_counter() - start, value
+
+
+def run_peers(c, mu, nu):
+    import ot
+    from scipy.optimize import linear_sum_assignment
+    c = c.astype(np.float64)
+    n, m = c.shape
+    times, costs = {}, []
+    if mu is None and n == m:
+        times["scipy"], (rows, cols) = timed(lambda: linear_sum_assignment(c))
+        costs.append(c[rows, cols].sum() / n)
+    a = np.full(n, 1 / n) if mu is None else mu
+    b = np.full(m, 1 / m) if nu is None else nu
+    times["pot"], plan = timed(lambda: ot.emd(a, b, c, numItermax=10 ** 8))
+    costs.append(float((plan * c).sum()))
+    times["best"] = min(times.values())
+    return times, costs
+
+
+def run_case(ours, case, seeds):
+    group, kind, n, m, _, wants = case
+    mine, theirs = [], {}
+    for seed in range(1, seeds + 1):
+        c, mu, nu = problem(case, seed)
+        tries = [ours.solve(c, mu, nu) for _ in range(3)]
+        mine.append(min(t for t, _ in tries))
+        info = tries[0][1]
+        times, costs = run_peers(c, mu, nu)
+        for cost in costs:
+            if abs(cost - info.cost) > 1e-9 * abs(cost):
+                raise SystemExit(f"{group} {kind.__name__} {n}x{m} seed {seed}: cost {info.cost!r}, a peer has {cost!r}")
+        for name, t in times.items():
+            theirs.setdefault(name, []).append(t)
+    own = statistics.median(mine)
+    for name, (must, stretch) in wants.items():
+        ratio = statistics.median(theirs[name]) / own
+        verdict = "stretch" if ratio >= stretch else "must" if ratio >= must else "BELOW"
+        print(f"{group:<12}{kind.__name__:<12}{n:>6} x {m:<6}{own * 1e3:>10.2f}  {name:<6}"
+              f"{statistics.median(theirs[name]) * 1e3:>10.1f}{ratio:>9.1f}x  {must:>5}x {stretch:>5}x  {verdict}", flush=True)
+
+
+def memory_kib(field):
+    with open("/proc/self/status", encoding="ascii") as f:
+        return int(next(line for line in f if line.startswith(field)).split()[1])
+
+
+def run_large(ours):
+    """One big problem; the cost is made in bands, so that the matrix is all the memory there is."""
+    n = 14336
+    rng = np.random.default_rng(1)
+    x, y = (rng.standard_normal((n, 200)).astype(np.float32) for _ in range(2))
+    c = np.empty((n, n), np.float32)
+    for i in range(0, n, 512):
+        c[i:i + 512] = distances(x[i:i + 512], y)
+    before = memory_kib("RssAnon:")
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as f:
+        f.write("5")  # the peak starts here
+    seconds, info = ours.solve(c)
+    extra = max(0, memory_kib("VmHWM:") - memory_kib("RssFile:") - memory_kib("RssShmem:") - before)
+    print(f"square      gauss        {n} x {n}  {seconds:.2f} s, gap {info.gap:.2g}, memory "
+          f"{1 + extra * 1024 / c.nbytes:.3f} of the cost matrix (must: certified, 1.15; stretch: 5 s)")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("library")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--only", default="")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    ours = Ours(args.library)
+    print(f"{'case':<12}{'costs':<12}{'size':>15}{'ours ms':>10}  {'peer':<6}{'peer ms':>10}{'ratio':>10}  {'must':>6} {'stretch':>6}")
+    for case in CASES:
+        if (args.quick and case[2] >= 3072) or args.only not in f"{case[0]} {case[1].__name__} {case[2]} {case[3]}":
+            continue
+        run_case(ours, case, args.seeds)
+    if args.large:
+        run_large(ours)
+
+
+if __name__ == "__main__":
+    main()
