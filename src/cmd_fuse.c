@@ -43,6 +43,8 @@ static json_t *weights_object(const tool *t, const json_t *plan, int n)
 static int report(const tool *t, const tfuse_plan *plan, double seconds)
 {
     json_t *object = NULL;
+    uint64_t peak = 0;
+    tfuse_ctx_memory(t->ctx, NULL, &peak);
     int code = plan_object(t, plan, &object);
     if (code != EXIT_DONE)
         return code;
@@ -52,6 +54,7 @@ static int report(const tool *t, const tfuse_plan *plan, double seconds)
         json_object_set(out, "strategy", json_object_get(object, "strategy"));
         json_object_set_new(out, "weights", weights_object(t, object, t->n_args));
         json_object_set_new(out, "seconds", json_real(seconds));
+        json_object_set_new(out, "peak_bytes", json_integer((json_int_t)peak));
         json_object_set_new(out, "out", json_string(t->out));
         code = print_json(out);
     } else {
@@ -72,12 +75,16 @@ int cmd_fuse(tool *t)
     size_t n = 0;
     double start = seconds_now();
     int code = check_options(t);
+    if (code == EXIT_DONE && t->force)
+        code = library_status(t, tfuse_policy_set(t->ctx, t->policy, "io.force", "1"));
+    if (code == EXIT_DONE && t->dry_run)
+        return dry_run(t);
     if (code == EXIT_DONE)
         code = check_output(t, t->out);
     if (code == EXIT_DONE)
         code = check_output(t, t->save_plan);
-    if (code == EXIT_DONE && t->force)
-        code = library_status(t, tfuse_policy_set(t->ctx, t->policy, "io.force", "1"));
+    if (code == EXIT_DONE)
+        code = check_memory(t);
     if (code == EXIT_DONE)
         code = open_models(t, 0, &models, &n);
     if (code == EXIT_DONE)

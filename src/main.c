@@ -7,6 +7,7 @@
  */
 #include "tool.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,7 +37,8 @@ const command commands[] = {
      "Aligns models to the first one, the anchor, combines the aligned weights, and writes a checkpoint directory\n"
      "in the anchor's shape. OUT appears whole or not at all. Without --calib units are compared by their weights.\n"
      "--json prints {maps: [{name, model, axis, kind, solver, n, m, cost, gap, error, identity, entropy, iterations,\n"
-     "converged}], strategy, weights, seconds, out}.",
+     "converged}], strategy, weights, seconds, peak_bytes, out}. --dry-run lists every problem and what the run takes,\n"
+     "from headers alone: {problems, peak_bytes, read_bytes, write_bytes} with --json; exit status 1 when there is a problem.",
      CMD_FUSE, 2, -1, cmd_fuse},
     {"path", "A B --inputs F [--labels F]", "loss and accuracy along the line from one model to another",
      "Aligns B to A as fuse would, and scores the fused models on the straight line between them: t is the weight of B,\n"
@@ -133,6 +135,16 @@ static int flush(int code)
     return code;
 }
 
+/* Large blocks go back to the system when they are freed. glibc otherwise learns to keep blocks of up to 32 MiB, and the process then
+ * holds what the library has long given back. */
+static void return_blocks(void)
+{
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 1 << 21);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     tool t = {.steps = 11};
@@ -152,6 +164,7 @@ int main(int argc, char **argv)
     t.command = find_command(argv[1]);
     if (!t.command)
         return usage_error(NULL, "there is no command '%s'", argv[1]);
+    return_blocks();
     if (tfuse_ctx_new(NULL, &t.ctx) != TFUSE_OK)
         return fail("out of memory");
     catch_interrupts(t.ctx);

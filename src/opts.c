@@ -58,6 +58,8 @@ static const option_row rows[] = {
     {"output", 'o', TEXT, "OUT", NULL, FIELD(out), CMD_RUN | MODELS | CMD_SOLVE, "where the result goes"},
     {"dtype", 0, KEY, "TYPE", "io.dtype", 0, CMD_FUSE, "type of floating-point tensors: keep, F32, F16, BF16"},
     {"shard-size", 0, KEY, "BYTES", "io.shard_size", 0, CMD_FUSE, "most bytes of tensors in one file; 0: one file"},
+    {"memory", 0, KEY, "BYTES", "run.memory", 0, CMD_ALIGN | CMD_FUSE, "most memory, with K, M or G; too little is refused at once"},
+    {"dry-run", 0, FLAG, NULL, NULL, FIELD(dry_run), CMD_FUSE, "list every problem, memory and bytes; do nothing"},
     {"force", 0, FLAG, NULL, NULL, FIELD(force), CMD_RUN | MODELS | CMD_SOLVE | CMD_PLAN, "replace an output that exists"},
     {"set", 0, SET, "KEY=VALUE", NULL, 0, MODELS | CMD_SOLVE, "set any key; `tfuse keys` lists them"},
     {"threads", 0, COUNT, "N", NULL, FIELD(threads), WORKS, "threads; all cores if left out"},

@@ -42,7 +42,7 @@ typedef struct tool {
     const char *inputs, *labels, *calib, *mu, *nu, *out, *plan, *save_plan, *html;
     const char *align_option; /* the last one given that bears on aligning; NULL: none */
     int64_t limit, threads, steps;
-    bool json, quiet, force, help;
+    bool json, quiet, force, help, dry_run;
 } tool;
 
 /* opts.c: the table of options. EXIT_DONE, or an exit status after having said why. */
@@ -74,6 +74,12 @@ int open_models(const tool *t, int first, tfuse_model ***out, size_t *n);
 void free_models(tfuse_model **models, size_t n);
 /* Opens an array; a NULL path gives NULL. */
 int open_array(const tool *t, const char *path, tfuse_array **out);
+
+/* dry_run.c */
+/* Prints what a run of fuse would meet and take; EXIT_FAILED when it would fail. */
+int dry_run(const tool *t);
+/* Refuses a run for which run.memory is too little, before any work is done. */
+int check_memory(const tool *t);
 
 /* progress.c: a bar on standard error. */
 int32_t show_progress(void *user, const tfuse_progress *p);

@@ -21,8 +21,8 @@ extern "C" {
  * @param models  in: as in tfuse_align.
  * @param out     in: path of the directory; an existing one is refused unless io.force is 1.
  * Errors: TFUSE_EEXIST, TFUSE_EIO, TFUSE_EGRAPH (another graph than the plan's), TFUSE_EINVAL (combine.weights that do not fit),
- * TFUSE_ENUMERIC, TFUSE_ECANCELLED, TFUSE_ENOMEM, TFUSE_ENOTFOUND (a pass of the plan that this library has not), and those of
- * tfuse_graph_infer.
+ * TFUSE_ENUMERIC, TFUSE_ECANCELLED, TFUSE_ENOMEM, TFUSE_ERANGE (run.memory is too little), TFUSE_ENOTFOUND (a pass of
+ * the plan that this library has not), and those of tfuse_graph_infer.
  */
 TFUSE_API tfuse_status tfuse_fuse(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan,
                                   const tfuse_model *const *models, size_t n_models, const char *out);
@@ -33,6 +33,30 @@ TFUSE_API tfuse_status tfuse_fuse(tfuse_ctx *ctx, const tfuse_policy *policy, co
  */
 TFUSE_API tfuse_status tfuse_fuse_model(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan,
                                         const tfuse_model *const *models, size_t n_models, tfuse_model **fused);
+
+/** What a run reads and writes, by path. Zero the struct and set its size. */
+typedef struct tfuse_run_paths {
+    size_t struct_size;        /**< sizeof(tfuse_run_paths) */
+    const char *const *models; /**< the anchor first */
+    size_t n_models;
+    const char *calib;         /**< calibration inputs; NULL: none */
+    const char *plan;          /**< a plan to apply in place of aligning; NULL: none */
+    const char *save_plan;     /**< where the plan goes too; NULL: nowhere */
+    const char *out;           /**< where the fused checkpoint goes; NULL: nothing is checked about it */
+} tfuse_run_paths;
+
+/**
+ * Looks at a run without doing it: opens the models, builds and pairs their graphs, and adds up arrays. No weight is looked at and nothing
+ * is written.
+ * @param policy  in: as for the run; NULL: defaults.
+ * @param paths   in: borrowed for the call.
+ * @param report  out: JSON, release with tfuse_string_free: {"problems": [every problem that headers show, one line each],
+ *                "peak_bytes", "read_bytes", "write_bytes"}. peak_bytes is the most anonymous memory that the run holds, on this context's
+ *                threads: arrays of the library's, models open, buffers of BLIS; mapped files do not count. read_bytes counts every file
+ *                once, write_bytes a saved plan as if it could not be compressed. A number that problems hide is null.
+ * Problems are no error: the status is TFUSE_OK. Errors: TFUSE_EINVAL, TFUSE_EVERSION (paths), TFUSE_ENOMEM.
+ */
+TFUSE_API tfuse_status tfuse_dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_run_paths *paths, char **report);
 
 #ifdef __cplusplus
 }

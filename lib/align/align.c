@@ -18,6 +18,15 @@ tfuse_status tf_strategy_find(tf_env *env, const char *name, const tf_strategy *
     return tf_fail(env, TFUSE_EKEY, "align.strategy=%s is not known; see tfuse keys", name);
 }
 
+tfuse_status tf_align_note(tf_env *env, const tf_align_job *job, tfuse_status status)
+{
+    if (status == TFUSE_OK || status == TFUSE_ENOMEM || !job->problems)
+        return status;
+    char line[sizeof env->error];
+    memcpy(line, env->error, sizeof line);
+    return tf_buf_printf(env, job->problems, "%s\n", line);
+}
+
 /* Keys that were set and that bear on maps, in the plan; the others (io, batch) do not change it. */
 static tfuse_status record_policy(tf_env *env, const tfuse_policy *policy, tfuse_plan *plan)
 {
@@ -32,8 +41,10 @@ static tfuse_status record_policy(tf_env *env, const tfuse_policy *policy, tfuse
 
 static tfuse_status record_models(tf_env *env, const tf_align_job *job, tfuse_plan *plan)
 {
-    for (size_t k = 0; k < job->n; k++)
+    for (size_t k = 0; k < job->n && !job->tally; k++)
         TF_TRY(tf_plan_describe_model(env, &plan->arena, job->models[k], job->graphs[k], &plan->models[k]));
+    for (size_t k = 0; k < job->n && job->tally; k++)
+        tf_graph_signature(job->graphs[k], plan->models[k].signature);
     return TFUSE_OK;
 }
 

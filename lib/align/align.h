@@ -6,11 +6,18 @@
 #define TF_ALIGN_ALIGN_H
 
 #include "align/plan.h"
+#include "base/meter.h"
 #include "graph/view.h"
 #include "num/array.h"
 #include "ot/ot.h"
 #include "policy/policy.h"
 #include "run/run.h"
+
+/* What aligning would take. */
+typedef struct tf_align_tally {
+    tf_tally memory; /* live: the maps, at the end */
+    uint64_t maps;   /* bytes of the maps' numbers */
+} tf_align_tally;
 
 /* What a strategy works on; model 0 is the anchor. Borrowed. */
 typedef struct tf_align_job {
@@ -22,6 +29,8 @@ typedef struct tf_align_job {
     const tfuse_array *calib; /* NULL: none */
     bool fed;                 /* a host feeds the values instead */
     tf_feed *feed;            /* theirs; NULL while it is asked what it will have to hold */
+    tf_buf *problems;         /* not NULL: checks append what they find, a line each, and go on */
+    tf_align_tally *tally;    /* not NULL: nothing is computed and no weight is looked at; the plan's maps are hollow (no numbers) */
 } tf_align_job;
 
 static inline bool tf_align_calibrated(const tf_align_job *job)
@@ -39,6 +48,9 @@ typedef struct tf_strategy {
     /* Adds maps and entries for every model but the anchor. views: the models in the form of `passes`. */
     tfuse_status (*align)(tf_env *env, const tf_align_job *job, const tf_view *const *views, tfuse_plan *plan);
 } tf_strategy;
+
+/* What a check makes of a failure: itself, or TFUSE_OK when it is listed among the job's problems. */
+tfuse_status tf_align_note(tf_env *env, const tf_align_job *job, tfuse_status status);
 
 extern const tf_strategy tf_strategy_none, tf_strategy_otfusion;
 /* TFUSE_EKEY when unknown. */

@@ -9,8 +9,8 @@ static tfuse_status none_needs(tf_env *env, const tf_align_job *job)
     for (size_t k = 1; k < job->n; k++)
         TF_TRY(tf_pair_extents(env, job, k));
     if (tf_policy_is(job->policy, "align.control", "uniform") || tf_policy_is(job->policy, "align.control", "random"))
-        return tf_fail(env, TFUSE_EINVAL, "align.control=%s replaces maps and align.strategy=none has none; use otfusion",
-                       tf_policy_text(job->policy, "align.control"));
+        return tf_align_note(env, job, tf_fail(env, TFUSE_EINVAL,
+            "align.control=%s replaces maps and align.strategy=none has none; use otfusion", tf_policy_text(job->policy, "align.control")));
     return TFUSE_OK;
 }
 

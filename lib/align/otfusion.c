@@ -191,6 +191,8 @@ static tfuse_status assign_heads(otf *o, const tf_part *part, int64_t heads_n)
     if (heads_n != heads_m)
         return tf_fail(o->env, TFUSE_EUNSUPPORTED, "%s: %lld heads cannot be matched one to one with %lld; use otfusion.heads=cross",
                        g->class_name[cls], (long long)heads_n, (long long)heads_m);
+    if (o->job->tally)
+        return otf_estimate_heads(o, part, heads_n);
     double *sum = tf_calloc(o->env, (size_t)(heads_n * heads_m), sizeof *sum);
     float *single = tf_alloc_array(o->env, (size_t)(heads_n * heads_m), sizeof *single);
     int64_t *to = tf_alloc_array(o->env, (size_t)heads_n, sizeof *to), *source = NULL;
@@ -237,10 +239,12 @@ static tfuse_status solve_part(otf *o, const tf_node *n, int index, const tf_par
         TF_TRY(assign_heads(o, part, model_part->extent[0]));
     float *cost = NULL;
     int64_t nn = model_part->size, mm = part->size;
-    if (!is_control(o))
+    if (!is_control(o) && !o->job->tally)
         TF_TRY(otf_cost(o, sets, n_sets, &nn, &mm, &cost));
     tfuse_status status;
-    if (o->opt.within_heads && has_heads(part))
+    if (o->job->tally)
+        status = otf_estimate_part(o, sets, n_sets, model_part, part, o->opt.within_heads && has_heads(part), &row);
+    else if (o->opt.within_heads && has_heads(part))
         status = otf_match_blocks(o, stream, model_part->extent[0], part->extent[0],
                                   o->head_source[tf_class_of(o->anchor, part->port[0])], nn, mm, cost, &row);
     else
@@ -351,22 +355,35 @@ static tfuse_status check_compat(tf_env *env, const tf_align_job *job)
     return TFUSE_OK;
 }
 
+static tfuse_status check_solver(tf_env *env, const tf_align_job *job, const otf_options *o)
+{
+    char names[256];
+    if (tf_solvers_has(job->solvers, o->solver))
+        return TFUSE_OK;
+    TF_TRY(tf_solvers_names(env, job->solvers, names, sizeof names));
+    return tf_fail(env, TFUSE_EKEY, "solver.name=%s is not known; there are %s", o->solver, names);
+}
+
+static tfuse_status check_calibration(tf_env *env, const tf_align_job *job, const otf_options *o)
+{
+    if (tf_align_calibrated(job))
+        return TFUSE_OK;
+    if (o->activations)
+        return tf_fail(env, TFUSE_EINVAL, "otfusion.cost=activations needs calibration inputs: give --calib FILE");
+    if (o->residual == OTF_SCALAR || o->residual == OTF_MATRIX)
+        return tf_fail(env, TFUSE_EINVAL, "otfusion.residual=%s weighs by activations and needs calibration inputs: give --calib FILE",
+                       tf_policy_text(job->policy, "otfusion.residual"));
+    return TFUSE_OK;
+}
+
 static tfuse_status otfusion_needs(tf_env *env, const tf_align_job *job)
 {
     otf_options o;
-    TF_TRY(read_options(env, job, &o));
-    if (!tf_solvers_has(job->solvers, o.solver)) {
-        char names[256];
-        TF_TRY(tf_solvers_names(env, job->solvers, names, sizeof names));
-        return tf_fail(env, TFUSE_EKEY, "solver.name=%s is not known; there are %s", o.solver, names);
-    }
-    if (o.activations && !tf_align_calibrated(job))
-        return tf_fail(env, TFUSE_EINVAL, "otfusion.cost=activations needs calibration inputs: give --calib FILE");
-    if ((o.residual == OTF_SCALAR || o.residual == OTF_MATRIX) && !tf_align_calibrated(job))
-        return tf_fail(env, TFUSE_EINVAL, "otfusion.residual=%s weighs by activations and needs calibration inputs: give --calib FILE",
-                       tf_policy_text(job->policy, "otfusion.residual"));
+    TF_TRY(tf_align_note(env, job, read_options(env, job, &o)));
+    TF_TRY(tf_align_note(env, job, check_solver(env, job, &o)));
+    TF_TRY(tf_align_note(env, job, check_calibration(env, job, &o)));
     if (o.compat)
-        TF_TRY(check_compat(env, job));
+        TF_TRY(tf_align_note(env, job, check_compat(env, job)));
     for (size_t k = 1; k < job->n; k++)
         TF_TRY(tf_pair_graphs(env, job, k));
     return TFUSE_OK;
@@ -386,6 +403,8 @@ static tfuse_status prepare(otf *o)
     TF_TRY(otf_collect(o));
     if (!o->requests.n || !tf_align_calibrated(o->job))
         return TFUSE_OK;
+    if (o->job->tally)
+        return otf_estimate_statistics(o);
     if (o->job->feed)
         return tf_feed_stats(o->env, o->job->feed, o->k, &(tf_stat_wants){o->requests.items, o->requests.n, o->opt.tokens}, &o->stats);
     return tf_stats_gather(o->env, o->anchor_view, o->model_view, o->job->calib, o->opt.samples, &o->opt.tokens,
@@ -414,6 +433,8 @@ static tfuse_status otfusion_align(tf_env *env, const tf_align_job *job, const t
         if (status == TFUSE_OK)
             status = walk(&o);
         tf_stats_free(&o.stats);
+        if (job->tally)
+            tf_tally_drop(&job->tally->memory, o.stats_bytes);
         tf_free(&env->mem, o.requests.items);
         tf_arena_free(&o.arena);
         TF_TRY(status);

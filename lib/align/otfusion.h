@@ -58,6 +58,7 @@ typedef struct otf {
     tf_stats stats;
     int32_t *common;       /* class → map shared by queries and keys; -1 */
     int64_t **head_source; /* class of heads → for each anchor head the model's; NULL */
+    uint64_t stats_bytes;  /* of an estimate */
 } otf;
 
 /* The parts of a value's channels, freed by tf_free. */
@@ -87,6 +88,16 @@ tfuse_status otf_match_blocks(otf *o, const char *name, int64_t heads_n, int64_t
 /* Sum over head pairs: adds to head_cost (heads_n × heads_m) the optimal cost inside each pair. */
 tfuse_status otf_head_costs(otf *o, int64_t heads_n, int64_t heads_m, int64_t n, int64_t m, const float *cost,
                             double *head_cost);
+
+/* The dimension of a weight along which its node's units lie. */
+int otf_produced_dim(const tf_param *p);
+
+/* otfusion_estimate.c: in place of the real thing when the job has a tally --------------------------------------- */
+tfuse_status otf_estimate_statistics(otf *o);
+tfuse_status otf_estimate_heads(otf *o, const tf_part *part, int64_t heads_n);
+tfuse_status otf_estimate_part(otf *o, const otf_units *units, int n_sets, const tf_part *from, const tf_part *to, bool blocks,
+                               tf_plan_map *row);
+tfuse_status otf_estimate_mix(otf *o, int32_t res, int32_t br, tf_map **out);
 
 /* otfusion_join.c: the residual policy. */
 tfuse_status otf_join(tf_flow *f, const tf_node *n, tf_id residual, tf_id branch, tf_id out);

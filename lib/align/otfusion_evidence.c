@@ -135,7 +135,7 @@ typedef struct features {
     float *x; /* units × width */
 } features;
 
-static int produced_dim(const tf_param *p)
+int otf_produced_dim(const tf_param *p)
 {
     for (int d = 0; d < p->rank; d++)
         if (p->use[d] != TF_USE_CONSUMED)
@@ -215,7 +215,7 @@ static tfuse_status weight_features(otf *o, const otf_units *u, bool of_model, f
     const tf_graph *g = of_model ? o->model : o->anchor;
     const tf_node *n = of_model ? otf_model_node(o, u->node) : u->node;
     const tf_param *p = &g->params[n->params[0]];
-    int dim = produced_dim(p);
+    int dim = otf_produced_dim(p);
     int64_t shape[TF_MAX_PARAM_RANK];
     memcpy(shape, p->shape, sizeof shape);
     float *w = NULL;

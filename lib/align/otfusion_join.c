@@ -37,7 +37,7 @@ static tfuse_status residual_weights(otf *o, const tf_node *n, tf_id residual, t
 {
     for (int64_t i = 0; i < units; i++)
         w[i] = 0.5;
-    if (o->opt.residual != OTF_SCALAR && o->opt.residual != OTF_MATRIX)
+    if ((o->opt.residual != OTF_SCALAR && o->opt.residual != OTF_MATRIX) || o->job->tally)
         return TFUSE_OK;
     size_t node = (size_t)(n - o->anchor->nodes);
     double *res = tf_alloc_array(o->env, (size_t)units, sizeof *res), *br = tf_alloc_array(o->env, (size_t)units, sizeof *br);
@@ -73,6 +73,10 @@ static tfuse_status mix_part(otf *o, const tf_node *n, const tf_part *part, cons
             return tf_fail(o->env, TFUSE_EINVAL, "%s: otfusion.residual=identity needs equal widths, not %lld and %lld", n->name,
                            (long long)like->n, (long long)like->m);
         TF_TRY(tf_map_identity(o->env, like->m, &map));
+        return add_joined(o, n, part, map, out);
+    }
+    if (o->job->tally) {
+        TF_TRY(otf_estimate_mix(o, res, br, &map));
         return add_joined(o, n, part, map, out);
     }
     double *own = tf_alloc_array(o->env, (size_t)part->size, sizeof *own);

@@ -32,9 +32,10 @@ static tfuse_status pair_attrs(tf_env *env, const tf_align_job *job, size_t k, c
             if (says_size(key) || (y && !strcmp(x, y)))
                 continue;
             if (strcmp(key, "eps"))
-                return tf_fail(env, TFUSE_EGRAPH, "%s: %s is %s in %s and %s in %s: models that compute differently cannot be fused",
-                               a->name, key, x, label(job, side ? k : 0), y ? y : "not given", label(job, side ? 0 : k));
-            if (side == 0)
+                TF_TRY(tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH,
+                    "%s: %s is %s in %s and %s in %s: models that compute differently cannot be fused", a->name, key, x,
+                    label(job, side ? k : 0), y ? y : "not given", label(job, side ? 0 : k))));
+            else if (side == 0)
                 tf_log(env, TFUSE_LOG_WARN, "%s: eps is %s in the anchor and %s in %s; the anchor's is kept", a->name, x,
                        y ? y : "not given", label(job, k));
         }
@@ -49,8 +50,8 @@ static tfuse_status pair_inputs(tf_env *env, const tf_align_job *job, size_t k, 
         const char *x = i < a->n_inputs ? ga->values[a->inputs[i]].name : "nothing";
         const char *y = i < g->n_inputs ? gk->values[g->inputs[i]].name : "nothing";
         if (strcmp(x, y))
-            return tf_fail(env, TFUSE_EGRAPH, "%s reads %s in %s and %s in %s: models that compute differently cannot be fused",
-                           a->name, x, label(job, 0), y, label(job, k));
+            return tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH,
+                "%s reads %s in %s and %s in %s: models that compute differently cannot be fused", a->name, x, label(job, 0), y, label(job, k)));
     }
     return TFUSE_OK;
 }
@@ -60,19 +61,22 @@ static tfuse_status pair_nodes(tf_env *env, const tf_align_job *job, size_t k)
     const tf_graph *a = job->graphs[0], *g = job->graphs[k];
     for (size_t i = 0; i < a->n_nodes; i++) {
         tf_id other = tf_graph_find_node(g, a->nodes[i].name);
-        if (other < 0)
-            return tf_fail(env, TFUSE_EGRAPH, "%s has no %s, which the anchor %s has; models of one depth can be fused",
-                           label(job, k), a->nodes[i].name, label(job, 0));
+        if (other < 0) {
+            TF_TRY(tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH, "%s has no %s, which the anchor %s has; models of one depth can be fused",
+                                                   label(job, k), a->nodes[i].name, label(job, 0))));
+            continue;
+        }
         if (g->nodes[other].op != a->nodes[i].op)
-            return tf_fail(env, TFUSE_EGRAPH, "%s: %s is a %s, in the anchor %s a %s: models of different kinds cannot be fused",
-                           label(job, k), a->nodes[i].name, g->nodes[other].op->name, label(job, 0), a->nodes[i].op->name);
+            TF_TRY(tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH,
+                "%s: %s is a %s, in the anchor %s a %s: models of different kinds cannot be fused", label(job, k), a->nodes[i].name,
+                g->nodes[other].op->name, label(job, 0), a->nodes[i].op->name)));
         TF_TRY(pair_inputs(env, job, k, &a->nodes[i], &g->nodes[other]));
         TF_TRY(pair_attrs(env, job, k, &a->nodes[i], &g->nodes[other]));
     }
     for (size_t i = 0; i < g->n_nodes; i++)
         if (tf_graph_find_node(a, g->nodes[i].name) < 0)
-            return tf_fail(env, TFUSE_EGRAPH, "the anchor %s has no %s, which %s has; models of one depth can be fused",
-                           label(job, 0), g->nodes[i].name, label(job, k));
+            TF_TRY(tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH, "the anchor %s has no %s, which %s has; models of one depth can be fused",
+                                                   label(job, 0), g->nodes[i].name, label(job, k))));
     return TFUSE_OK;
 }
 
@@ -101,6 +105,7 @@ static tfuse_status pair_parts(tf_env *env, const tf_align_job *job, size_t k, c
                          (long long)a[p].size, label(job, 0), (long long)g[p].size, label(job, k),
                          fixed(&a[p]) ? ": it is fixed from outside and must agree"
                                       : "; plain averaging needs equal widths: use --align otfusion");
+        status = tf_align_note(env, job, status);
     }
     tf_free(&env->mem, a);
     tf_free(&env->mem, g);
@@ -112,13 +117,15 @@ static tfuse_status pair_params(tf_env *env, const tf_align_job *job, size_t k, 
     const tf_graph *a = job->graphs[0], *g = job->graphs[k];
     for (size_t i = 0; i < a->n_params; i++) {
         tf_id other = tf_graph_find_param(g, a->params[i].name);
-        if (other < 0 || g->params[other].rank != a->params[i].rank)
-            return tf_fail(env, TFUSE_EGRAPH, "%s has no tensor %s like that of the anchor %s", label(job, k), a->params[i].name,
-                           label(job, 0));
+        if (other < 0 || g->params[other].rank != a->params[i].rank) {
+            TF_TRY(tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH, "%s has no tensor %s like that of the anchor %s", label(job, k),
+                                                   a->params[i].name, label(job, 0))));
+            continue;
+        }
         for (int d = 0; d < a->params[i].rank; d++)
             TF_TRY(pair_parts(env, job, k, &a->params[i], &g->params[other], d, equal));
     }
-    if (g->n_params != a->n_params)
+    if (g->n_params != a->n_params && !job->problems)
         return tf_fail(env, TFUSE_EGRAPH, "%s has %zu logical tensors, the anchor %s has %zu", label(job, k), g->n_params,
                        label(job, 0), a->n_params);
     return TFUSE_OK;

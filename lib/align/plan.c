@@ -42,6 +42,14 @@ void tf_plan_free(tfuse_plan *plan)
     tf_free(&mem, plan);
 }
 
+uint64_t tf_plan_map_bytes(const tfuse_plan *plan)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < plan->n_maps; i++)
+        bytes += tf_map_bytes(plan->maps[i].map);
+    return bytes;
+}
+
 /* The last part of its path, so that equal inputs give equal bytes wherever they lie; printable, as it goes into JSON and onto terminals. */
 static const char *model_name(tf_env *env, tf_arena *arena, const tfuse_model *m)
 {

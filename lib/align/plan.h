@@ -61,6 +61,9 @@ tfuse_status tf_plan_add_pass(tf_env *env, tfuse_plan *plan, const char *pass);
 tfuse_status tf_plan_describe_model(tf_env *env, tf_arena *arena, const tfuse_model *m, const tf_graph *g, tf_plan_model *out);
 tfuse_status tf_plan_report(tf_env *env, const tfuse_plan *plan, json_t **out); /* {"strategy", ..., "maps": [...]} */
 
+/* Bytes of the numbers of all maps. */
+uint64_t tf_plan_map_bytes(const tfuse_plan *plan);
+
 /* plan_file.c: see docs/plan-format.md */
 tfuse_status tf_plan_save(tf_env *env, const tfuse_plan *plan, const char *path, bool force);
 tfuse_status tf_plan_load(tf_env *env, const char *path, tfuse_plan **out);

@@ -103,7 +103,9 @@ tfuse_status tf_plan_save(tf_env *env, const tfuse_plan *plan, const char *path,
         json_decref(maps);
         return tf_fail(env, TFUSE_EEXIST, "%s exists; choose another name or give --force (io.force=1)", path);
     }
-    tfuse_status status = maps ? put_maps(env, plan, &data, maps) : TFUSE_ENOMEM;
+    tfuse_status status = maps ? tf_buf_reserve(env, &data, (size_t)tf_plan_map_bytes(plan)) : TFUSE_ENOMEM; /* doubling would hold it three times */
+    if (status == TFUSE_OK)
+        status = put_maps(env, plan, &data, maps);
     if (status == TFUSE_OK) {
         head = plan_head(plan, maps);
         text = head ? json_dumps(head, JSON_COMPACT | JSON_SORT_KEYS) : NULL;

@@ -5,6 +5,8 @@
 #include "api/api.h"
 #include "fuse/fuse.h"
 
+#include <stdlib.h>
+
 /* Into a checkpoint when `path` is given, else into memory. */
 static tfuse_status fuse(tf_env *env, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
                          size_t n, const char *path, tfuse_model **fused)
@@ -15,7 +17,10 @@ static tfuse_status fuse(tf_env *env, const tfuse_policy *policy, const tfuse_pl
     TF_TRY(tf_api_models(env, models, n));
     TF_TRY(tf_api_graphs(env, models, n, tf_policy_is(policy, "io.extra", "copy"), &graphs));
     const tf_fuse_job job = {.policy = policy, .plan = plan, .models = models, .graphs = graphs, .n = n};
-    tfuse_status status = path ? tf_fuse_to_checkpoint(env, &job, path) : tf_fuse_to_model(env, &job, fused);
+    const tf_align_job sizes = {.policy = policy, .models = models, .graphs = graphs, .n = n};
+    tfuse_status status = tf_fuse_check_memory(env, &sizes, plan, !path);
+    if (status == TFUSE_OK)
+        status = path ? tf_fuse_to_checkpoint(env, &job, path) : tf_fuse_to_model(env, &job, fused);
     tf_api_graphs_free(env, graphs, n);
     return status;
 }
@@ -33,4 +38,30 @@ tfuse_status tfuse_fuse_model(tfuse_ctx *ctx, const tfuse_policy *policy, const 
     TF_OUT(fused);
     TF_ENTER(ctx, TF_ARG(plan), TF_ARG(models), TF_ARG(fused));
     return tf_api_leave(ctx, fuse(&ctx->env, policy, plan, models, n_models, NULL, fused));
+}
+
+static tfuse_status dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_run_paths *paths, char **report)
+{
+    tf_env *env = &ctx->env;
+    json_t *object = NULL;
+    TF_TRY(tf_api_table(paths, sizeof *paths));
+    if (!paths->models)
+        return tf_fail(env, TFUSE_EINVAL, "paths->models is NULL");
+    for (size_t k = 0; k < paths->n_models; k++)
+        if (!paths->models[k])
+            return tf_fail(env, TFUSE_EINVAL, "paths->models[%zu] is NULL", k);
+    const tf_dry_run what = {policy, &ctx->solvers, paths->models, paths->n_models, paths->calib, paths->plan, paths->save_plan, paths->out};
+    TF_TRY(tf_fuse_dry_run(env, &what, &object));
+    char *text = json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    tfuse_status status = text ? tf_api_string(env, text, report) : tf_fail(env, TFUSE_ENOMEM, "out of memory for a report");
+    free(text);
+    return status;
+}
+
+tfuse_status tfuse_dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_run_paths *paths, char **report)
+{
+    TF_OUT(report);
+    TF_ENTER(ctx, TF_ARG(paths), TF_ARG(report));
+    return tf_api_leave(ctx, dry_run(ctx, policy, paths, report));
 }

@@ -4,6 +4,7 @@
  */
 #include "align/align.h"
 #include "api/api.h"
+#include "fuse/fuse.h"
 
 #include <stdlib.h>
 
@@ -19,7 +20,9 @@ static tfuse_status align(tfuse_ctx *ctx, const tfuse_policy *policy, const tfus
     TF_TRY(tf_api_models(env, models, n));
     TF_TRY(tf_api_graphs(env, models, n, tf_policy_is(policy, "io.extra", "copy"), &graphs));
     const tf_align_job job = {.policy = policy, .solvers = &ctx->solvers, .models = models, .graphs = graphs, .n = n, .calib = calib};
-    tfuse_status status = tf_align(env, &job, out);
+    tfuse_status status = tf_fuse_check_memory(env, &job, NULL, false);
+    if (status == TFUSE_OK)
+        status = tf_align(env, &job, out);
     tf_api_graphs_free(env, graphs, n);
     return status;
 }

@@ -19,6 +19,8 @@ extern const tf_arch tf_arch_vit;
 /* registry.c. Builds and finishes the graph of a model, and checks the model's tensors against it (not when it has none: a
  * config alone). An unknown model_type is TFUSE_EUNSUPPORTED: says so, lists the known ones, names docs/adding-an-architecture.md. */
 tfuse_status tf_graph_build(tf_env *env, const tfuse_model *m, bool extra_copy, tf_graph **out);
+/* Without looking at the model's tensors. */
+tfuse_status tf_graph_build_unchecked(tf_env *env, const tfuse_model *m, tf_graph **out);
 
 /* naming.c, for the tables of the files here: rules with %d for the layer, applied for i < layers when the pattern has one. */
 typedef struct tf_name_rule {

@@ -78,18 +78,27 @@ static tfuse_status build_known(tf_env *env, const tfuse_model *m, tf_graph **ou
     return tf_graph_finish(env, *out);
 }
 
-tfuse_status tf_graph_build(tf_env *env, const tfuse_model *m, bool extra_copy, tf_graph **out)
+tfuse_status tf_graph_build_unchecked(tf_env *env, const tfuse_model *m, tf_graph **out)
 {
     *out = NULL;
     tf_graph *g = NULL;
     tfuse_status status;
     const json_t *own = json_object_get(m->config, "tfuse_graph");
     TF_TRY_OUT(own ? build_own(env, m, own, &g) : build_known(env, m, &g));
-    if (m->count > 0)
-        TF_TRY_OUT(tf_graph_check_model(env, g, m, extra_copy));
     *out = g;
     return TFUSE_OK;
 out:
     tf_graph_free(g);
+    return status;
+}
+
+tfuse_status tf_graph_build(tf_env *env, const tfuse_model *m, bool extra_copy, tf_graph **out)
+{
+    TF_TRY(tf_graph_build_unchecked(env, m, out));
+    tfuse_status status = m->count > 0 ? tf_graph_check_model(env, *out, m, extra_copy) : TFUSE_OK;
+    if (status != TFUSE_OK) {
+        tf_graph_free(*out);
+        *out = NULL;
+    }
     return status;
 }

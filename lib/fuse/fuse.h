@@ -13,6 +13,7 @@ typedef struct tf_fuse_job {
     const tfuse_model *const *models;
     tf_graph *const *graphs;
     size_t n;
+    bool dry; /* nothing will be computed: no weight is looked at, the plan's maps may be hollow */
 } tf_fuse_job;
 
 /* Weights of the models from combine.weights and align.control, n of them (TFUSE_EINVAL if their number does not fit). */
@@ -27,6 +28,8 @@ tfuse_status tf_fusion_new(tf_env *env, const tf_fuse_job *job, tf_fusion **out)
 void tf_fusion_free(tf_fusion *f);
 /* Name and fingerprints of model k as it is, which may be others than the plan was made from. */
 const tf_plan_model *tf_fusion_model(const tf_fusion *f, size_t k);
+/* The map that moves a part of a tensor's dimension in model k; NULL: none. */
+const tf_map *tf_fusion_map(const tf_fusion *f, size_t k, tf_id param, int dim, int part);
 /* The combined tensor, of the anchor's logical shape. */
 tfuse_status tf_fusion_param(tf_env *env, const tf_fusion *f, tf_id param, float *dst);
 
@@ -38,7 +41,31 @@ enum { TF_TILE_ROWS = 1024 };
 tfuse_status tf_fusion_rows(tf_env *env, const tf_fusion *f, tf_id param, int64_t first, int64_t n, float *dst);
 
 /* output.c: every stored tensor of the anchor, assembled from logical ones, to a checkpoint or into a model in memory. */
+struct tf_piece; /* graph/naming.h */
+/* Whether a stored tensor, of these pieces, is made by rows. */
+tfuse_status tf_fuse_is_tileable(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, const struct tf_piece *pieces, int count, bool *out);
+/* Bytes of the checkpoint without the files that go along with it. */
+tfuse_status tf_fuse_output_bytes(tf_env *env, const tf_fuse_job *job, uint64_t *out);
 tfuse_status tf_fuse_to_checkpoint(tf_env *env, const tf_fuse_job *job, const char *out_dir);
 tfuse_status tf_fuse_to_model(tf_env *env, const tf_fuse_job *job, tfuse_model **out);
+
+/* estimate.c: what fusing takes at most, beside models and plan. */
+tfuse_status tf_fuse_estimate(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, tf_tally *t);
+/* What is held at most: models, graphs and all else that is live now, then the work of fusing by a plan, or (NULL) of aligning, saving the
+ * plan if it is `saved`, and fusing. maps: bytes of the maps' numbers. */
+tfuse_status tf_fuse_peak(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool saved, uint64_t *peak, uint64_t *maps);
+/* TFUSE_ERANGE, naming the least that would do, when that is more than run.memory. plan NULL: before aligning; in_memory: the result is
+ * held too. */
+tfuse_status tf_fuse_check_memory(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool in_memory);
+
+/* dry_run.c: every problem that the headers show, a line each, and what a run takes. */
+typedef struct tf_dry_run {
+    const tfuse_policy *policy;
+    const tf_solver_registry *solvers;
+    const char *const *models;
+    size_t n;
+    const char *calib, *plan, *save_plan, *out; /* paths; NULL: not given */
+} tf_dry_run;
+tfuse_status tf_fuse_dry_run(tf_env *env, const tf_dry_run *what, json_t **report);
 
 #endif

@@ -34,10 +34,15 @@ static tfuse_status check_model(tf_env *env, tf_fusion *f, size_t k)
     const tfuse_model *m = f->job->models[k];
     const tf_plan_model *planned = &f->job->plan->models[k];
     tf_plan_model *own = &f->models[k];
-    TF_TRY(tf_plan_describe_model(env, &f->arena, m, f->job->graphs[k], own));
+    if (f->job->dry)
+        tf_graph_signature(f->job->graphs[k], own->signature);
+    else
+        TF_TRY(tf_plan_describe_model(env, &f->arena, m, f->job->graphs[k], own));
     if (strcmp(own->signature, planned->signature))
         return tf_fail(env, TFUSE_EGRAPH, "%s has another graph (%s) than model %zu of the plan (%s, %s); align again",
                        tf_model_label(m), own->signature, k, planned->label, planned->signature);
+    if (f->job->dry)
+        return TFUSE_OK;
     if (strcmp(own->header, planned->header) || strcmp(own->weights, planned->weights))
         tf_log(env, TFUSE_LOG_WARN, "%s holds other weights than %s, from which the plan was made", tf_model_label(m),
                planned->label);
@@ -148,6 +153,12 @@ static const tf_plan_entry *find_entry(const tf_fusion *f, size_t model, tf_id p
     place_key(model, param, dim, part, key);
     int64_t index = tf_strmap_get(&f->places, key);
     return index < 0 ? NULL : &f->job->plan->entries[index];
+}
+
+const tf_map *tf_fusion_map(const tf_fusion *f, size_t k, tf_id param, int dim, int part)
+{
+    const tf_plan_entry *e = find_entry(f, k, param, dim, part);
+    return e ? f->job->plan->maps[e->map].map : NULL;
 }
 
 static tfuse_status carry_dim(tf_env *env, const tf_fusion *f, size_t k, const tf_param *pa, const tf_param *pm, int dim,

@@ -74,6 +74,18 @@ static tfuse_status output_rows(tf_env *env, const tf_fuse_job *job, tf_tensor *
     return TFUSE_OK;
 }
 
+tfuse_status tf_fuse_output_bytes(tf_env *env, const tf_fuse_job *job, uint64_t *out)
+{
+    enum { ENTRY = 64, DIGITS = 8, METADATA = 800 }; /* of the header, about */
+    tf_tensor *rows = NULL;
+    *out = METADATA + (job->models[0]->config_text ? strlen(job->models[0]->config_text) : 0);
+    TF_TRY(output_rows(env, job, &rows));
+    for (size_t i = 0; i < job->models[0]->count; i++)
+        *out += rows[i].size + strlen(rows[i].name) + ENTRY + (uint64_t)rows[i].rank * DIGITS;
+    tf_free(&env->mem, rows);
+    return TFUSE_OK;
+}
+
 /* Computes the logical tensors that make up a stored one, in turn, and lays them into it. */
 static tfuse_status assemble(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, const tf_piece *pieces, int count,
                              float *stored)
@@ -99,7 +111,7 @@ static tfuse_status assemble(tf_env *env, const tf_fuse_job *job, const tf_fusio
 }
 
 /* Whether a stored tensor is one logical tensor, in the order of its elements, that can be made by rows. */
-static tfuse_status is_tileable(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, const tf_piece *pieces, int count, bool *out)
+tfuse_status tf_fuse_is_tileable(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, const tf_piece *pieces, int count, bool *out)
 {
     *out = false;
     if (count != 1 || pieces[0].zero || job->graphs[0]->params[pieces[0].param].source->kind != TF_SOURCE_STORED ||
@@ -147,7 +159,7 @@ static tfuse_status emit(tf_env *env, const tf_fuse_job *job, const tf_fusion *f
     int count;
     TF_TRY(tf_stored_pieces(env, job->graphs[0], t->name, &pieces, &count));
     bool by_rows = false;
-    tfuse_status status = is_tileable(env, job, f, pieces, count, &by_rows);
+    tfuse_status status = tf_fuse_is_tileable(env, job, f, pieces, count, &by_rows);
     if (status == TFUSE_OK && count == 0)
         status = s->put_raw(env, s, index, t->data);
     else if (status == TFUSE_OK && by_rows)

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
+#include <sys/stat.h>
 
 typedef struct sink {
     tf_env *env;
@@ -67,6 +68,19 @@ static tfuse_status copy_one(tf_env *env, const char *from_dir, const char *to_d
     tf_free(&env->mem, from);
     tf_free(&env->mem, to);
     return status;
+}
+
+uint64_t tf_companions_bytes(const char *from_dir)
+{
+    DIR *dir = opendir(from_dir);
+    uint64_t bytes = 0;
+    struct stat st;
+    for (struct dirent *e; dir && (e = readdir(dir)) != NULL;)
+        if (is_companion(e->d_name) && fstatat(dirfd(dir), e->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
+            bytes += (uint64_t)st.st_size;
+    if (dir)
+        closedir(dir);
+    return bytes;
 }
 
 tfuse_status tf_copy_companions(tf_env *env, const char *from_dir, const char *to_dir)

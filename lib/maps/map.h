@@ -59,6 +59,8 @@ tfuse_status tf_map_apply(tf_env *env, const tf_map *map, bool produced, const f
                           int dim, const tf_part *src_part, const tf_part *dst_part, int64_t dst_extent, float *dst);
 
 /* measure.c */
+/* Bytes of its numbers. */
+uint64_t tf_map_bytes(const tf_map *map);
 /* Mass off the diagonal, 0..1; NAN when n != m. */
 double tf_map_off_identity(const tf_map *map);
 /* exp of the mean entropy of the columns' shares: 1 for a permutation, n for uniform. */

@@ -65,3 +65,12 @@ double tf_map_spread(const tf_map *map)
     visit_map(map, &v, 0, 0);
     return v.total > 0 ? exp(v.entropy / v.total) : NAN;
 }
+
+uint64_t tf_map_bytes(const tf_map *map)
+{
+    uint64_t bytes = map->source ? (uint64_t)map->m * sizeof *map->source : 0;
+    bytes += map->dense ? (uint64_t)map->n * (uint64_t)map->m * sizeof *map->dense : 0;
+    for (int64_t b = 0; map->inner && b < map->blocks_m; b++)
+        bytes += sizeof *map->block_source + (map->inner[b] ? tf_map_bytes(map->inner[b]) : 0);
+    return bytes;
+}

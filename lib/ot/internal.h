@@ -81,6 +81,8 @@ typedef struct tf_scaling {
 /* Everything is allocated in the arena; a = b = 1. */
 tfuse_status tf_scaling_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const double *mu, const double *nu,
                              tf_scaling *s);
+/* What it allocates beside K. */
+uint64_t tf_scaling_lines_bytes(int64_t n, int64_t m);
 /* a_i = mu_i / sum_j K_ij b_j (0 where mu_i is 0), then t. */
 void tf_scaling_pass(tf_env *env, tf_scaling *s);
 /* t = sum over blocks of partial, in their order. */

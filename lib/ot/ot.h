@@ -71,6 +71,17 @@ tfuse_status tf_solvers_names(tf_env *env, const tf_solver_registry *reg, char *
 tfuse_status tf_ot_solve(tf_env *env, const tf_solver_registry *reg, const char *name, const tf_ot_options *options,
                          int64_t n, int64_t m, const float *cost, const double *mu, const double *nu, tf_solution *out);
 
+/* ---- memory (bytes.c): from sizes alone ---- */
+typedef struct tf_ot_bytes {
+    uint64_t work; /* while it solves, beside what it returns and the cost */
+    uint64_t kept; /* of the solution */
+} tf_ot_bytes;
+tf_ot_bytes tf_ot_bytes_of(const char *name, int64_t n, int64_t m);
+/* Whether uniform masses make the solver's coupling a permutation. */
+bool tf_ot_is_permutation(const char *name, int64_t n, int64_t m);
+/* What tf_cost_features takes beside its operands and the cost, for rows of `width` features. */
+uint64_t tf_cost_features_bytes(int64_t n, int64_t m, int64_t width);
+
 /* ---- exact solvers ------------------------------------------------------------------------ */
 
 /* assignment.c: square, uniform. Jonker & Volgenant 1987: column reduction, augmenting row reduction, shortest augmenting

@@ -9,6 +9,7 @@
  */
 #include "ot/internal.h"
 
+#include "base/meter.h"
 #include "base/pool.h"
 #include <math.h>
 
@@ -16,12 +17,22 @@ enum { LANES = 8, MIN_BLOCK_ROWS = 32, MOST_BLOCKS = 64 };
 enum { MOST_ITERATIONS = 1000, CHECK_EVERY = 10 };
 #define THRESHOLD 1e-9
 
+static int64_t rows_of_block(int64_t n)
+{
+    const int64_t rows = (n + MOST_BLOCKS - 1) / MOST_BLOCKS;
+    return rows < MIN_BLOCK_ROWS ? MIN_BLOCK_ROWS : rows;
+}
+
+uint64_t tf_scaling_lines_bytes(int64_t n, int64_t m)
+{
+    return tf_area((n - 1) / rows_of_block(n) + 3, m, sizeof(double)) + tf_area(n, 1, sizeof(double));
+}
+
 tfuse_status tf_scaling_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const double *mu, const double *nu,
                              tf_scaling *s)
 {
     *s = (tf_scaling){.n = n, .m = m, .mu = mu, .nu = nu};
-    s->block_rows = (n + MOST_BLOCKS - 1) / MOST_BLOCKS;
-    s->block_rows = s->block_rows < MIN_BLOCK_ROWS ? MIN_BLOCK_ROWS : s->block_rows;
+    s->block_rows = rows_of_block(n);
     s->blocks = (uint32_t)((n + s->block_rows - 1) / s->block_rows);
     s->k = tf_arena_array(env, arena, (size_t)n * (size_t)m, sizeof *s->k);
     s->a = tf_arena_array(env, arena, (size_t)n, sizeof *s->a);

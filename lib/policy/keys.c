@@ -43,6 +43,8 @@ const tf_key tf_keys[] = {
     INT("calib.samples", 1, MOST, "200", "how many calibration inputs are used, from the first on"),
     INT("run.seed", 0, MOST, "0", "seed of everything random"),
     INT("run.batch", 0, MOST, "0", "inputs a batch of the evaluator; 0: by memory"),
+    INT("run.memory", 0, MOST, "0",
+        "most bytes of memory, K, M or G behind the number; 0: no limit; too few for the work are refused before it starts"),
     CHOICE("io.dtype", "keep | F32 | F16 | BF16", "keep", "type of floating-point tensors in the output"),
     INT("io.shard_size", 0, MOST, "0", "most bytes of tensors in one output file; 0: one file"),
     CHOICE("io.extra", "error | copy", "error", "tensors that the architecture does not know: refused, or the anchor's copied"),

@@ -36,18 +36,28 @@ static int word_index(const char *list, const char *text, size_t text_len)
     return -1;
 }
 
+/* 1 for "", 2^10, 2^20, 2^30 for K, M, G; 0 for anything else. */
+static int64_t unit_of(const char *text)
+{
+    static const char units[] = "KMG";
+    const char *unit = *text ? strchr(units, *text) : NULL;
+    if (*text && (!unit || text[1]))
+        return 0;
+    return unit ? (int64_t)1 << 10 * (unit - units + 1) : 1;
+}
+
 static bool parse_int(const char *text, int64_t *out)
 {
     bool negative = text[0] == '-';
     const char *p = text + negative;
     int64_t value = 0;
-    if (*p == 0)
+    if (*p < '0' || *p > '9')
         return false;
-    for (; *p; p++) {
-        if (*p < '0' || *p > '9' || __builtin_mul_overflow(value, 10, &value) ||
-            __builtin_add_overflow(value, *p - '0', &value))
+    for (; *p >= '0' && *p <= '9'; p++)
+        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, *p - '0', &value))
             return false;
-    }
+    if (!unit_of(p) || __builtin_mul_overflow(value, unit_of(p), &value))
+        return false;
     *out = negative ? -value : value;
     return true;
 }

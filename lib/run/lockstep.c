@@ -8,7 +8,7 @@
 #include "base/pool.h"
 #include <string.h>
 
-enum { CHUNK_ROWS = 256 }; /* rows that are centred, and multiplied, at a time */
+enum { CHUNK_ROWS = TF_STATS_CHUNK_ROWS }; /* rows that are centred, and multiplied, at a time */
 
 /* ---- results -------------------------------------------------------------------------------------------------------- */
 

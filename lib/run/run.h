@@ -127,6 +127,11 @@ tfuse_status tf_stats_gather(tf_env *env, const tf_view *anchor, const tf_view *
                              tf_stats *out);
 void tf_stats_free(tf_stats *s);
 
+/* stats_bytes.c: what tf_stats_gather would take with these arguments, weights and samples untouched: while it runs, and what `out` keeps. */
+enum { TF_STATS_BATCH_BYTES = 64 << 20, TF_STATS_CHUNK_ROWS = 256 };
+tfuse_status tf_stats_bytes(tf_env *env, const tf_view *anchor, const tf_view *model, const tfuse_array *calib, int64_t samples,
+                            const tf_stat_request *requests, size_t n, uint64_t *work, uint64_t *kept);
+
 /* ---- values fed by a host (feed.c) ---------------------------------------------------------------------------
  * The same statistics where a host runs the models: for every pair of the anchor and a model k the lists of requests, which
  * name the values that must be fed. A sweep is: values of every model for the same samples, step, and so on; a second one over the same

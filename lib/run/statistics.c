@@ -7,7 +7,7 @@
 #include "run/lockstep.h"
 #include <string.h>
 
-enum { BATCH_BYTES = 64 << 20 }; /* wanted values of both models */
+enum { BATCH_BYTES = TF_STATS_BATCH_BYTES }; /* wanted values of both models */
 
 typedef struct side {
     const tf_view *view;

@@ -7,17 +7,23 @@
     make.py loss LOGITS LABELS           mean cross-entropy
     make.py npz OUT KEY=FILE.npy...      an .npz
     make.py model KIND SRC DST           a copy of a checkpoint that is broken in the way of KIND
+    make.py vit DIR SEED WIDTH LAYERS FF CLASSES [sparse|nan]  a Vision Transformer for 3x16x16 images, weights random, all holes, or NaN
+    make.py rss COMMAND ARGS...          runs a command, its output as it is, and prints the peak of its anonymous memory on standard error
     make.py get FILE.json KEY...         a value of a JSON object (from standard input when FILE is -)
     make.py same A B                     whether two checkpoints hold equal bytes
     make.py mean OUT A B                 the largest difference between OUT's tensors and the mean of A's and B's
     make.py gap A.npy B.npy              the largest difference between two float32 arrays
 """
+import array
 import json
 import math
 import os
+import random
 import shutil
 import struct
+import subprocess
 import sys
+import time
 import zipfile
 
 CODES = {"<f4": "f", "<f8": "d", "|u1": "B", "<i8": "q", "<i4": "i"}
@@ -140,6 +146,65 @@ def make_model(kind, src, dst):
         sys.exit("make.py: no kind " + kind)
 
 
+def vit_shapes(width, layers, ff, classes):
+    def linear(name, out, *inputs):
+        return [(name + ".weight", [out, *inputs]), (name + ".bias", [out])]
+
+    rows = [("vit.embeddings.cls_token", [1, 1, width]), ("vit.embeddings.position_embeddings", [1, 17, width])]
+    rows += linear("vit.embeddings.patch_embeddings.projection", width, 3, 4, 4)
+    for i in range(layers):
+        at = "vit.encoder.layer.%d." % i
+        for name in ("query", "key", "value"):
+            rows += linear(at + "attention.attention." + name, width, width)
+        rows += linear(at + "attention.output.dense", width, width) + linear(at + "intermediate.dense", ff, width)
+        rows += linear(at + "output.dense", width, ff) + linear(at + "layernorm_before", width) + linear(at + "layernorm_after", width)
+    return rows + linear("vit.layernorm", width) + linear("classifier", classes, width)
+
+
+def make_vit(out, seed, width, layers, ff, classes, kind="random"):
+    width, layers, ff, classes = int(width), int(layers), int(ff), int(classes)
+    os.makedirs(out)
+    source = random.Random(int(seed))
+    header, at = {}, 0
+    for name, shape in vit_shapes(width, layers, ff, classes):
+        size = 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    blob = json.dumps(header).encode()
+    blob += b" " * (-len(blob) % 8)
+    with open(os.path.join(out, "model.safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(blob)) + blob)
+        if kind == "sparse":
+            f.truncate(8 + len(blob) + at)
+        for row in header.values() if kind != "sparse" else ():
+            count = (row["data_offsets"][1] - row["data_offsets"][0]) // 4
+            bits = array.array("h", source.randbytes(2 * count))
+            f.write(array.array("f", [math.nan if kind == "nan" else b / 200000 for b in bits]).tobytes())
+    names = {str(i): str(i) for i in range(classes)}
+    with open(os.path.join(out, "config.json"), "w", encoding="utf-8") as f:
+        json.dump({"architectures": ["ViTForImageClassification"], "model_type": "vit", "hidden_size": width, "num_hidden_layers": layers,
+                   "num_attention_heads": width // 64, "intermediate_size": ff, "image_size": 16, "patch_size": 4, "num_channels": 3,
+                   "hidden_act": "gelu", "layer_norm_eps": 1e-12, "qkv_bias": True, "id2label": names,
+                   "label2id": {v: int(k) for k, v in names.items()}}, f)
+
+
+def anonymous(pid):
+    try:
+        with open("/proc/%d/status" % pid, encoding="utf-8") as f:
+            return next((int(line.split()[1]) * 1024 for line in f if line.startswith("RssAnon")), 0)
+    except OSError:
+        return 0
+
+
+def watch(args):
+    process, peak = subprocess.Popen(args), 0
+    while process.poll() is None:
+        peak = max(peak, anonymous(process.pid))
+        time.sleep(0.001)
+    print(peak, file=sys.stderr)
+    sys.exit(process.returncode)
+
+
 def main(command, *args):
     if command == "npy":
         shape = [int(n) for n in args[2].split(",") if n]
@@ -164,6 +229,10 @@ def main(command, *args):
                 z.write(path, key + ".npy")
     elif command == "model":
         make_model(*args)
+    elif command == "vit":
+        make_vit(*args)
+    elif command == "rss":
+        watch(args)
     elif command == "get":
         with (sys.stdin if args[0] == "-" else open(args[0], encoding="utf-8")) as f:
             value = json.load(f)

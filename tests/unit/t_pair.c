@@ -54,7 +54,7 @@ tfuse_status t_pair_fuse(t_pair *p)
 {
     tf_model_free(p->fused);
     p->fused = NULL;
-    tf_fuse_job job = {p->policy, p->plan, models_of(p), p->graphs, p->n};
+    tf_fuse_job job = {.policy = p->policy, .plan = p->plan, .models = models_of(p), .graphs = p->graphs, .n = p->n};
     return tf_fuse_to_model(p->env, &job, &p->fused);
 }
 

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * estimate.c: the most memory that a run holds, from headers: what is there already (models, graphs), what aligning takes, then the maps
+ * and what the largest tensor takes. It follows fusion.c and output.c array by array.
+ *
+ * BLIS packs its operands into buffers of its own, which it keeps; they and the stacks of threads are PER_THREAD bytes each.
+ */
+#include "fuse/fuse.h"
+#include "base/pool.h"
+#include "graph/naming.h"
+
+enum { WRITER_BYTES = 1 << 20, PER_THREAD = 2 << 20 };
+
+static uint64_t floats(int64_t count)
+{
+    return tf_area(count, 1, sizeof(float));
+}
+
+/* Elements of a tensor of which `rows` of the first dimension are taken; 0: all. */
+static int64_t elements(const tf_param *p, int64_t rows)
+{
+    return rows ? tf_param_count(p) / p->shape[0] * rows : tf_param_count(p);
+}
+
+/* Applying the maps of one dimension: the operator and both sides of the product, when one is dense. */
+static tfuse_status dense_work(tf_env *env, const tf_fusion *f, const tf_fuse_job *job, size_t k, tf_id param, int dim, uint64_t sides,
+                               uint64_t *out)
+{
+    tf_part *parts;
+    int count;
+    TF_TRY(tf_binding_parts(env, job->graphs[0], job->graphs[0]->params[param].dims[dim], &parts, &count));
+    *out = 0;
+    for (int i = 0; i < count; i++) {
+        const tf_map *map = tf_fusion_map(f, k, param, dim, i);
+        if (!map || map->kind == TF_MAP_IDENTITY || map->kind == TF_MAP_PERMUTATION)
+            continue;
+        const uint64_t bytes = tf_area(map->n, map->m, sizeof(float)) + sides;
+        *out = bytes > *out ? bytes : *out;
+    }
+    tf_free(&env->mem, parts);
+    return TFUSE_OK;
+}
+
+/* Reading a model's tensor and carrying it to the anchor; rows: of a tile, 0: the whole tensor. Leaves nothing in the tally. */
+static tfuse_status tally_carry(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, size_t k, tf_id param, int64_t rows, tf_tally *t)
+{
+    const tf_param *pa = &job->graphs[0]->params[param];
+    const tf_id other = tf_graph_find_param(job->graphs[k], pa->name);
+    if (other < 0)
+        return TFUSE_OK; /* listed elsewhere */
+    const tf_param *pm = &job->graphs[k]->params[other];
+    int64_t count = elements(pm, rows);
+    tf_tally_take(t, floats(count));
+    if (rows)
+        tf_tally_spike(t, tf_area(pa->shape[0], 1, sizeof(int64_t)));
+    for (int d = rows ? 1 : 0; d < pa->rank && k > 0; d++) {
+        const int64_t moved = count / pm->shape[d] * pa->shape[d];
+        uint64_t work;
+        TF_TRY(dense_work(env, f, job, k, param, d, floats(count) + floats(moved), &work));
+        tf_tally_take(t, floats(moved));
+        tf_tally_spike(t, work);
+        tf_tally_drop(t, floats(count));
+        count = moved;
+    }
+    tf_tally_drop(t, floats(count));
+    return TFUSE_OK;
+}
+
+static tfuse_status tally_param(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, tf_id param, int64_t rows, tf_tally *t)
+{
+    const int64_t count = elements(&job->graphs[0]->params[param], rows);
+    tf_tally_take(t, floats(count) + 2 * floats(count)); /* the result, and the sum in float64 */
+    for (size_t k = 0; k < job->n; k++)
+        TF_TRY(tally_carry(env, job, f, k, param, rows, t));
+    tf_tally_drop(t, 3 * floats(count));
+    return TFUSE_OK;
+}
+
+tfuse_status tf_fuse_estimate(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, tf_tally *t)
+{
+    const tfuse_model *anchor = job->models[0];
+    tf_tally_take(t, WRITER_BYTES);
+    for (size_t i = 0; i < anchor->count; i++) {
+        tf_piece *pieces;
+        int count;
+        bool by_rows = false;
+        TF_TRY(tf_stored_pieces(env, job->graphs[0], anchor->tensors[i].name, &pieces, &count));
+        tfuse_status status = tf_fuse_is_tileable(env, job, f, pieces, count, &by_rows);
+        const uint64_t stored = by_rows || count == 0 ? 0 : floats((int64_t)anchor->tensors[i].count);
+        tf_tally_take(t, stored);
+        for (int p = 0; p < count && status == TFUSE_OK; p++)
+            status = tally_param(env, job, f, pieces[p].param, by_rows ? TF_TILE_ROWS : 0, t);
+        tf_tally_drop(t, stored);
+        tf_free(&env->mem, pieces);
+        TF_TRY(status);
+    }
+    tf_tally_drop(t, WRITER_BYTES);
+    return TFUSE_OK;
+}
+
+static tfuse_status tally_fusion(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, tf_tally *t)
+{
+    const tf_fuse_job job = {align->policy, plan, align->models, align->graphs, align->n, true};
+    tf_fusion *f;
+    TF_TRY(tf_fusion_new(env, &job, &f));
+    tfuse_status status = tf_fuse_estimate(env, &job, f, t);
+    tf_fusion_free(f);
+    return status;
+}
+
+tfuse_status tf_fuse_peak(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool saved, uint64_t *peak, uint64_t *maps)
+{
+    const uint64_t live = env->meter ? tf_meter_live(env->meter) : 0;
+    tf_align_tally tally = {{0, 0}, plan ? tf_plan_map_bytes(plan) : 0};
+    tf_align_job dry = *align;
+    tfuse_plan *hollow = NULL;
+    tfuse_status status = TFUSE_OK;
+    dry.tally = &tally;
+    if (!plan)
+        status = tf_align(env, &dry, &hollow);
+    if (status == TFUSE_OK)
+        status = tally_fusion(env, align, plan ? plan : hollow, &tally.memory);
+    const bool products = status == TFUSE_OK && (plan ? plan : hollow)->n_maps > 0;
+    tf_plan_free(hollow);
+    *maps = tally.maps;
+    if (saved)
+        tf_tally_spike(&tally.memory, plan ? 0 : tally.maps); /* its numbers are gathered beside the maps, which are live */
+    *peak = live + tally.memory.peak + (products ? (uint64_t)tf_threads(env) * PER_THREAD : 0);
+    return status;
+}
+
+tfuse_status tf_fuse_check_memory(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool in_memory)
+{
+    const tf_fuse_job job = {.policy = align->policy, .models = align->models, .graphs = align->graphs, .n = align->n, .dry = true};
+    uint64_t held = 0;
+    const uint64_t most = (uint64_t)tf_policy_int(align->policy, "run.memory");
+    uint64_t peak, maps;
+    if (!most)
+        return TFUSE_OK;
+    TF_TRY(tf_fuse_peak(env, align, plan, false, &peak, &maps));
+    if (in_memory)
+        TF_TRY(tf_fuse_output_bytes(env, &job, &held));
+    peak += held;
+    if (peak <= most)
+        return TFUSE_OK;
+    return tf_fail(env, TFUSE_ERANGE, "run.memory=%llu is too little: this takes at least %llu bytes; give --memory %lluM or more",
+                   (unsigned long long)most, (unsigned long long)peak, (unsigned long long)((peak >> 20) + 1));
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * bytes.c: what solving takes, from the sizes alone: the largest arrays of each solver. What it leaves out is of the order of n + m
+ * a few times.
+ */
+#include "ot/internal.h"
+#include "base/meter.h"
+#include <string.h>
+
+uint64_t tf_cost_features_bytes(int64_t n, int64_t m, int64_t width)
+{
+    return tf_area(n + m + 2, width, sizeof(float)); /* both sides, centred or scaled; the centre in float64 */
+}
+
+bool tf_ot_is_permutation(const char *name, int64_t n, int64_t m)
+{
+    return !strcmp(name, "exact") && n == m;
+}
+
+tf_ot_bytes tf_ot_bytes_of(const char *name, int64_t n, int64_t m)
+{
+    const uint64_t dense = tf_area(n, m, sizeof(float)), lines = tf_area(n + m, 1, sizeof(double));
+    if (tf_ot_is_permutation(name, n, m))
+        return (tf_ot_bytes){.work = 5 * lines, .kept = 2 * lines};
+    if (!strcmp(name, "exact"))
+        return (tf_ot_bytes){.work = 12 * lines, .kept = 4 * lines};
+    if (!strcmp(name, "sinkhorn") || !strcmp(name, "sinkhorn-scaling"))
+        return (tf_ot_bytes){.work = 2 * dense + tf_scaling_lines_bytes(n, m), .kept = dense + lines};
+    return (tf_ot_bytes){.work = lines, .kept = dense + lines}; /* a solver of the caller's: the problem and the answer */
+}

@@ -1,0 +1,93 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# What a run would take, said before and measured after; every problem at once; --memory.
+. "$(dirname "$0")/run.sh"
+
+make_file vit "$work/x" 1 256 3 1024 1100
+make_file vit "$work/y" 2 256 3 1024 1100
+make_file npy "$work/c.npy" '|u1' 8,3,16,16 zero
+cp "$a/preprocessor_config.json" "$work/p.json"
+
+# The peak that --dry-run says, that the library meters, and that the system counts, agree within 15 %.
+# The system's is sampled, so a short peak may be missed: only STEADY ones are compared from below.
+estimates() { # estimates NAME STEADY ARGS...
+    what=$1 steady=$2
+    shift 2
+    run fuse "$work/x" "$work/y" -o "$work/o" --dry-run --json "$@"
+    check "$what: no problem" "$code $(json problems)" = '0 0'
+    check "$what: nothing written" ! -e "$work/o"
+    said=$(json peak_bytes) reads=$(json read_bytes) writes=$(json write_bytes)
+    make_file rss "$tfuse" fuse "$work/x" "$work/y" -o "$work/o" --json --quiet "$@" >"$work/out" 2>"$work/rss"
+    check "$what: runs" $? = 0
+    for threads; do :; done # the last argument; BLIS's buffers, 2 MiB each, are in the estimate and not metered
+    at_most "$what: estimate <= 1.15 x metered" "$said" "$(awk "BEGIN { print 1.15 * $(json peak_bytes) + $threads * 2097152 }")"
+    at_most "$what: metered <= 1.15 x estimate" "$(json peak_bytes)" "$(awk "BEGIN { print 1.15 * $said }")"
+    if [ -z "${SANITIZED:-}" ]; then
+        at_most "$what: anonymous memory <= 1.15 x estimate" "$(tail -n 1 "$work/rss")" "$(awk "BEGIN { print 1.15 * $said }")"
+        [ "$steady" = yes ] && at_most "$what: estimate <= 1.15 x anonymous memory" "$said" "$(awk "BEGIN { print 1.15 * $(tail -n 1 "$work/rss") }")"
+    fi
+    at_most "$what: write_bytes" "$(cat "$work"/o/* | wc -c)" "$(awk "BEGIN { print 1.02 * $writes }")"
+    at_most "$what: write_bytes, from below" "$writes" "$(cat "$work"/o/* | wc -c | awk '{ print 1.02 * $1 }')"
+    at_most "$what: read_bytes" "$(cat "$work"/[xy]/model.safetensors | wc -c)" "$reads"
+    rm -rf "$work/o"
+}
+
+case $tfuse in *asan* | *tsan*) SANITIZED=1 ;; esac
+estimates 'exact' no --threads 1
+estimates 'sinkhorn' yes --solver sinkhorn --threads 2
+estimates 'within heads' no --set otfusion.heads=within --set otfusion.qk=common --threads 1
+estimates 'averaging to F16' no --align none --dtype F16 --threads 1
+estimates 'uniform' no --control uniform --threads 2
+cp "$work/p.json" "$work/x/preprocessor_config.json"
+cp "$work/p.json" "$work/y/preprocessor_config.json"
+sed -i 's/\[[^]]*\]/[0.5, 0.5, 0.5]/g' "$work"/[xy]/preprocessor_config.json
+estimates 'activations' no --calib "$work/c.npy" --threads 2
+estimates 'matrix residuals' no --calib "$work/c.npy" --set otfusion.residual=matrix --threads 1
+
+# From headers alone: holes of a terabyte, and numbers that are none.
+make_file vit "$work/h1" 1 16384 400 65536 1000 sparse
+make_file vit "$work/h2" 1 16384 400 65536 1000 sparse
+run fuse "$work/h1" "$work/h2" -o "$work/o" --dry-run --json
+at_most 'terabytes: peak' 1e11 "$(json peak_bytes)"
+at_most 'terabytes: written' 5e12 "$(json write_bytes)"
+says 'terabytes: the disk' 'the disk has'
+rm -rf "$work/h1" "$work/h2"
+make_file vit "$work/nan" 1 256 3 1024 1100 nan
+run fuse "$work/nan" "$work/nan" -o "$work/o" --dry-run --json
+check 'NaN: not looked at' "$code $(json problems)" = '0 0'
+
+# Every problem at once.
+make_file model missing "$a" "$work/missing"
+make_file model extra "$a" "$work/extra"
+make_file model config "$a" "$work/config"
+make_file model classes "$a" "$work/classes"
+make_file model layers "$a" "$work/layers"
+mkdir "$work/there"
+run fuse "$a" "$work/missing" "$work/extra" "$work/config" "$work/classes" "$work/layers" "$work/nowhere" -o "$work/there" --dry-run --json \
+    --weights 1,2 --calib "$work/none.npy" --save-plan "$work/no/such.plan" --set solver.name=magic
+check 'all problems: status' "$code" = 1
+check 'all problems: many' "$(json problems)" -gt 30
+for piece in "no tensor 'classifier.bias'" "'some.extra' is not part" 'asks for [32' 'classes (dimension 0 of classifier' 'has no layer.3/' \
+    "$work/nowhere" "$work/none.npy" 'combine.weights has 2' "$work/there: exists" 'no directory' 'solver.name=magic'; do
+    says "all problems: $piece" "$piece"
+done
+check 'all problems: no size' "$(json peak_bytes)" = null
+run fuse "$a" "$b" -o "$work/there" --dry-run
+check 'for a person: status' "$code" = 1
+says 'for a person' 'exists; give another name'
+says 'for a person: memory' 'peak memory'
+works 'an existing output may be replaced' fuse "$a" "$b" -o "$work/there" --dry-run --force
+works 'a plan' align "$a" "$b" -o "$work/ab.plan"
+works 'by a plan' fuse "$a" "$b" -o "$work/o" --plan "$work/ab.plan" --dry-run --json
+run fuse "$a" "$b" "$b" -o "$work/o" --plan "$work/ab.plan" --dry-run --json
+says 'a plan for fewer models' 'the plan is of 2 models'
+
+# --memory
+refuses 1 'run.memory=1048576 is too little: this takes at least' 'too little memory' fuse "$work/x" "$work/y" -o "$work/o" --memory 1M
+refuses 1 'run.memory' 'too little memory to align' align "$work/x" "$work/y" -o "$work/o.plan" --memory 2M
+check 'nothing written' ! -e "$work/o"
+least=$(sed -n 's/.*--memory \([0-9]*M\) or more.*/\1/p' "$work/err")
+works 'the least that it names will do' align "$work/x" "$work/y" -o "$work/o.plan" --memory "$least"
+works 'and to fuse' fuse "$work/x" "$work/y" -o "$work/o" --memory 1G
+refuses 2 'run.memory' 'no number' fuse "$work/x" "$work/y" -o "$work/z" --memory 3X
+finish
