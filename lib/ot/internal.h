@@ -66,31 +66,8 @@ const tf_kernels *tf_kernels_at(int level);
 double tf_max_abs(const float *x, int64_t count);
 bool tf_all_equal(const double *x, int64_t count);
 
-/* sinkhorn_scaling.c: the scaling iteration on a kernel K (n×m, float64), one reading of K each pass. */
-typedef struct tf_scaling {
-    int64_t n, m;
-    const double *mu, *nu;
-    double *k;       /* n*m */
-    double *a, *b;   /* n, m: the coupling is a_i K_ij b_j */
-    double *t;       /* m: sum_i a_i K_ij */
-    double *partial; /* blocks × m: the addends of t, a row for each block of rows */
-    int64_t block_rows;
-    uint32_t blocks;
-} tf_scaling;
-
-/* Everything is allocated in the arena; a = b = 1. */
-tfuse_status tf_scaling_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const double *mu, const double *nu,
-                             tf_scaling *s);
-/* What it allocates beside K. */
+/* What sinkhorn-scaling and sinkhorn allocate beside matrices of the problem's size. */
 uint64_t tf_scaling_lines_bytes(int64_t n, int64_t m);
-/* a_i = mu_i / sum_j K_ij b_j (0 where mu_i is 0), then t. */
-void tf_scaling_pass(tf_env *env, tf_scaling *s);
-/* t = sum over blocks of partial, in their order. */
-void tf_scaling_reduce(tf_scaling *s);
-/* Writes the coupling into out->dense and its cost into out->cost. */
-tfuse_status tf_scaling_finish(tf_env *env, const tf_scaling *s, const float *cost, tf_solution *out);
-/* acc += a * x */
-void tf_axpy(double a, const double *x, double *acc, int64_t n);
-double tf_sum(const double *x, int64_t n); /* in eight interleaved sums */
+uint64_t tf_kernel_lines_bytes(int64_t n, int64_t m);
 
 #endif

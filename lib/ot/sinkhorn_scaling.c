@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * sinkhorn_scaling.c: matrix scaling (Sinkhorn & Knopp 1967; Cuturi 2013): a and b such that a_i K_ij b_j has the wanted marginals. The
- * pass over K is shared by the log-domain solver; the solver "sinkhorn-scaling" at the end is the plain iteration, with
- * the starting point and the stopping schedule of Python Optimal Transport's ot.sinkhorn, which the published experiments used.
+ * sinkhorn_scaling.c: matrix scaling (Sinkhorn & Knopp 1967; Cuturi 2013): a and b such that a_i K_ij b_j has the wanted marginals. The solver
+ * "sinkhorn-scaling" is the plain iteration, with the starting point and the stopping schedule of Python Optimal Transport's
+ * ot.sinkhorn, which the published experiments used.
  *
  * A pass reads each row of K once: the product with b, the row's new a, and its share of K'a while the row is in cache. Rows are cut into
  * blocks by the size of the problem, and the blocks' shares are added in order, so threads do not change a bit.
@@ -17,6 +17,17 @@ enum { LANES = 8, MIN_BLOCK_ROWS = 32, MOST_BLOCKS = 64 };
 enum { MOST_ITERATIONS = 1000, CHECK_EVERY = 10 };
 #define THRESHOLD 1e-9
 
+typedef struct scaling {
+    int64_t n, m;
+    const double *mu, *nu;
+    double *k;       /* n*m */
+    double *a, *b;   /* n, m: the coupling is a_i K_ij b_j */
+    double *t;       /* m: sum_i a_i K_ij */
+    double *partial; /* blocks × m: the addends of t, a row for each block of rows */
+    int64_t block_rows;
+    uint32_t blocks;
+} scaling;
+
 static int64_t rows_of_block(int64_t n)
 {
     const int64_t rows = (n + MOST_BLOCKS - 1) / MOST_BLOCKS;
@@ -28,10 +39,10 @@ uint64_t tf_scaling_lines_bytes(int64_t n, int64_t m)
     return tf_area((n - 1) / rows_of_block(n) + 3, m, sizeof(double)) + tf_area(n, 1, sizeof(double));
 }
 
-tfuse_status tf_scaling_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const double *mu, const double *nu,
-                             tf_scaling *s)
+static tfuse_status scaling_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const double *mu, const double *nu,
+                             scaling *s)
 {
-    *s = (tf_scaling){.n = n, .m = m, .mu = mu, .nu = nu};
+    *s = (scaling){.n = n, .m = m, .mu = mu, .nu = nu};
     s->block_rows = rows_of_block(n);
     s->blocks = (uint32_t)((n + s->block_rows - 1) / s->block_rows);
     s->k = tf_arena_array(env, arena, (size_t)n * (size_t)m, sizeof *s->k);
@@ -65,19 +76,7 @@ static double dot(const double *restrict x, const double *restrict y, int64_t n)
     return lanes_total(lane) + rest;
 }
 
-double tf_sum(const double *x, int64_t n)
-{
-    double lane[LANES] = {0}, rest = 0;
-    int64_t j = 0;
-    for (; j + LANES <= n; j += LANES)
-        for (int l = 0; l < LANES; l++)
-            lane[l] += x[j + l];
-    for (; j < n; j++)
-        rest += x[j];
-    return lanes_total(lane) + rest;
-}
-
-void tf_axpy(double a, const double *x, double *acc, int64_t n)
+static void axpy(double a, const double *x, double *acc, int64_t n)
 {
     const double *restrict from = x;
     double *restrict to = acc;
@@ -87,7 +86,7 @@ void tf_axpy(double a, const double *x, double *acc, int64_t n)
 
 static void pass_block(void *arg, uint32_t block)
 {
-    tf_scaling *s = arg;
+    scaling *s = arg;
     double *acc = s->partial + (int64_t)block * s->m;
     int64_t from = (int64_t)block * s->block_rows, to = from + s->block_rows < s->n ? from + s->block_rows : s->n;
     for (int64_t j = 0; j < s->m; j++)
@@ -95,26 +94,26 @@ static void pass_block(void *arg, uint32_t block)
     for (int64_t i = from; i < to; i++) {
         const double *row = s->k + i * s->m;
         s->a[i] = s->mu[i] > 0 ? s->mu[i] / dot(row, s->b, s->m) : 0;
-        tf_axpy(s->a[i], row, acc, s->m);
+        axpy(s->a[i], row, acc, s->m);
     }
 }
 
-void tf_scaling_reduce(tf_scaling *s)
+static void reduce(scaling *s)
 {
     for (int64_t j = 0; j < s->m; j++)
         s->t[j] = 0;
     for (uint32_t block = 0; block < s->blocks; block++)
-        tf_axpy(1, s->partial + (int64_t)block * s->m, s->t, s->m);
+        axpy(1, s->partial + (int64_t)block * s->m, s->t, s->m);
 }
 
-void tf_scaling_pass(tf_env *env, tf_scaling *s)
+static void scaling_pass(tf_env *env, scaling *s)
 {
     tf_parallel_for(env, s->blocks, pass_block, s);
-    tf_scaling_reduce(s);
+    reduce(s);
 }
 
 typedef struct finish {
-    const tf_scaling *s;
+    const scaling *s;
     const float *cost;
     float *dense;
 } finish;
@@ -123,7 +122,7 @@ typedef struct finish {
 static void finish_block(void *arg, uint32_t block)
 {
     const finish *f = arg;
-    const tf_scaling *s = f->s;
+    const scaling *s = f->s;
     int64_t from = (int64_t)block * s->block_rows, to = from + s->block_rows < s->n ? from + s->block_rows : s->n;
     double total = 0;
     for (int64_t i = from; i < to; i++) {
@@ -136,7 +135,7 @@ static void finish_block(void *arg, uint32_t block)
     s->partial[(int64_t)block * s->m] = total;
 }
 
-tfuse_status tf_scaling_finish(tf_env *env, const tf_scaling *s, const float *cost, tf_solution *out)
+static tfuse_status scaling_finish(tf_env *env, const scaling *s, const float *cost, tf_solution *out)
 {
     finish f = {s, cost, out->dense};
     tf_parallel_for(env, s->blocks, finish_block, &f);
@@ -150,7 +149,7 @@ tfuse_status tf_scaling_finish(tf_env *env, const tf_scaling *s, const float *co
 /* ---- the solver "sinkhorn-scaling" ------------------------------------------------------------ */
 
 typedef struct kernel {
-    tf_scaling *s;
+    scaling *s;
     const float *cost;
     double reg;
 } kernel;
@@ -158,25 +157,25 @@ typedef struct kernel {
 static void kernel_block(void *arg, uint32_t block)
 {
     const kernel *p = arg;
-    tf_scaling *s = p->s;
+    scaling *s = p->s;
     int64_t from = (int64_t)block * s->block_rows, to = from + s->block_rows < s->n ? from + s->block_rows : s->n;
     for (int64_t k = from * s->m; k < to * s->m; k++)
         s->k[k] = exp((double)p->cost[k] / -p->reg);
 }
 
 /* K'a for the starting a = 1/n. */
-static void start(tf_scaling *s)
+static void start(scaling *s)
 {
     for (int64_t j = 0; j < s->m; j++)
         s->t[j] = 0;
     for (int64_t i = 0; i < s->n; i++) {
         s->a[i] = 1.0 / (double)s->n;
-        tf_axpy(s->a[i], s->k + i * s->m, s->t, s->m);
+        axpy(s->a[i], s->k + i * s->m, s->t, s->m);
     }
 }
 
 /* b = nu / K'a; false when K has underflowed. */
-static bool update_b(tf_scaling *s)
+static bool update_b(scaling *s)
 {
     for (int64_t j = 0; j < s->m; j++) {
         s->b[j] = s->nu[j] / s->t[j];
@@ -186,7 +185,7 @@ static bool update_b(tf_scaling *s)
     return true;
 }
 
-static bool a_is_finite(const tf_scaling *s)
+static bool a_is_finite(const scaling *s)
 {
     for (int64_t i = 0; i < s->n; i++)
         if (!isfinite(s->a[i]))
@@ -195,7 +194,7 @@ static bool a_is_finite(const tf_scaling *s)
 }
 
 /* The deviation of the column sums: in L2 for the published schedule, in L1 for reports. */
-static double column_error(const tf_scaling *s, bool l2)
+static double column_error(const scaling *s, bool l2)
 {
     double sum = 0;
     for (int64_t j = 0; j < s->m; j++) {
@@ -205,7 +204,7 @@ static double column_error(const tf_scaling *s, bool l2)
     return l2 ? sqrt(sum) : sum;
 }
 
-static void scaling_potentials(const tf_scaling *s, double reg, tf_solution *out)
+static void scaling_potentials(const scaling *s, double reg, tf_solution *out)
 {
     for (int64_t i = 0; i < s->n; i++)
         out->u[i] = reg * log(s->a[i]);
@@ -221,7 +220,7 @@ tfuse_status tf_sinkhorn_scaling(tf_env *env, const tf_ot_options *options, int6
     tf_solution_init(env, n, m, out);
     int64_t most = options->max_iterations > 0 ? options->max_iterations : MOST_ITERATIONS;
     double threshold = options->tolerance > 0 ? options->tolerance : THRESHOLD;
-    tf_scaling s;
+    scaling s;
     kernel exponential = {&s, cost, options->reg};
     tfuse_status status;
     if (!(options->reg > 0) || !isfinite(options->reg)) {
@@ -229,14 +228,14 @@ tfuse_status tf_sinkhorn_scaling(tf_env *env, const tf_ot_options *options, int6
         goto out;
     }
     TF_TRY_OUT(tf_solution_alloc_dense(env, out));
-    TF_TRY_OUT(tf_scaling_init(env, &arena, n, m, mu, nu, &s));
+    TF_TRY_OUT(scaling_init(env, &arena, n, m, mu, nu, &s));
     tf_parallel_for(env, s.blocks, kernel_block, &exponential);
     start(&s);
     while (out->iterations < most && !out->converged) {
         TF_TRY_OUT(tf_check_cancel(env));
         bool fine = update_b(&s);
         if (fine)
-            tf_scaling_pass(env, &s);
+            scaling_pass(env, &s);
         if (!fine || !a_is_finite(&s)) {
             status = tf_fail(env, TFUSE_ENUMERIC,
                              "sinkhorn-scaling: exp(-cost / reg) underflows with solver.reg %g; take solver.name sinkhorn",
@@ -248,7 +247,7 @@ tfuse_status tf_sinkhorn_scaling(tf_env *env, const tf_ot_options *options, int6
     }
     out->error = column_error(&s, false);
     scaling_potentials(&s, options->reg, out);
-    TF_TRY_OUT(tf_scaling_finish(env, &s, cost, out));
+    TF_TRY_OUT(scaling_finish(env, &s, cost, out));
 out:
     tf_arena_free(&arena);
     if (status != TFUSE_OK)

@@ -144,6 +144,42 @@ START_TEST(small_reg_approaches_the_exact_cost)
 }
 END_TEST
 
+/* Each point and its noisy copy: scaling alone contracts so slowly here that 2,000 iterations do not reach 1e-6. */
+START_TEST(newton_ends_what_scaling_does_not)
+{
+    enum { N = 96, D = 40 };
+    tf_env *env = t_env(1);
+    float x[N * D], noise[N * D];
+    problem p = make_problem(COST_UNIFORM, MASS_EVEN, N, N, 1);
+    t_fill(x, N * D, 11);
+    t_fill(noise, N * D, 12);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            double sq = 0;
+            for (int k = 0; k < D; k++) {
+                double d = (double)x[i * D + k] - (double)x[j * D + k] - 0.1 * (double)noise[j * D + k];
+                sq += d * d;
+            }
+            p.cost[i * N + j] = (float)(sqrt(sq) / 7);
+        }
+    tf_solution s = run(env, "sinkhorn", &p, (tf_ot_options){.reg = 0.05});
+    ck_assert(s.converged);
+    ck_assert_double_le(s.error, 1e-9);
+    ck_assert_int_le(s.iterations, 300);
+    check_coupling(&p, &s, 0.05);
+    tf_solution_free(&s);
+    for (int i = 0; i < N; i++) /* few entries matter: CG on those alone */
+        for (int j = 0; j < N; j++)
+            p.cost[i * N + j] = (float)fabs((double)(x[i] - x[N + j]));
+    s = run(env, "sinkhorn", &p, (tf_ot_options){.reg = 3e-3});
+    ck_assert_msg(s.converged, "error %g after %lld", s.error, (long long)s.iterations);
+    check_coupling(&p, &s, 3e-3);
+    tf_solution_free(&s);
+    free_problem(&p);
+    t_env_free(env);
+}
+END_TEST
+
 START_TEST(a_constant_changes_nothing)
 {
     tf_env *env = t_env(1);
@@ -249,6 +285,7 @@ Suite *make_suite(void)
     T_ADD(any_reg_is_safe);
     T_ADD(a_far_column_gets_its_mass);
     T_ADD(small_reg_approaches_the_exact_cost);
+    T_ADD(newton_ends_what_scaling_does_not);
     T_ADD(a_constant_changes_nothing);
     T_ADD(threads_do_not_change_a_bit);
     T_ADD(not_converging_is_reported);
