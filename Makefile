@@ -58,7 +58,7 @@ $(error FLAVOUR=$(FLAVOUR) is none of release, asan, tsan, cov)
 endif
 HOT := $(if $(filter release,$(FLAVOUR)),-O3)
 
-B := build/$(FLAVOUR)$(addprefix -,$(filter-out gcc cc,$(notdir $(firstword $(CC)))))
+B := build/$(FLAVOUR)$(addprefix -,$(filter-out gcc cc,$(notdir $(firstword $(CC)))))$(BUILD_SUFFIX)
 COMPILE = $(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(FLAGS_$(FLAVOUR)) -fPIC -fvisibility=hidden -pthread -MMD -MP \
           -Iinclude $(INC) $(if $(filter 0,$(WITH_LAPACK)),-DTF_NO_LAPACK) $(CPPFLAGS) $(PKG_CFLAGS) $(EXTRA) $(CFLAGS)
 LINK = $(CC) $(FLAGS_$(FLAVOUR)) $(LDFLAGS) -pthread
@@ -99,6 +99,10 @@ API_BIN := $(API_SRC:%.c=$(B)/%)
 CLI_TESTS := $(sort $(filter-out tests/cli/run.sh,$(wildcard tests/cli/*.sh)))
 UNIT_COMMON := $(patsubst %.c,$(B)/%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
 API_COMMON := $(B)/tests/unit/main.o $(B)/tests/api/api.o
+# Fuzz targets: programs that replay a corpus, and with `make fuzz` libFuzzer's.
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
+FUZZ_COMMON := $(B)/tests/fuzz/fuzz.o $(B)/tests/fuzz/replay.o
 EXAMPLES := $(patsubst %.c,$(B)/%,$(sort $(wildcard examples/*.c)))
 CHECKS := tests/install.sh tests/api/headers.sh tools/check_symbols.sh tools/check_layers.py tools/check_style.py
 
@@ -123,6 +127,7 @@ FORCE:
 
 $(B)/lib/%.o: INC = -Ilib
 $(B)/tests/unit/%.o $(B)/tests/parity/%.o $(B)/tests/recovery/%.o: INC = -Ilib -Itests/unit $(CHECK_CFLAGS)
+$(B)/tests/fuzz/%.o: INC = -Ilib
 $(B)/tests/api/%.o: INC = -Itests/api $(CHECK_CFLAGS)
 $(B)/tests/%.o: EXTRA = $(if $(filter release,$(FLAVOUR)),-O1)
 # Loops over units, tokens and matrices: the compiler vectorises them at -O3.
@@ -171,7 +176,7 @@ $(EXAMPLES): $(B)/%: %.c $(STATIC)
 
 # ---- tests ------------------------------------------------------------------------------------------------------------
 
-tests: $(UNIT_BIN) $(API_BIN) ## builds the test programs
+tests: $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) ## builds the test programs
 
 .PHONY: tests check check-run check-unit check-api check-cli check-layers check-symbols check-headers lint asan tsan valgrind cov
 RUN = CC='$(CC)' CXX='$(CXX)' BUILD='$(B)' TFUSE='$(TFUSE)' sh tools/run_tests.sh
@@ -181,8 +186,8 @@ check: ## all tests; first installs what they need
 	$(BASE_DEPS) check
 	+@$(MAKE) --no-print-directory check-run
 
-check-run: $(UNIT_BIN) $(API_BIN) all examples ## the same without installing
-	@$(RUN) $(UNIT_BIN) $(API_BIN) $(CLI_TESTS) $(CHECKS)
+check-run: $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) all examples ## the same without installing
+	@$(RUN) $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) $(CLI_TESTS) $(CHECKS)
 
 check-unit: $(UNIT_BIN) ## unit and parity tests
 	@$(RUN) $(UNIT_BIN)
@@ -202,9 +207,9 @@ lint: check-layers check-headers ## checks that need no library
 asan: ## unit, API and command tests under the address and undefined-behaviour sanitizers
 	+@$(MAKE) --no-print-directory FLAVOUR=asan sanitized
 .PHONY: sanitized threaded
-sanitized: $(UNIT_BIN) $(API_BIN) $(TFUSE)
+sanitized: $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) $(TFUSE)
 	@ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	 $(RUN) $(UNIT_BIN) $(API_BIN) $(CLI_TESTS)
+	 $(RUN) $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) $(CLI_TESTS)
 
 tsan: ## tests that use threads, under the thread sanitizer
 	+@$(MAKE) --no-print-directory FLAVOUR=tsan threaded
@@ -234,6 +239,26 @@ $(UNIT_BIN): %: %.o $(UNIT_COMMON) $(INTERNAL)
 $(API_BIN): %: %.o $(API_COMMON) $(SHARED)
 	$(call say,LD)
 	$(Q)$(LINK) $< $(API_COMMON) -L$(B) -Wl,-rpath,'$(CURDIR)/$(B)' -ltfuse $(CHECK_LIBS) -lm -o $@
+
+$(FUZZ_BIN): %: %.o $(FUZZ_COMMON) $(INTERNAL)
+	$(call say,LD)
+	$(Q)$(LINK) $< $(FUZZ_COMMON) $(INTERNAL) $(LIBS) -o $@
+
+# libFuzzer adds what it finds to build/fuzz/NAME; an input that breaks something is left in build/fuzz as NAME-crash-... .
+.PHONY: fuzz fuzzed
+FUZZ_SECONDS ?= 60
+FUZZ_ENGINE := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=build/fuzz/run_%)
+fuzz: ## libFuzzer on each reader, FUZZ_SECONDS (60) each; needs clang
+	+@$(MAKE) --no-print-directory CC=clang FLAVOUR=asan CFLAGS='$(CFLAGS) -fsanitize=fuzzer-no-link' BUILD_SUFFIX=-fuzz fuzzed
+fuzzed: $(FUZZ_ENGINE)
+	@for t in $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%); do \
+	    mkdir -p build/fuzz/$$t && echo "== $$t" && ./build/fuzz/run_$$t -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 \
+	        -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/$$t- \
+	        build/fuzz/$$t tests/fuzz/corpus/$$t || exit 1; done
+$(FUZZ_ENGINE): build/fuzz/run_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/fuzz.o $(INTERNAL)
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(LINK) -fsanitize=fuzzer $< $(B)/tests/fuzz/fuzz.o $(INTERNAL) $(LIBS) -o $@
 
 # A Python environment with what the models come from; pip keeps what it has, so this is quick the second time.
 .PHONY: check-hf

@@ -1,0 +1,65 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# A system that fails: full outputs, a full disk, a directory that cannot be written or vanishes, two writers, kill -9 during a write.
+. "$(dirname "$0")/run.sh"
+
+for what in "inspect $a" "keys"; do
+    # shellcheck disable=SC2086
+    "$tfuse" $what >/dev/full 2>"$work/err"
+    code=$?
+    check "full output: $what: status 1" "$code" = 1
+    check "full output: $what: one line" "$(grep -c '^tfuse: ' "$work/err") $(wc -l <"$work/err")" = '1 1'
+done
+
+# A disk of 256 KiB, and checkpoints of 550 KB.
+mkdir "$work/disk"
+if mount -t tmpfs -o size=256k tmpfs "$work/disk" 2>/dev/null; then
+    refuses 1 'No space left' 'full disk' fuse "$b" "$a" -o "$work/disk/out" --align none
+    check 'full disk: nothing is left' -z "$(ls -A "$work/disk")"
+    umount "$work/disk"
+else
+    echo 'skipped: full disk: no tmpfs can be mounted here'
+fi
+
+refuses 1 "$work/none" 'no parent' fuse "$b" "$a" -o "$work/none/out" --align none
+mkdir "$work/closed"
+chmod 555 "$work/closed"
+if [ "$(id -u)" -ne 0 ]; then
+    refuses 1 "$work/closed" 'read-only directory' fuse "$b" "$a" -o "$work/closed/out" --align none
+else
+    echo 'skipped: read-only directory: root may write everywhere'
+fi
+
+# Two writers to one OUT: one wins whole, the other says so.
+works 'the result alone' fuse "$b" "$a" -o "$work/alone" --align none
+"$tfuse" fuse "$b" "$a" -o "$work/two" --align none --quiet 2>"$work/err1" &
+first=$!
+"$tfuse" fuse "$b" "$a" -o "$work/two" --align none --quiet 2>"$work/err2"
+second_code=$?
+wait "$first"
+first_code=$?
+check 'two writers: at least one is done' "$first_code" -eq 0 -o "$second_code" -eq 0
+check 'two writers: OUT is whole' "$(make_file same "$work/alone" "$work/two")" = yes
+check 'two writers: nothing else is left' -z "$(find "$work" -name '*tfuse-partial*')"
+
+# kill -9 at moments of a run that replaces OUT: it is the old one or the new one, never none, and the next run cleans up.
+make_file model copy "$a" "$work/old"
+cp -r "$work/old" "$work/out-dir"
+i=0
+wrong=0
+while [ "$i" -lt 20 ]; do
+    "$tfuse" fuse "$b" "$a" -o "$work/out-dir" --align none --force --quiet >/dev/null 2>&1 &
+    pid=$!
+    sleep "$(awk -v i="$i" 'BEGIN { print i * 0.002 }')"
+    kill -KILL "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+    if [ "$(make_file same "$work/old" "$work/out-dir")" != yes ] && [ "$(make_file same "$work/alone" "$work/out-dir")" != yes ]; then
+        wrong=$((wrong + 1))
+    fi
+    i=$((i + 1))
+done
+check 'killed: OUT is the old one or the new one' "$wrong" = 0
+works 'killed: the next run' fuse "$b" "$a" -o "$work/out-dir" --align none --force
+check 'killed: it cleans up' -z "$(find "$work" -name '*tfuse-partial*')"
+check 'killed: it is right' "$(make_file same "$work/alone" "$work/out-dir")" = yes
+finish

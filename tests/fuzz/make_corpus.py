@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""make_corpus.py TFUSE: writes tests/fuzz/corpus/READER/: small valid files (ok-...) and nasty ones (bad-...). The plan comes from the command
+TFUSE; everything else from the standard library. What libFuzzer found is kept beside them under names of its own (found-...)."""
+import gzip
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+REPOSITORY = os.path.dirname(os.path.dirname(ROOT))
+
+
+def put(reader, name, data):
+    os.makedirs(os.path.join(ROOT, "corpus", reader), exist_ok=True)
+    with open(os.path.join(ROOT, "corpus", reader, name), "wb") as f:
+        f.write(data if isinstance(data, bytes) else data.encode())
+
+
+def safetensors(header, data=b""):
+    text = (header if isinstance(header, str) else json.dumps(header)).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def tensor(shape, begin, end, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def npy(descr="<f4", shape="(2, 3)", data=bytes(24), order="False", version=1):
+    header = "{'descr': '%s', 'fortran_order': %s, 'shape': %s, }" % (descr, order, shape)
+    header += " " * 8 + "\n"
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(header)) + header.encode() + data
+
+
+def npz(method, members):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as z:
+        for name, data in members:
+            z.writestr(zipfile.ZipInfo(name), data, compress_type=method)
+    return out.getvalue()
+
+
+def write_safetensors():
+    two = {"a": tensor([2, 2], 0, 16), "b": tensor([], 16, 18, "F16")}
+    put("safetensors", "ok-two", safetensors(two, bytes(18)))
+    put("safetensors", "ok-one.safetensors", safetensors({"__metadata__": {"format": "pt"}, "c": tensor([1], 0, 4)}, bytes(4)))
+    put("safetensors", "bad-header-size", struct.pack("<Q", 1 << 62) + b"{}")
+    put("safetensors", "bad-shape", safetensors({"a": tensor([1 << 60, 1 << 60], 0, 16)}, bytes(16)))
+    put("safetensors", "bad-offsets", safetensors({"a": tensor([2, 2], 16, 0)}, bytes(16)))
+    put("safetensors", "bad-overlap", safetensors({"a": tensor([2], 0, 8), "b": tensor([2], 4, 12)}, bytes(12)))
+    put("safetensors", "bad-twice", safetensors('{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":1}'))
+    put("safetensors", "bad-deep", safetensors("[" * 300))
+    put("safetensors", "bad-empty", b"")
+    put("index", "ok-index", json.dumps({"metadata": {"total_size": 4}, "weight_map": {"c": "ok-one.safetensors"}}))
+    put("index", "bad-missing", json.dumps({"weight_map": {"c": "none.safetensors"}}))
+    put("index", "bad-outside", json.dumps({"weight_map": {"c": "../safetensors/ok-one.safetensors"}}))
+    put("index", "bad-tensor", json.dumps({"weight_map": {"d": "ok-one.safetensors"}}))
+    put("index", "bad-type", json.dumps({"weight_map": {"c": ["ok-one.safetensors"]}}))
+
+
+def write_arrays():
+    put("npy", "ok-f4", npy())
+    put("npy", "ok-fortran", npy("<f8", "(2, 1)", bytes(16), "True"))
+    put("npy", "ok-v2", npy("|u1", "(3,)", bytes(3), version=2))
+    put("npy", "ok-big-endian", npy(">i8", "()", bytes(8)))
+    put("npy", "bad-object", npy("|O", "(1,)", bytes(8)))
+    put("npy", "bad-shape", npy("<f4", "(4611686018427387904, 4)"))
+    put("npy", "bad-negative", npy("<f4", "(-1, 3)"))
+    put("npy", "bad-short", npy(data=bytes(23)))
+    put("npz", "ok-stored", npz(zipfile.ZIP_STORED, [("x.npy", npy())]))
+    put("npz", "ok-deflated", npz(zipfile.ZIP_DEFLATED, [("x.npy", npy())]))
+    put("npz", "bad-two", npz(zipfile.ZIP_STORED, [("x.npy", npy()), ("y.npy", npy())]))
+    lying = bytearray(npz(zipfile.ZIP_DEFLATED, [("x.npy", npy())]))
+    at = lying.rindex(b"PK\x01\x02")
+    lying[at + 24:at + 28] = struct.pack("<I", 0xfffffff0)
+    put("npz", "bad-size", bytes(lying))
+    put("npz", "bad-cut", npz(zipfile.ZIP_STORED, [("x.npy", npy())])[:-9])
+    idx = b"\0\0\x08\x03" + struct.pack(">III", 2, 2, 2) + bytes(8)
+    put("idx", "ok-idx", idx)
+    put("idx", "ok-gzip", gzip.compress(idx, mtime=0))
+    put("idx", "ok-npy", npy())
+    put("idx", "bad-shape", b"\0\0\x0d\x03" + struct.pack(">III", 0xffffffff, 0xffffffff, 0xffffffff))
+    put("idx", "bad-crc", gzip.compress(idx, mtime=0)[:-8] + bytes(8))
+    put("idx", "bad-gzip-short", gzip.compress(idx, mtime=0)[:-12])
+
+
+VIT = {"model_type": "vit", "architectures": ["ViTForImageClassification"], "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+       "intermediate_size": 16, "image_size": 4, "patch_size": 2, "num_channels": 1, "hidden_act": "gelu", "layer_norm_eps": 1e-12,
+       "qkv_bias": True, "id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}
+
+
+def write_json(tfuse):
+    put("config", "ok-vit", json.dumps(VIT))
+    for name, change in {"heads": {"num_attention_heads": 3}, "layers": {"num_hidden_layers": 1 << 40}, "zero": {"patch_size": 0},
+                         "type": {"hidden_size": "8"}, "kind": {"model_type": "x"}, "huge": {"image_size": 1 << 31, "patch_size": 1}}.items():
+        put("config", "bad-" + name, json.dumps({**VIT, **change}))
+    mean = {"do_rescale": True, "rescale_factor": 0.00392, "do_normalize": True, "image_mean": [0.5], "image_std": [0.5]}
+    put("preprocess", "ok-one", json.dumps(mean))
+    put("preprocess", "bad-zero", json.dumps({**mean, "image_std": [0]}))
+    put("preprocess", "bad-many", json.dumps({**mean, "image_mean": [0.5] * 100, "image_std": [0.5] * 100}))
+    graph = {"tfuse_graph": 1, "arch": "", "nodes": [
+        {"op": "input", "name": "x", "inputs": "", "attrs": "kind=image shape=1,4,4"},
+        {"op": "patchify", "name": "patch", "inputs": "x", "attrs": "out=/stream:8 kernel=2"}],
+        "output": "patch", "tensors": {"patch.weight": "stored.weight"}, "buffers": ["extra.*"]}
+    put("graph", "ok-patches", json.dumps(graph))
+    put("graph", "bad-empty", "{}")
+    put("graph", "bad-nested", json.dumps({**graph, "tensors": {"patch.weight": "transpose(" * 300}}))
+    put("graph", "bad-output", json.dumps({**graph, "output": "none"}))
+    for name, attrs in {"extent": "out=/stream:9223372036854775807 kernel=2", "kernel": "out=/stream:8 kernel=0", "attrs": "out=((((", }.items():
+        put("graph", "bad-" + name, json.dumps({**graph, "nodes": [graph["nodes"][0], {**graph["nodes"][1], "attrs": attrs}]}))
+    put("config", "ok-graph", json.dumps({"model_type": "own", "tfuse_graph": {**graph, "tensors": {}, "buffers": []}}))
+    with tempfile.TemporaryDirectory() as work:
+        plan = os.path.join(work, "p.tfplan")
+        data = os.path.join(REPOSITORY, "tests", "data")
+        subprocess.run([tfuse, "align", data + "/vit-fmnist-b", data + "/vit-fmnist-a", "--align", "none", "-o", plan, "--quiet"], check=True,
+                       capture_output=True)
+        with open(plan, "rb") as f:
+            blob = f.read()
+        put("plan", "ok-none", blob)
+        put("plan", "bad-cut", blob[:-1])
+        put("plan", "bad-crc", blob[:40] + bytes([blob[40] ^ 1]) + blob[41:])
+        put("plan", "bad-version", blob[:8] + b"\xff" + blob[9:])
+
+
+if __name__ == "__main__":
+    write_safetensors()
+    write_arrays()
+    write_json(os.path.abspath(sys.argv[1]))
