@@ -6,6 +6,7 @@
 #include "graph/describe.h"
 #include "graph/naming.h"
 #include "graph/op.h"
+#include "io/writer_files.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -203,26 +204,14 @@ static tfuse_status describe(tf_env *env, const tf_graph *g, const tf_view *view
     return add_nodes(env, g, root);
 }
 
-typedef struct json_sink {
-    tf_env *env;
-    tf_buf *out;
-} json_sink;
-
-static int append(const char *text, size_t size, void *user)
-{
-    const json_sink *to = user;
-    return tf_buf_add(to->env, to->out, text, size) == TFUSE_OK ? 0 : -1;
-}
-
 tfuse_status tf_graph_describe(tf_env *env, const tf_graph *g, const tf_view *view, tf_buf *out)
 {
     json_t *root = json_object();
     if (!root)
         return no_memory(env);
     tfuse_status status = describe(env, g, view, root);
-    json_sink sink = {env, out};
-    if (status == TFUSE_OK && json_dump_callback(root, append, &sink, JSON_INDENT(1)) != 0)
-        status = no_memory(env);
+    if (status == TFUSE_OK)
+        status = tf_json_text(env, root, JSON_INDENT(1), out);
     json_decref(root);
     return status;
 }

@@ -6,6 +6,7 @@
  */
 #include "graph/build.h"
 #include "io/model.h"
+#include "io/writer_files.h"
 
 #include <string.h>
 
@@ -39,17 +40,6 @@ out:
     return status;
 }
 
-typedef struct sink {
-    tf_env *env;
-    tf_buf *out;
-} sink;
-
-static int write_out(const char *text, size_t size, void *arg)
-{
-    const sink *s = arg;
-    return tf_buf_add(s->env, s->out, text, size) == TFUSE_OK ? 0 : -1;
-}
-
 /* Rules are written in the order of the tensors, so that when they were given does not matter. */
 static tfuse_status fill_json(tf_env *env, const tf_graph *g, json_t *nodes, json_t *tensors, json_t *buffers)
 {
@@ -76,12 +66,8 @@ tfuse_status tf_graph_to_json(tf_env *env, const tf_graph *g, tf_buf *out)
         goto out;
     root = json_pack("{s:i,s:s,s:O,s:s,s:O,s:O}", "tfuse_graph", VERSION, "arch", g->arch, "nodes", nodes, "output",
                      g->values[g->output].name, "tensors", tensors, "buffers", buffers);
-    sink s = {env, out};
-    if (!root)
-        status = no_json(env);
-    else if (json_dump_callback(root, write_out, &s, JSON_INDENT(1)) != 0)
-        status = tf_fail(env, TFUSE_ENOMEM, "out of memory while the graph was written as JSON");
-    else
+    status = root ? tf_json_text(env, root, JSON_INDENT(1), out) : no_json(env);
+    if (status == TFUSE_OK)
         status = tf_buf_add(env, out, "\n", 1);
 out:
     json_decref(nodes);
