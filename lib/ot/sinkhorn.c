@@ -73,19 +73,17 @@ static void update_columns(tf_kernel *k)
             k->b[j] = k->nu[j] / k->t[j];
 }
 
-/* From the error of the present a, b to the next ones; true when K must be made again. */
-static bool advance(tf_env *env, state *p, double error, double goal)
+/* From the error of the present a, b to the next ones. *again: K must be made again. */
+static tfuse_status advance(tf_env *env, state *p, double error, double goal, bool *again)
 {
-    tf_kernel *k = &p->k;
+    *again = false;
     if (is_slow(p, error, goal) && p->iterations + WINDOW < p->most) {
-        if (tf_sinkhorn_newton(env, k, p->work, &p->iterations, p->most)) {
-            jump(p, 0);
-            return true;
-        }
-        jump(p, -REST);
+        TF_TRY(tf_sinkhorn_newton(env, &p->k, p->work, &p->iterations, p->most, again));
+        jump(p, *again ? 0 : -REST);
     }
-    update_columns(k);
-    return false;
+    if (!*again)
+        update_columns(&p->k);
+    return TFUSE_OK;
 }
 
 /* Iterates at one reg until the error is at most `tolerance` or the count reaches `most`. */
@@ -101,9 +99,9 @@ static tfuse_status run_stage(tf_env *env, state *p, double tolerance, int64_t m
         note(p, *error);
         if (p->iterations >= most || *error <= (made ? tolerance : tolerance - ROUNDED))
             return TFUSE_OK;
-        bool again = advance(env, p, *error, tolerance) || *error <= ROUNDED || !tf_kernel_carries(k);
-        made = again;
-        if (again) {
+        TF_TRY(advance(env, p, *error, tolerance, &made));
+        made = made || *error <= ROUNDED || !tf_kernel_carries(k);
+        if (made) {
             tf_kernel_absorb(k);
             tf_kernel_make(env, k);
             continue;

@@ -45,9 +45,9 @@ bool tf_kernel_carries(const tf_kernel *k);
 /* b into g; K is to be made again. */
 void tf_kernel_absorb(tf_kernel *k);
 
-/* sinkhorn_newton.c: one Newton step on b after make or scale. passes: incremented by the readings of K. False: no step was found
- * that gains, or no memory in work; b, a and t are as they were. work: 6 × m + n doubles. */
+/* sinkhorn_newton.c: one Newton step on b after make or scale. passes: incremented by the readings of K. Where no step gains, b, a and t
+ * are as they were. work: TF_NEWTON_COLUMNS × m + n doubles. */
 enum { TF_NEWTON_COLUMNS = 6 };
-bool tf_sinkhorn_newton(tf_env *env, tf_kernel *k, double *work, int64_t *passes, int64_t most);
+tfuse_status tf_sinkhorn_newton(tf_env *env, tf_kernel *k, double *work, int64_t *passes, int64_t most, bool *gained);
 
 #endif

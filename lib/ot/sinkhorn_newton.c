@@ -89,27 +89,30 @@ static void free_sparse(newton *s)
     s->few = (sparse){NULL, NULL, NULL};
 }
 
-/* Without memory for it K is read whole. */
-static void make_sparse(newton *s)
+/* Leaves it empty where too many entries matter. */
+static tfuse_status make_sparse(newton *s)
 {
     const tf_kernel *k = s->k;
     int64_t *start = tf_alloc_array(s->env, (size_t)k->n + 1, sizeof *start);
     if (!start)
-        return;
+        return TFUSE_ENOMEM;
     s->few.start = start;
     start[0] = 0;
     for (int64_t i = 0; i < k->n; i++)
         start[i + 1] = start[i] + row_entries(k, i, NULL, NULL);
     if (start[k->n] > k->n * k->m / DENSE_PER_SPARSE || k->m > INT32_MAX) {
         free_sparse(s);
-        return;
+        return TFUSE_OK;
     }
     s->few.column = tf_alloc_array(s->env, (size_t)start[k->n] + 1, sizeof *s->few.column);
     s->few.value = tf_alloc_array(s->env, (size_t)start[k->n] + 1, sizeof *s->few.value);
-    if (!s->few.column || !s->few.value)
+    if (!s->few.column || !s->few.value) {
         free_sparse(s);
-    for (int64_t i = 0; s->few.start && i < k->n; i++)
+        return TFUSE_ENOMEM;
+    }
+    for (int64_t i = 0; i < k->n; i++)
         row_entries(k, i, s->few.column + start[i], s->few.value + start[i]);
+    return TFUSE_OK;
 }
 
 static void sparse_gram(const newton *s)
@@ -224,26 +227,26 @@ static bool search(tf_env *env, newton *s, double error)
     return false;
 }
 
-bool tf_sinkhorn_newton(tf_env *env, tf_kernel *k, double *work, int64_t *passes, int64_t most)
+tfuse_status tf_sinkhorn_newton(tf_env *env, tf_kernel *k, double *work, int64_t *passes, int64_t most, bool *gained)
 {
     const int64_t m = k->m;
     newton s = {.env = env, .k = k, .r = work, .rhs = work + m, .y = work + 2 * m, .res = work + 3 * m, .dir = work + 4 * m,
                 .x = work + 5 * m, .w = work + 6 * m, .old_a = work + 6 * m, .passes = passes};
     const double error = tf_kernel_error(k);
+    *gained = false;
     for (int64_t j = 0; j < m; j++) {
         s.r[j] = k->b[j] * k->t[j];
         s.rhs[j] = k->nu[j] - s.r[j];
         if (k->nu[j] > 0 && !(s.r[j] > 0))
-            return false; /* a column that has underflowed is for scaling to bring back */
+            return TFUSE_OK; /* a column that has underflowed is for scaling to bring back */
     }
     for (int64_t i = 0; i < k->n; i++)
         s.w[i] = k->mu[i] > 0 ? k->a[i] * k->a[i] / k->mu[i] : 0;
-    make_sparse(&s);
+    TF_TRY(make_sparse(&s));
     solve(&s, fmin(0.1, sqrt(error)), most);
     free_sparse(&s);
-    if (search(env, &s, error))
-        return true;
-    for (int64_t j = 0; j < m; j++)
+    *gained = search(env, &s, error);
+    for (int64_t j = 0; !*gained && j < m; j++)
         k->t[j] = k->b[j] > 0 ? s.r[j] / k->b[j] : 0;
-    return false;
+    return TFUSE_OK;
 }
