@@ -26,6 +26,12 @@ const command commands[] = {
      CMD_EVAL, 1, 1, cmd_eval},
     {"run", "MODEL --inputs F -o OUT.npy", "outputs (logits)",
      "Runs a model on inputs and writes its outputs as float32, samples first.", CMD_RUN, 1, 1, cmd_run},
+    {"gauge", "MODEL --seed N -o OUT", "the same function in other coordinates",
+     "Draws a random member of the model's symmetry group and writes the same function in other coordinates: stream,\n"
+     "heads, inner spaces of queries and keys and of values, hidden units. gauge.stream=orthogonal (the default) writes the\n"
+     "canonical form, with norm gains folded away; permutation keeps them; none leaves the stream. Outputs agree to rounding.\n"
+     "--json prints {maps, passes, out}.",
+     CMD_GAUGE, 1, 1, cmd_gauge},
     {"align", "ANCHOR MODEL... -o PLAN", "compute and save a plan",
      "Aligns models to the first one, the anchor, and writes the plan: the maps and where each applies.",
      CMD_ALIGN, 2, -1, cmd_align},

@@ -33,9 +33,9 @@ typedef struct option_row {
 
 #define FIELD(name) offsetof(tool, name)
 #define MODELS (CMD_ALIGN | CMD_FUSE | CMD_PATH)
-#define LOADS (CMD_EVAL | CMD_RUN | MODELS)
+#define LOADS (CMD_EVAL | CMD_RUN | CMD_GAUGE | MODELS)
 #define WORKS (LOADS | CMD_SOLVE)
-#define ANY 511u
+#define ANY 1023u
 
 static const option_row rows[] = {
     {"inputs", 0, TEXT, "F", NULL, FIELD(inputs), CMD_EVAL | CMD_RUN | CMD_PATH, "inputs: .npy, file.npz:key, or IDX, gzipped or not"},
@@ -49,19 +49,19 @@ static const option_row rows[] = {
     {"calib", 0, TEXT, "F", NULL, FIELD(calib), MODELS, "calibration inputs; file forms as for eval --inputs"},
     {"samples", 0, KEY, "N", "calib.samples", 0, MODELS, "how many calibration inputs are used"},
     {"weights", 0, KEY, "W,W,...", "combine.weights", 0, CMD_FUSE, "one weight a model, the anchor's first"},
-    {"seed", 0, KEY, "N", "run.seed", 0, MODELS, "seed of everything random"},
+    {"seed", 0, KEY, "N", "run.seed", 0, CMD_GAUGE | MODELS, "seed of everything random"},
     {"plan", 0, TEXT, "PLAN", NULL, FIELD(plan), CMD_FUSE | CMD_PATH, "apply this plan in place of aligning"},
     {"save-plan", 0, TEXT, "PLAN", NULL, FIELD(save_plan), CMD_FUSE, "write the plan to a file too"},
     {"html", 0, TEXT, "F", NULL, FIELD(html), CMD_PLAN, "write a page with pictures of the maps"},
     {"mu", 0, TEXT, "F", NULL, FIELD(mu), CMD_SOLVE, "masses of the rows; uniform if left out"},
     {"nu", 0, TEXT, "F", NULL, FIELD(nu), CMD_SOLVE, "masses of the columns; uniform if left out"},
-    {"output", 'o', TEXT, "OUT", NULL, FIELD(out), CMD_RUN | MODELS | CMD_SOLVE, "where the result goes"},
-    {"dtype", 0, KEY, "TYPE", "io.dtype", 0, CMD_FUSE, "type of floating-point tensors: keep, F32, F16, BF16"},
-    {"shard-size", 0, KEY, "BYTES", "io.shard_size", 0, CMD_FUSE, "most bytes of tensors in one file; 0: one file"},
+    {"output", 'o', TEXT, "OUT", NULL, FIELD(out), CMD_RUN | CMD_GAUGE | MODELS | CMD_SOLVE, "where the result goes"},
+    {"dtype", 0, KEY, "TYPE", "io.dtype", 0, CMD_FUSE | CMD_GAUGE, "type of floating-point tensors: keep, F32, F16, BF16"},
+    {"shard-size", 0, KEY, "BYTES", "io.shard_size", 0, CMD_FUSE | CMD_GAUGE, "most bytes of tensors in one file; 0: one file"},
     {"memory", 0, KEY, "BYTES", "run.memory", 0, CMD_ALIGN | CMD_FUSE, "most memory, with K, M or G; too little is refused at once"},
     {"dry-run", 0, FLAG, NULL, NULL, FIELD(dry_run), CMD_FUSE, "list every problem, memory and bytes; do nothing"},
-    {"force", 0, FLAG, NULL, NULL, FIELD(force), CMD_RUN | MODELS | CMD_SOLVE | CMD_PLAN, "replace an output that exists"},
-    {"set", 0, SET, "KEY=VALUE", NULL, 0, MODELS | CMD_SOLVE, "set any key; `tfuse keys` lists them"},
+    {"force", 0, FLAG, NULL, NULL, FIELD(force), CMD_RUN | CMD_GAUGE | MODELS | CMD_SOLVE | CMD_PLAN, "replace an output that exists"},
+    {"set", 0, SET, "KEY=VALUE", NULL, 0, CMD_GAUGE | MODELS | CMD_SOLVE, "set any key; `tfuse keys` lists them"},
     {"threads", 0, COUNT, "N", NULL, FIELD(threads), WORKS, "threads; all cores if left out"},
     {"json", 0, FLAG, NULL, NULL, FIELD(json), ANY, "print one JSON object and nothing else"},
     {"quiet", 0, FLAG, NULL, NULL, FIELD(quiet), ANY, "no progress bar, no warnings"},

@@ -67,6 +67,17 @@ TFUSE_API tfuse_status tfuse_plan_matrix(tfuse_ctx *ctx, const tfuse_plan *plan,
  * "table": [...]}; tfuse_string_free. */
 TFUSE_API tfuse_status tfuse_plan_report(tfuse_ctx *ctx, const tfuse_plan *plan, char **out);
 
+/**
+ * Draws a random member of a model's symmetry group (gauge.stream, run.seed) as a plan of two models, the model twice, that carries the second onto
+ * other coordinates: tfuse_fuse with {model, model} and combine.weights=0,1 gives the same function with moved weights. What may
+ * move comes from what the graph's operations permit: orthogonal maps of the stream (fixing the ones vector under LayerNorm), heads, inner
+ * maps of condition number at most 10, hidden units. Equal seeds give equal maps. Needs LAPACK (TFUSE_EUNSUPPORTED without).
+ * @param policy  in: NULL for defaults.
+ * @param out     out: release with tfuse_plan_free.
+ * Thread-safety: as of every call on ctx; the model may be shared. Errors: TFUSE_EGRAPH, TFUSE_EINVAL, TFUSE_ENUMERIC, TFUSE_ENOMEM, and those of tfuse_graph_infer.
+ */
+TFUSE_API tfuse_status tfuse_gauge(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_model *model, tfuse_plan **out);
+
 TFUSE_API void tfuse_plan_free(tfuse_plan *plan);
 
 #ifdef __cplusplus

@@ -29,6 +29,8 @@ static tfuse_status put_map(tf_env *env, const tf_map *map, tf_buf *data, json_t
         return tf_fail(env, TFUSE_ENOMEM, "out of memory for a plan");
     if (map->source)
         TF_TRY(tf_buf_add(env, data, map->source, (size_t)map->m * sizeof *map->source));
+    if (map->scale)
+        TF_TRY(tf_buf_add(env, data, map->scale, (size_t)map->m * sizeof *map->scale));
     if (map->dense)
         TF_TRY(tf_buf_add(env, data, map->dense, (size_t)(map->n * map->m) * sizeof *map->dense));
     if (map->kind != TF_MAP_BLOCK)
@@ -145,14 +147,18 @@ static tfuse_status take(reader *r, void *dst, size_t size)
 
 static tfuse_status take_map(reader *r, const json_t *j, int depth, tf_map **out);
 
-static tfuse_status take_permutation(reader *r, int64_t n, tf_map **out)
+static tfuse_status take_permutation(reader *r, int64_t n, bool scaled, tf_map **out)
 {
     int64_t *source = tf_alloc_array(r->env, (size_t)n, sizeof *source);
     if (!source)
         return TFUSE_ENOMEM;
-    tfuse_status status = take(r, source, (size_t)n * sizeof *source);
+    float *scale = scaled ? tf_alloc_array(r->env, (size_t)n, sizeof *scale) : NULL;
+    tfuse_status status = scaled && !scale ? TFUSE_ENOMEM : take(r, source, (size_t)n * sizeof *source);
+    if (status == TFUSE_OK && scaled)
+        status = take(r, scale, (size_t)n * sizeof *scale);
     if (status == TFUSE_OK)
-        status = tf_map_permutation(r->env, n, source, out);
+        status = scaled ? tf_map_scaled(r->env, n, source, scale, out) : tf_map_permutation(r->env, n, source, out);
+    tf_free(&r->env->mem, scale);
     tf_free(&r->env->mem, source);
     return status;
 }
@@ -170,7 +176,8 @@ static tfuse_status take_dense(reader *r, tf_map_kind kind, int64_t n, int64_t m
         if (!isfinite(matrix[e]) || (kind == TF_MAP_COUPLING && matrix[e] < 0))
             status = malformed(r, "a coupling holds a negative or infinite mass");
     if (status == TFUSE_OK)
-        status = tf_map_dense(r->env, kind, n, m, matrix, out);
+        status = kind == TF_MAP_ORTHOGONAL || kind == TF_MAP_LINEAR ? tf_map_square(r->env, kind, n, matrix, out)
+                                                                    : tf_map_dense(r->env, kind, n, m, matrix, out);
     tf_free(&r->env->mem, matrix);
     return status;
 }
@@ -216,11 +223,17 @@ static tfuse_status take_map(reader *r, const json_t *j, int depth, tf_map **out
     if (!strcmp(kind, "block"))
         return take_block(r, j, n, m, depth, out);
     if (n != m)
-        return malformed(r, "a permutation of unequal extents");
+        return malformed(r, "an invertible map of unequal extents");
+    if (!strcmp(kind, "orthogonal"))
+        return take_dense(r, TF_MAP_ORTHOGONAL, n, m, out);
+    if (!strcmp(kind, "linear"))
+        return take_dense(r, TF_MAP_LINEAR, n, m, out);
     if (!strcmp(kind, "identity"))
         return tf_map_identity(r->env, n, out);
-    if (!strcmp(kind, "permutation"))
-        return (uint64_t)n > r->left / 8 ? malformed(r, "the numbers of its maps are cut short") : take_permutation(r, n, out);
+    const bool scaled = !strcmp(kind, "scaled");
+    if (scaled || !strcmp(kind, "permutation"))
+        return (uint64_t)n > r->left / 8 ? malformed(r, "the numbers of its maps are cut short")
+                                         : take_permutation(r, n, scaled, out);
     return malformed(r, "a map of unknown kind");
 }
 

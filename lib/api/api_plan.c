@@ -3,6 +3,7 @@
  * api_plan.c: tfuse/plan.h.
  */
 #include "align/align.h"
+#include "align/gauge.h"
 #include "api/api.h"
 #include "fuse/fuse.h"
 
@@ -33,6 +34,23 @@ tfuse_status tfuse_align(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse
     TF_OUT(out);
     TF_ENTER(ctx, TF_ARG(models), TF_ARG(out));
     return tf_api_leave(ctx, align(ctx, policy, models, n_models, calib, out));
+}
+
+static tfuse_status gauge(tf_env *env, const tfuse_policy *policy, const tfuse_model *model, tfuse_plan **out)
+{
+    tf_graph **graphs = NULL;
+    TF_TRY(tf_api_models(env, &model, 1));
+    TF_TRY(tf_api_graphs(env, &model, 1, tf_policy_is(policy, "io.extra", "copy"), &graphs));
+    tfuse_status status = tf_gauge(env, policy, model, graphs[0], out);
+    tf_api_graphs_free(env, graphs, 1);
+    return status;
+}
+
+tfuse_status tfuse_gauge(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_model *model, tfuse_plan **out)
+{
+    TF_OUT(out);
+    TF_ENTER(ctx, TF_ARG(model), TF_ARG(out));
+    return tf_api_leave(ctx, gauge(&ctx->env, policy, model, out));
 }
 
 tfuse_status tfuse_plan_save(tfuse_ctx *ctx, const tfuse_plan *plan, const char *path, int32_t force)

@@ -32,7 +32,7 @@ static tfuse_status dense_work(tf_env *env, const tf_fusion *f, const tf_fuse_jo
     *out = 0;
     for (int i = 0; i < count; i++) {
         const tf_map *map = tf_fusion_map(f, k, param, dim, i);
-        if (!map || map->kind == TF_MAP_IDENTITY || map->kind == TF_MAP_PERMUTATION)
+        if (!map || map->kind == TF_MAP_IDENTITY || map->source)
             continue;
         const uint64_t bytes = tf_area(map->n, map->m, sizeof(float)) + sides;
         *out = bytes > *out ? bytes : *out;

@@ -17,14 +17,16 @@ typedef struct move {
     int64_t outer, inner, src_extent, dst_extent;
 } move;
 
-static void copy_units(const move *mv, const int64_t *source)
+static void copy_units(const move *mv, const int64_t *source, const float *scale, bool produced)
 {
     for (int64_t o = 0; o < mv->outer; o++)
         for (int64_t j = 0; j < mv->dst_part->size; j++) {
             int64_t to = tf_part_index(mv->dst_part, j);
             int64_t from = tf_part_index(mv->src_part, source ? source[j] : j);
-            memcpy(mv->dst + (o * mv->dst_extent + to) * mv->inner, mv->src + (o * mv->src_extent + from) * mv->inner,
-                   (size_t)mv->inner * sizeof(float));
+            float *dst = mv->dst + (o * mv->dst_extent + to) * mv->inner;
+            memcpy(dst, mv->src + (o * mv->src_extent + from) * mv->inner, (size_t)mv->inner * sizeof(float));
+            for (int64_t i = 0; scale && i < mv->inner; i++)
+                dst[i] = produced ? dst[i] * scale[j] : dst[i] / scale[j];
         }
 }
 
@@ -94,8 +96,8 @@ tfuse_status tf_map_apply(tf_env *env, const tf_map *map, bool produced, const f
     if (!map && src_part->size != dst_part->size)
         return tf_fail(env, TFUSE_ESHAPE, "%lld units have no map onto %lld", (long long)src_part->size,
                        (long long)dst_part->size);
-    if (map && map->kind != TF_MAP_IDENTITY && map->kind != TF_MAP_PERMUTATION)
+    if (map && map->kind != TF_MAP_IDENTITY && !map->source)
         return apply_dense(env, map, produced, &mv);
-    copy_units(&mv, map ? map->source : NULL);
+    copy_units(&mv, map ? map->source : NULL, map ? map->scale : NULL, produced);
     return TFUSE_OK;
 }

@@ -10,11 +10,11 @@
 
 const char *tf_map_kind_name(tf_map_kind kind)
 {
-    static const char *const names[] = {"identity", "permutation", "coupling", "raw", "block"};
+    static const char *const names[] = {"identity", "permutation", "coupling", "raw", "scaled", "orthogonal", "linear", "block"};
     return (size_t)kind < TF_LEN(names) ? names[kind] : "?";
 }
 
-static tfuse_status map_new(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, tf_map **out)
+tfuse_status tf_map_new(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, tf_map **out)
 {
     *out = NULL;
     if (n < 1 || m < 1)
@@ -32,14 +32,14 @@ static tfuse_status map_new(tf_env *env, tf_map_kind kind, int64_t n, int64_t m,
 
 tfuse_status tf_map_identity(tf_env *env, int64_t n, tf_map **out)
 {
-    return map_new(env, TF_MAP_IDENTITY, n, n, out);
+    return tf_map_new(env, TF_MAP_IDENTITY, n, n, out);
 }
 
 tfuse_status tf_map_permutation(tf_env *env, int64_t n, const int64_t *source, tf_map **out)
 {
     tf_map *map;
     *out = NULL;
-    TF_TRY(map_new(env, TF_MAP_PERMUTATION, n, n, &map));
+    TF_TRY(tf_map_new(env, TF_MAP_PERMUTATION, n, n, &map));
     map->source = tf_alloc_array(env, (size_t)n, sizeof *map->source);
     bool *seen = tf_calloc(env, (size_t)n, sizeof *seen);
     tfuse_status status = map->source && seen ? TFUSE_OK : TFUSE_ENOMEM;
@@ -63,7 +63,7 @@ tfuse_status tf_map_dense(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, c
     tf_map *map;
     size_t count;
     *out = NULL;
-    TF_TRY(map_new(env, kind, n, m, &map));
+    TF_TRY(tf_map_new(env, kind, n, m, &map));
     if (!tf_mul_size((size_t)n, (size_t)m, &count) || !(map->dense = tf_alloc_array(env, count, sizeof *map->dense))) {
         tf_map_free(map);
         return tf_fail(env, TFUSE_ENOMEM, "out of memory for a map of %lld × %lld", (long long)n, (long long)m);
@@ -75,7 +75,7 @@ tfuse_status tf_map_dense(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, c
 
 tfuse_status tf_map_dense_own(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, float *matrix, tf_map **out)
 {
-    tfuse_status status = map_new(env, kind, n, m, out);
+    tfuse_status status = tf_map_new(env, kind, n, m, out);
     if (status == TFUSE_OK)
         (*out)->dense = matrix;
     else
@@ -110,7 +110,7 @@ tfuse_status tf_map_block(tf_env *env, int64_t blocks_n, int64_t blocks_m, const
     *out = NULL;
     tfuse_status status = check_blocks(env, blocks_n, blocks_m, block_source, inner, &shape);
     if (status == TFUSE_OK)
-        status = map_new(env, TF_MAP_BLOCK, blocks_n * shape->n, blocks_m * shape->m, &map);
+        status = tf_map_new(env, TF_MAP_BLOCK, blocks_n * shape->n, blocks_m * shape->m, &map);
     if (status == TFUSE_OK) {
         map->block_source = tf_alloc_array(env, (size_t)blocks_m, sizeof *map->block_source);
         map->inner = tf_calloc(env, (size_t)blocks_m, sizeof *map->inner);
@@ -141,6 +141,8 @@ void tf_map_free(tf_map *map)
     tf_free(&mem, map->inner);
     tf_free(&mem, map->block_source);
     tf_free(&mem, map->source);
+    tf_free(&mem, map->scale);
+    tf_free(&mem, map->inverse);
     tf_free(&mem, map->dense);
     tf_free(&mem, map);
 }
@@ -174,6 +176,11 @@ tfuse_status tf_map_clone(tf_env *env, const tf_map *map, tf_map **out)
     case TF_MAP_COUPLING:
     case TF_MAP_RAW:
         return tf_map_dense(env, map->kind, map->n, map->m, map->dense, out);
+    case TF_MAP_SCALED:
+        return tf_map_scaled(env, map->n, map->source, map->scale, out);
+    case TF_MAP_ORTHOGONAL:
+    case TF_MAP_LINEAR:
+        return tf_map_square(env, map->kind, map->n, map->dense, out);
     case TF_MAP_BLOCK:
         return clone_block(env, map, out);
     }
@@ -216,8 +223,16 @@ static void write_operator(const tf_map *map, bool produced, float *out, int64_t
             write_rows_scaled(map, out, stride);
         break;
     case TF_MAP_RAW:
+    case TF_MAP_ORTHOGONAL:
+    case TF_MAP_LINEAR: {
+        const float *op = map->inverse && !produced ? map->inverse : map->dense;
         for (int64_t i = 0; i < map->n; i++)
-            memcpy(out + i * stride, map->dense + i * map->m, (size_t)map->m * sizeof *out);
+            memcpy(out + i * stride, op + i * map->m, (size_t)map->m * sizeof *out);
+        break;
+    }
+    case TF_MAP_SCALED:
+        for (int64_t j = 0; j < map->m; j++)
+            out[map->source[j] * stride + j] = produced ? map->scale[j] : 1 / map->scale[j];
         break;
     case TF_MAP_IDENTITY:
     case TF_MAP_PERMUTATION:

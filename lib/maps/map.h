@@ -5,6 +5,8 @@
  * A map has a produced operator, m×n, which takes the n rows of a weight to m, and a consumed operator, n×m, which takes n columns to m. For a coupling P
  * (n×m, mass) the produced operator is diag(1/column sums) P' and the consumed one diag(1/row sums) P, so that outputs are means
  * of merged units and inputs sums over them; a unit without mass gets nothing. A raw matrix T acts as T' and T.
+ * An invertible T (orthogonal, linear, permutation with scale) produces by T' and consumes by T^-T, and T^-T is also what the dual side
+ * (keys against queries) is produced by; a coupling has no inverse, and moves a dual side as it moves the other.
  */
 #ifndef TF_MAPS_MAP_H
 #define TF_MAPS_MAP_H
@@ -17,6 +19,9 @@ typedef enum tf_map_kind {
     TF_MAP_PERMUTATION, /* source[j] = i: unit i of the model becomes unit j of the anchor; n == m */
     TF_MAP_COUPLING,    /* dense n×m, mass */
     TF_MAP_RAW,         /* dense n×m, T itself on both sides */
+    TF_MAP_SCALED,      /* PERMUTATION with a factor: anchor's unit j = scale[j] * unit source[j] */
+    TF_MAP_ORTHOGONAL,  /* dense n×n, T with T'T = 1 */
+    TF_MAP_LINEAR,      /* dense n×n, invertible T */
     TF_MAP_BLOCK        /* blocks: source block block_source[b] becomes block b through inner map b */
 } tf_map_kind;
 
@@ -24,20 +29,27 @@ typedef struct tf_map {
     tf_mem mem;
     tf_map_kind kind;
     int64_t n, m;
-    int64_t *source;      /* PERMUTATION: m */
-    float *dense;         /* COUPLING, RAW: n×m row-major */
+    int64_t *source;      /* PERMUTATION, SCALED: m */
+    float *scale;         /* SCALED: m, none zero */
+    float *dense;         /* COUPLING, RAW, ORTHOGONAL, LINEAR: n×m row-major */
+    float *inverse;       /* LINEAR: T^-T, n×n */
     int64_t blocks_n, blocks_m; /* BLOCK: n = blocks_n * inner n */
     int64_t *block_source; /* blocks_m entries; -1: nothing comes here */
     struct tf_map **inner; /* blocks_m maps; NULL where block_source is -1 */
 } tf_map;
 
 const char *tf_map_kind_name(tf_map_kind kind);
+/* A map of a kind without its numbers: for the files of this folder. */
+tfuse_status tf_map_new(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, tf_map **out);
 tfuse_status tf_map_identity(tf_env *env, int64_t n, tf_map **out);
 tfuse_status tf_map_permutation(tf_env *env, int64_t n, const int64_t *source, tf_map **out);
 /* kind COUPLING or RAW; the matrix is copied. */
 tfuse_status tf_map_dense(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, const float *matrix, tf_map **out);
 /* The same without a copy: takes the matrix over, also on failure. */
 tfuse_status tf_map_dense_own(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, float *matrix, tf_map **out);
+tfuse_status tf_map_scaled(tf_env *env, int64_t n, const int64_t *source, const float *scale, tf_map **out);
+/* kind ORTHOGONAL or LINEAR; the matrix is copied. TFUSE_EINVAL when it is not orthogonal (to 1e-4), or not well enough conditioned to be inverted. */
+tfuse_status tf_map_square(tf_env *env, tf_map_kind kind, int64_t n, const float *matrix, tf_map **out);
 /* Takes the inner maps over, also on failure. */
 tfuse_status tf_map_block(tf_env *env, int64_t blocks_n, int64_t blocks_m, const int64_t *block_source, tf_map **inner, tf_map **out);
 void tf_map_free(tf_map *map);
@@ -47,6 +59,15 @@ tfuse_status tf_map_clone(tf_env *env, const tf_map *map, tf_map **out);
 void tf_map_matrix(const tf_map *map, float *out);
 /* The consumed operator, n×m. */
 void tf_map_consumed(const tf_map *map, float *out);
+
+/* square.c: invertible maps. */
+bool tf_map_invertible(const tf_map *map);
+/* T^-1: the map back. TFUSE_EINVAL for couplings. */
+tfuse_status tf_map_inverse(tf_env *env, const tf_map *map, tf_map **out);
+/* First a (n onto k), then b (k onto m). Invertible maps only. */
+tfuse_status tf_map_compose(tf_env *env, const tf_map *a, const tf_map *b, tf_map **out);
+/* What the map does where only a permutation may act (norm gains, gates): without its scales. TFUSE_EINVAL for a rotation. */
+tfuse_status tf_map_neutral(tf_env *env, const tf_map *map, tf_map **out);
 
 /* combine.c: residual joins. a, b: maps of the same n and m; weight of a for each anchor unit: wa[j] (m of them), of b: 1 - wa[j].
  * Couplings stay couplings (mixed column by column, masses scaled alike), `raw` asks for a RAW one. */

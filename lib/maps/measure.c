@@ -30,17 +30,34 @@ static void visit_dense(const tf_map *map, visitor *v, int64_t row, int64_t col)
     }
 }
 
+/* Shares of a signed matrix are of its squares. */
+static void visit_square(const tf_map *map, visitor *v, int64_t row, int64_t col)
+{
+    for (int64_t j = 0; j < map->m; j++) {
+        double sum = 0;
+        for (int64_t i = 0; i < map->n; i++)
+            sum += (double)map->dense[i * map->m + j] * (double)map->dense[i * map->m + j];
+        for (int64_t i = 0; i < map->n && sum > 0; i++)
+            visit(v, row + i, col + j, (double)map->dense[i * map->m + j] * (double)map->dense[i * map->m + j] / sum);
+    }
+}
+
 static void visit_map(const tf_map *map, visitor *v, int64_t row, int64_t col)
 {
     switch (map->kind) {
     case TF_MAP_IDENTITY:
     case TF_MAP_PERMUTATION:
+    case TF_MAP_SCALED:
         for (int64_t j = 0; j < map->m; j++)
             visit(v, row + (map->source ? map->source[j] : j), col + j, 1);
         break;
     case TF_MAP_COUPLING:
     case TF_MAP_RAW:
         visit_dense(map, v, row, col);
+        break;
+    case TF_MAP_ORTHOGONAL:
+    case TF_MAP_LINEAR:
+        visit_square(map, v, row, col);
         break;
     case TF_MAP_BLOCK:
         for (int64_t b = 0; b < map->blocks_m; b++)

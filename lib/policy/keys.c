@@ -38,6 +38,8 @@ const tf_key tf_keys[] = {
     NAME("otfusion.tokens", "all",
          "tokens whose activations count: all, class, or windowN (the class token and the centre N x N)"),
     FLAG("otfusion.compat", "0", "1: compute what the authors' published code computes, its deviations included"),
+    CHOICE("gauge.stream", "orthogonal | permutation | none", "orthogonal",
+           "what gauge does to the residual stream; orthogonal: in the canonical form; the others keep norm gains"),
     CHOICE("combine.method", "linear", "linear", "how aligned weights are combined: linear, their weighted sum"),
     REALS("combine.weights", -1e30, 1e30, "equal", "one weight a model, the anchor's first, or equal"),
     INT("calib.samples", 1, MOST, "200", "how many calibration inputs are used, from the first on"),
