@@ -28,7 +28,8 @@ typedef struct command {
     int (*run)(struct tool *tool);
 } command;
 
-enum { CMD_INSPECT = 1, CMD_EVAL = 2, CMD_RUN = 4, CMD_ALIGN = 8, CMD_PLAN = 16, CMD_FUSE = 32, CMD_SOLVE = 64, CMD_KEYS = 128, CMD_PATH = 256, CMD_GAUGE = 512 };
+enum { CMD_INSPECT = 1, CMD_EVAL = 2, CMD_RUN = 4, CMD_ALIGN = 8, CMD_PLAN = 16, CMD_FUSE = 32, CMD_SOLVE = 64, CMD_KEYS = 128,
+       CMD_PATH = 256, CMD_GAUGE = 512 };
 
 extern const command commands[]; /* ends with a NULL name */
 

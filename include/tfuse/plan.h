@@ -74,7 +74,8 @@ TFUSE_API tfuse_status tfuse_plan_report(tfuse_ctx *ctx, const tfuse_plan *plan,
  * maps of condition number at most 10, hidden units. Equal seeds give equal maps. Needs LAPACK (TFUSE_EUNSUPPORTED without).
  * @param policy  in: NULL for defaults.
  * @param out     out: release with tfuse_plan_free.
- * Thread-safety: as of every call on ctx; the model may be shared. Errors: TFUSE_EGRAPH, TFUSE_EINVAL, TFUSE_ENUMERIC, TFUSE_ENOMEM, and those of tfuse_graph_infer.
+ * Thread-safety: as of every call on ctx; the model may be shared.
+ * Errors: TFUSE_EGRAPH, TFUSE_EINVAL, TFUSE_ENUMERIC, TFUSE_ENOMEM, and those of tfuse_graph_infer.
  */
 TFUSE_API tfuse_status tfuse_gauge(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_model *model, tfuse_plan **out);
 
