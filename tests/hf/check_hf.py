@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Against Hugging Face's transformers and safetensors: its models give the logits that `tfuse run` gives, whatever their shape and type, and
-what `tfuse fuse` writes loads there without a missing or unexpected key and gives the logits that `tfuse run` gives. TFUSE names the command.
+what `tfuse fuse` and `tfuse gauge` write loads there without a missing or unexpected key and gives the logits that `tfuse run` gives. TFUSE names the command.
 
 Tolerance: 1e-4 of the largest logit, float32 on both sides with sums in another order."""
 import json
@@ -65,6 +65,15 @@ def normalised(model, images):
     return ((x - mean) / std)[:, None]
 
 
+def gauged(name, model, inputs, pixels, work):
+    before, out = our_logits(model, inputs, work), f"{work}/gauged"
+    for stream in ("orthogonal", "permutation", "none"):
+        tfuse("gauge", model, "--seed", "5", "--set", f"gauge.stream={stream}", "-o", out, "--force", "--quiet")
+        compare(f"{name}, gauged, stream {stream}", out, inputs, pixels, work)
+        error = np.abs(our_logits(out, inputs, work) - before).max() / np.abs(before).max()
+        check(f"{name}, gauged, stream {stream}: the same function", error <= TOLERANCE, f"off by {error:.2e} of the largest")
+
+
 def random_model(config, path, dtype):
     """Every bias, norm and table gets values that are not the trivial ones of an initialisation."""
     torch.manual_seed(7)
@@ -93,6 +102,8 @@ def shapes(work):
             path = f"{work}/{config['hidden_size']}-{str(dtype).rsplit('.', maxsplit=1)[-1]}"
             random_model(ViTConfig(**config), path, dtype)
             compare(f"{name}, {dtype}", path, f"{work}/pixels.npy", pixels, work)
+            if dtype == torch.float32:
+                gauged(name, path, f"{work}/pixels.npy", pixels, work)
 
 
 def fusions(work, pixels):
@@ -120,6 +131,7 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         for parent in PARENTS:
             compare(os.path.basename(parent), parent, IMAGES, pixels, work)
+            gauged(os.path.basename(parent), parent, IMAGES, pixels, work)
         shapes(work)
         fusions(work, pixels)
     print(f"{passed} passed, {failed} failed")

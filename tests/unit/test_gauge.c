@@ -74,11 +74,27 @@ static tfuse_plan *plan_of(scene *s, const char *part, bool back, const tfuse_mo
     return plan;
 }
 
+/* The same plan from a file: what is applied went there and back. */
+static tfuse_plan *through_file(scene *s, tfuse_plan *plan)
+{
+    char *dir = t_mkdtemp(), path[4096];
+    tfuse_plan *loaded;
+    snprintf(path, sizeof path, "%s/plan", dir);
+    t_ok(s->env, tf_plan_save(s->env, plan, path, false));
+    t_ok(s->env, tf_plan_load(s->env, path, &loaded));
+    ck_assert_uint_eq(loaded->n_maps, plan->n_maps);
+    for (size_t i = 0; i < plan->n_maps; i++)
+        ck_assert_int_eq(loaded->maps[i].map->kind, plan->maps[i].map->kind);
+    tf_plan_free(plan);
+    t_rmdir(dir);
+    return loaded;
+}
+
 static tfuse_model *moved(scene *s, const char *part, bool back, const tfuse_model *m, bool passes)
 {
     const tfuse_model *models[2] = {m, m};
     tf_graph *graphs[2] = {s->g, s->g};
-    tfuse_plan *plan = plan_of(s, part, back, m, passes);
+    tfuse_plan *plan = through_file(s, plan_of(s, part, back, m, passes));
     const tf_fuse_job job = {.policy = s->policy, .plan = plan, .models = models, .graphs = graphs, .n = 2};
     tfuse_model *out;
     t_ok(s->env, tf_fuse_to_model(s->env, &job, &out));
