@@ -4,7 +4,11 @@
  * (Dantzig 1951; tree form after Ahuja, Magnanti & Orlin, Network Flows, 1993, chapter 11).
  *
  * Basis. A spanning tree of rows 0..n-1 and columns n..n+m-1; a node other than the root carries the flow between it and its
- * parent. The first tree is the row-minimum rule on costs less their column minima, so there are no artificial arcs.
+ * parent. The first tree is made by the row-minimum rule, so there are no artificial arcs: on costs less their column minima or,
+ * from SPARSE_FROM entries on, first along the flow of an auction (auction.h) and then at its prices.
+ *
+ * Pricing. Then also only the best arcs of each row at those prices are searched; when none of them enters any more, all
+ * arcs are priced, and the violated ones join the list, until there are none.
  *
  * Termination. Masses become integers, so that flows are exact, and every node but one column supplies one unit more than its mass,
  * where the mass is a multiple of 2^k > n + m. No proper part of the nodes then balances, so every basic flow is positive,
@@ -15,6 +19,7 @@
  * Prices are sums and differences of costs along tree paths, rebuilt every n + m pivots and at the end. An arc enters when
  * its reduced cost is below -PRICE_TOLERANCE relative to the largest cost or price, so above rounding.
  */
+#include "ot/auction.h"
 #include "ot/internal.h"
 
 #include <math.h>
@@ -22,11 +27,16 @@
 
 __extension__ typedef __int128 units;
 
-enum { MASS_BITS = 90, CANCEL_EVERY = 256, MIN_BLOCK = 64 };
+enum { MASS_BITS = 90, CANCEL_EVERY = 256, MIN_BLOCK = 64, SPARSE_FROM = 1024, PRICE_BLOCK = 512 };
 #define PRICE_TOLERANCE 1e-13
 #define BALANCE_TOLERANCE 1e-9
 /* Shares of a row or column below this are rounding errors of the marginals that were given. */
 #define DUST 0x1p-48
+
+typedef struct arc {
+    int32_t row, col;
+    float cost;
+} arc;
 
 typedef struct simplex {
     int64_t n, m, nodes;
@@ -39,7 +49,12 @@ typedef struct simplex {
     units *flow;   /* between a node and its parent */
     int64_t *parent, *child, *next, *prev, *depth; /* -1 for none */
     int64_t root;
-    int64_t next_row, block_rows; /* pricing */
+    int64_t next_row, block_rows; /* pricing of all arcs */
+    bool sparse;                  /* arcs are priced from a list, and all only to prove the optimum */
+    arc *arcs;
+    int64_t arc_count, arc_room, next_arc;
+    tf_lists lists;
+    tf_auction auction;
 } simplex;
 
 static tfuse_status simplex_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const float *cost, simplex *s)
@@ -149,33 +164,60 @@ static double arc_cost(const simplex *s, int64_t a, int64_t b)
     return (double)(is_row(s, a) ? s->cost[a * s->m + (b - s->n)] : s->cost[b * s->m + (a - s->n)]);
 }
 
-/* The row-minimum rule: rows in turn fill their cheapest columns that have room. Each step uses up one node, which hangs on the
- * other; supplies never tie before the last step. */
-static void first_tree(simplex *s, units *supply)
+/* Moves what row and column both have; the one that is used up hangs on the other. Supplies never tie before the last step. */
+static void move_supply(simplex *s, units *supply, int64_t row, int64_t at)
+{
+    int64_t col = s->n + at;
+    bool row_ends = supply[row] < supply[col];
+    int64_t gone = row_ends ? row : col, stays = row_ends ? col : row;
+    link_child(s, gone, stays);
+    s->flow[gone] = supply[gone];
+    supply[stays] -= supply[gone];
+    supply[gone] = 0;
+    if (!row_ends)
+        s->open[at] = -INFINITY;
+}
+
+/* Smallest cost of each column. */
+static void cheapest_rows(simplex *s)
 {
     for (int64_t j = 0; j < s->m; j++)
         s->open[j] = INFINITY;
     for (int64_t i = 0; i < s->n; i++)
         for (int64_t j = 0; j < s->m; j++)
             s->open[j] = fmin(s->open[j], (double)s->cost[i * s->m + j]);
+}
+
+/* The pieces of the auction, columns in turn and dearest first, as far as there is supply. */
+static void follow_auction(simplex *s, units *supply)
+{
+    const tf_auction *a = &s->auction;
+    memcpy(s->open, a->v, (size_t)s->m * sizeof *s->open);
+    for (int64_t j = 0; j < s->m; j++)
+        for (int32_t p = a->first[j]; p >= 0; p = a->pieces[p].next)
+            if (a->pieces[p].row >= 0 && supply[a->pieces[p].row] > 0 && supply[s->n + j] > 0)
+                move_supply(s, supply, a->pieces[p].row, j);
+}
+
+/* The row-minimum rule: rows in turn fill their cheapest columns that have room. */
+static void first_tree(simplex *s, units *supply)
+{
     for (int64_t x = 0; x < s->nodes; x++)
         s->parent[x] = s->child[x] = s->next[x] = s->prev[x] = -1;
+    if (s->sparse)
+        follow_auction(s, supply);
+    else
+        cheapest_rows(s);
     for (int64_t i = 0; i < s->n; i++) {
         while (supply[i] > 0) {
             int64_t at;
             tf_row_min(s->cost + i * s->m, s->open, s->m, &at);
-            int64_t col = s->n + at;
-            bool row_ends = supply[i] < supply[col];
-            int64_t gone = row_ends ? i : col, stays = row_ends ? col : i;
-            link_child(s, gone, stays);
-            s->flow[gone] = supply[gone];
-            supply[stays] -= supply[gone];
-            supply[gone] = 0;
-            if (!row_ends)
-                s->open[at] = -INFINITY;
+            move_supply(s, supply, i, at);
         }
     }
-    s->root = s->n - 1;
+    s->root = 0;
+    while (s->parent[s->root] >= 0)
+        s->root = s->parent[s->root];
 }
 
 /* Prices and depths from the tree alone. */
@@ -194,6 +236,66 @@ static void rebuild_prices(simplex *s)
 }
 
 /* ---- pivots -------------------------------------------------------------------------------- */
+
+/* Block search over the list of arcs. */
+static bool price_list(simplex *s, int64_t *row, int64_t *col, double *reduced)
+{
+    const double *u = s->price, *v = s->price + s->n;
+    const arc *best = NULL;
+    double low = -s->tolerance;
+    for (int64_t seen = 0; seen < s->arc_count && !best;) {
+        if (s->next_arc >= s->arc_count)
+            s->next_arc = 0;
+        int64_t end = s->next_arc + PRICE_BLOCK < s->arc_count ? s->next_arc + PRICE_BLOCK : s->arc_count;
+        seen += end - s->next_arc;
+        for (; s->next_arc < end; s->next_arc++) {
+            const arc *a = &s->arcs[s->next_arc];
+            double r = (double)a->cost - v[a->col] - u[a->row];
+            if (r < low) {
+                low = r;
+                best = a;
+            }
+        }
+    }
+    if (!best)
+        return false;
+    *row = best->row;
+    *col = s->n + best->col;
+    *reduced = low;
+    return true;
+}
+
+/* Adds the arcs of a row's list that are below `limit` against u_i. */
+static void add_arcs(simplex *s, int64_t i, double limit)
+{
+    const int32_t *col = s->lists.col + i * TF_LIST_ROOM;
+    const float *c = s->lists.c + i * TF_LIST_ROOM;
+    const double *v = s->price + s->n;
+    for (int32_t k = 0; k < s->lists.count[i] && s->arc_count < s->arc_room; k++)
+        if ((double)c[k] - v[col[k]] - s->price[i] < limit)
+            s->arcs[s->arc_count++] = (arc){(int32_t)i, col[k], c[k]};
+}
+
+/* Prices all arcs, and lists those that violate: true if there are any. That none is there proves the optimum. */
+static tfuse_status price_all(tf_env *env, simplex *s, bool *found)
+{
+    const double *v = s->price + s->n;
+    if (s->arc_room - s->arc_count < s->n * TF_LIST_ROOM)
+        s->arc_count = 0; /* the list starts again from what violates now */
+    int64_t before = s->arc_count;
+    for (int64_t i = 0; i < s->n; i++) {
+        int64_t at;
+        if (i % CANCEL_EVERY == 0)
+            TF_TRY(tf_check_cancel(env));
+        if (tf_row_min(s->cost + i * s->m, v, s->m, &at) - s->price[i] >= -s->tolerance)
+            continue;
+        tf_lists_build(&s->lists, i, v);
+        add_arcs(s, i, -s->tolerance);
+    }
+    s->next_arc = before;
+    *found = s->arc_count > before;
+    return TFUSE_OK;
+}
 
 /* Block search: the most negative reduced cost among a block of rows, starting where the last search ended. */
 static bool price_arcs(simplex *s, int64_t *row, int64_t *col, double *reduced)
@@ -288,6 +390,19 @@ static void pivot(simplex *s, int64_t row, int64_t col, double reduced)
     }
 }
 
+/* Whether an arc enters. After the list, all arcs are priced, and after new prices again. */
+static tfuse_status next_pivot(tf_env *env, simplex *s, int64_t *row, int64_t *col, double *reduced, bool *found)
+{
+    *found = s->sparse ? price_list(s, row, col, reduced) : price_arcs(s, row, col, reduced);
+    if (*found || !s->sparse)
+        return TFUSE_OK;
+    rebuild_prices(s);
+    TF_TRY(price_all(env, s, found));
+    if (*found)
+        *found = price_list(s, row, col, reduced);
+    return TFUSE_OK;
+}
+
 static tfuse_status optimise(tf_env *env, simplex *s, int64_t *pivots)
 {
     bool rebuilt = true;
@@ -295,8 +410,10 @@ static tfuse_status optimise(tf_env *env, simplex *s, int64_t *pivots)
     for (;;) {
         int64_t row, col;
         double reduced;
-        if (!price_arcs(s, &row, &col, &reduced)) {
-            if (rebuilt)
+        bool found;
+        TF_TRY(next_pivot(env, s, &row, &col, &reduced, &found));
+        if (!found) {
+            if (rebuilt || s->sparse)
                 return TFUSE_OK;
             rebuild_prices(s);
             rebuilt = true;
@@ -310,6 +427,27 @@ static tfuse_status optimise(tf_env *env, simplex *s, int64_t *pivots)
         if (*pivots % CANCEL_EVERY == 0)
             TF_TRY(tf_check_cancel(env));
     }
+}
+
+/* Prices and a flow from the auction, and the arcs that its prices make look good. */
+static tfuse_status warm_start(tf_env *env, tf_arena *arena, simplex *s, const double *mu, const double *nu)
+{
+    s->sparse = s->n * s->m >= SPARSE_FROM && s->nodes < INT32_MAX / 8;
+    if (!s->sparse)
+        return TFUSE_OK;
+    s->arc_room = 3 * s->n * TF_LIST_ROOM;
+    s->arcs = tf_arena_array(env, arena, (size_t)s->arc_room, sizeof *s->arcs);
+    if (!s->arcs)
+        return TFUSE_ENOMEM;
+    TF_TRY(tf_lists_init(env, arena, s->n, s->m, s->cost, &s->lists));
+    TF_TRY(tf_auction_run(env, arena, &s->lists, mu, nu, &s->auction));
+    for (int64_t i = 0; i < s->n; i++) {
+        if (i % CANCEL_EVERY == 0)
+            TF_TRY(tf_check_cancel(env));
+        tf_lists_build(&s->lists, i, s->auction.v);
+        add_arcs(s, i, INFINITY);
+    }
+    return TFUSE_OK;
 }
 
 /* ---- the result ---------------------------------------------------------------------------- */
@@ -461,6 +599,7 @@ tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, 
         goto out;
     TF_TRY_OUT(simplex_init(env, &arena, l.n, l.m, part, &s));
     TF_TRY_OUT(set_masses(env, &s, l.mu, l.nu));
+    TF_TRY_OUT(warm_start(env, &arena, &s, l.mu, l.nu));
     perturb(&s, supply);
     first_tree(&s, supply);
     TF_TRY_OUT(optimise(env, &s, &out->iterations));
