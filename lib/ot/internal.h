@@ -62,6 +62,16 @@ typedef struct tf_kernels {
 } tf_kernels;
 const tf_kernels *tf_kernels_at(int level);
 
+/* positive.c: where the lines of a problem without its empty rows and columns were, and their masses. *part is `cost` itself where
+ * there are none, or in the arena. */
+typedef struct tf_positive {
+    int64_t n, m;
+    int64_t *row, *col;
+    double *mu, *nu;
+} tf_positive;
+tfuse_status tf_positive_lines(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const float *cost, const double *mu,
+                               const double *nu, tf_positive *l, const float **part);
+
 /* dual.c */
 double tf_max_abs(const float *x, int64_t count);
 bool tf_all_equal(const double *x, int64_t count);

@@ -27,7 +27,7 @@
 
 __extension__ typedef __int128 units;
 
-enum { MASS_BITS = 90, CANCEL_EVERY = 256, MIN_BLOCK = 64, SPARSE_FROM = 1024, PRICE_BLOCK = 512 };
+enum { MASS_BITS = 90, CANCEL_EVERY = 256, MIN_BLOCK = 64, SPARSE_FROM = 1024, PRICE_BLOCK = 4096 };
 #define PRICE_TOLERANCE 1e-13
 #define BALANCE_TOLERANCE 1e-9
 /* Shares of a row or column below this are rounding errors of the marginals that were given. */
@@ -55,6 +55,7 @@ typedef struct simplex {
     int64_t arc_count, arc_room, next_arc;
     tf_lists lists;
     tf_auction auction;
+    double supply; /* of all rows */
 } simplex;
 
 static tfuse_status simplex_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const float *cost, simplex *s)
@@ -188,15 +189,20 @@ static void cheapest_rows(simplex *s)
             s->open[j] = fmin(s->open[j], (double)s->cost[i * s->m + j]);
 }
 
-/* The pieces of the auction, columns in turn and dearest first, as far as there is supply. */
-static void follow_auction(simplex *s, units *supply)
+/* The pieces of the auction that are at least `share` of what their row or column has left. */
+static void follow_auction(simplex *s, units *supply, double share)
 {
     const tf_auction *a = &s->auction;
-    memcpy(s->open, a->v, (size_t)s->m * sizeof *s->open);
-    for (int64_t j = 0; j < s->m; j++)
-        for (int32_t p = a->first[j]; p >= 0; p = a->pieces[p].next)
-            if (a->pieces[p].row >= 0 && supply[a->pieces[p].row] > 0 && supply[s->n + j] > 0)
-                move_supply(s, supply, a->pieces[p].row, j);
+    for (int64_t j = 0; j < s->m; j++) {
+        for (int32_t p = a->first[j]; p >= 0; p = a->pieces[p].next) {
+            int64_t i = a->pieces[p].row;
+            if (i < 0 || supply[i] <= 0 || supply[s->n + j] <= 0)
+                continue;
+            units possible = supply[i] < supply[s->n + j] ? supply[i] : supply[s->n + j];
+            if (a->pieces[p].amount * s->supply >= share * (double)possible)
+                move_supply(s, supply, i, j);
+        }
+    }
 }
 
 /* The row-minimum rule: rows in turn fill their cheapest columns that have room. */
@@ -204,10 +210,17 @@ static void first_tree(simplex *s, units *supply)
 {
     for (int64_t x = 0; x < s->nodes; x++)
         s->parent[x] = s->child[x] = s->next[x] = s->prev[x] = -1;
-    if (s->sparse)
-        follow_auction(s, supply);
-    else
+    if (s->sparse) {
+        s->supply = 0;
+        for (int64_t i = 0; i < s->n; i++)
+            s->supply += (double)supply[i];
+        memcpy(s->open, s->auction.v, (size_t)s->m * sizeof *s->open);
+        follow_auction(s, supply, 0.99);
+        follow_auction(s, supply, 0.5);
+        follow_auction(s, supply, 0);
+    } else {
         cheapest_rows(s);
+    }
     for (int64_t i = 0; i < s->n; i++) {
         while (supply[i] > 0) {
             int64_t at;
@@ -488,12 +501,7 @@ static void sort_nodes(const simplex *s, bool by_row, int64_t *first, const int6
     }
 }
 
-/* Where the lines of the reduced problem, without empty rows and columns, were. */
-typedef struct lines {
-    int64_t n, m;
-    int64_t *row, *col;
-    double *mu, *nu;
-} lines;
+typedef tf_positive lines;
 
 static tfuse_status emit(tf_env *env, simplex *s, const lines *l, tf_solution *out)
 {
@@ -547,38 +555,6 @@ static void emit_potentials(const simplex *s, const lines *l, const float *cost,
             out->u[i] = tf_row_min(cost + i * out->m, out->v, out->m, &at);
 }
 
-static tfuse_status keep_positive(tf_env *env, tf_arena *arena, int64_t count, const double *mass, int64_t **index,
-                                  double **kept, int64_t *kept_count)
-{
-    *index = tf_arena_array(env, arena, (size_t)count, sizeof **index);
-    *kept = tf_arena_array(env, arena, (size_t)count, sizeof **kept);
-    if (!*index || !*kept)
-        return TFUSE_ENOMEM;
-    int64_t k = 0;
-    for (int64_t i = 0; i < count; i++) {
-        if (!(mass[i] > 0))
-            continue;
-        (*index)[k] = i;
-        (*kept)[k++] = mass[i];
-    }
-    *kept_count = k;
-    return k > 0 ? TFUSE_OK : tf_fail(env, TFUSE_ENUMERIC, "transport: the total mass is 0");
-}
-
-/* The costs of the lines that are left: `cost` itself when all are. */
-static const float *reduced_cost(tf_env *env, tf_arena *arena, const lines *l, int64_t n, int64_t m, const float *cost)
-{
-    if (l->n == n && l->m == m)
-        return cost;
-    float *part = tf_arena_array(env, arena, (size_t)l->n * (size_t)l->m, sizeof *part);
-    if (!part)
-        return NULL;
-    for (int64_t i = 0; i < l->n; i++)
-        for (int64_t j = 0; j < l->m; j++)
-            part[i * l->m + j] = cost[l->row[i] * m + l->col[j]];
-    return part;
-}
-
 tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, const double *mu, const double *nu,
                           tf_solution *out)
 {
@@ -588,14 +564,13 @@ tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, 
     lines l;
     simplex s;
     tfuse_status status;
-    TF_TRY_OUT(keep_positive(env, &arena, n, mu, &l.row, &l.mu, &l.n));
-    TF_TRY_OUT(keep_positive(env, &arena, m, nu, &l.col, &l.nu, &l.m));
-    const float *part = reduced_cost(env, &arena, &l, n, m, cost);
+    const float *part = NULL;
+    TF_TRY_OUT(tf_positive_lines(env, &arena, n, m, cost, mu, nu, &l, &part));
     units *supply = tf_arena_array(env, &arena, (size_t)(l.n + l.m), sizeof *supply);
     out->u = tf_alloc_array(env, (size_t)n, sizeof *out->u);
     out->v = tf_alloc_array(env, (size_t)m, sizeof *out->v);
     status = TFUSE_ENOMEM;
-    if (!part || !supply || !out->u || !out->v)
+    if (!supply || !out->u || !out->v)
         goto out;
     TF_TRY_OUT(simplex_init(env, &arena, l.n, l.m, part, &s));
     TF_TRY_OUT(set_masses(env, &s, l.mu, l.nu));
