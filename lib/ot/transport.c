@@ -27,7 +27,7 @@
 
 __extension__ typedef __int128 units;
 
-enum { MASS_BITS = 90, CANCEL_EVERY = 256, MIN_BLOCK = 64, SPARSE_FROM = 1024, PRICE_BLOCK = 4096 };
+enum { MASS_BITS = 90, CANCEL_EVERY = 256, MIN_BLOCK = 64, SPARSE_FROM = 1024, PRICE_BLOCK = 2048 };
 #define PRICE_TOLERANCE 1e-13
 #define BALANCE_TOLERANCE 1e-9
 /* Shares of a row or column below this are rounding errors of the marginals that were given. */
