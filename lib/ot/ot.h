@@ -85,11 +85,11 @@ uint64_t tf_cost_features_bytes(int64_t n, int64_t m, int64_t width);
 /* ---- exact solvers ------------------------------------------------------------------------ */
 
 /* assignment.c: square, uniform. Jonker & Volgenant 1987: column reduction, augmenting row reduction, shortest augmenting
- * paths; potentials in float64. perm[i] = j; u (n), v (n) with u_i + v_j <= C_ij, equality on the matching. */
+ * paths, over short lists of candidates for large n; potentials in float64. perm[i] = j; u (n), v (n) with u_i + v_j <= C_ij, equality on the matching. */
 tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, int64_t *perm, double *u, double *v);
 
-/* transport.c: any marginals (zeros allowed): network simplex on the dense bipartite graph (Cunningham's strongly
- * feasible trees, block pricing). Result sparse. */
+/* transport.c: any marginals (zeros allowed): network simplex (Cunningham's strongly feasible trees, block pricing), from an auction's flow
+ * over short lists of arcs, with all arcs priced in the end. Result sparse. */
 tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, const double *mu, const double *nu,
                           tf_solution *out);
 
