@@ -14,6 +14,7 @@
  */
 #include "ot/assignment.h"
 #include "ot/internal.h"
+#include "base/meter.h"
 
 #include <math.h>
 
@@ -199,6 +200,11 @@ static tfuse_status augment(tf_env *env, jv *s, int64_t start)
         s->v[s->settled[k]] += s->dist[k] - distance;
     tf_jv_flip(s, start, end);
     return TFUSE_OK;
+}
+
+uint64_t tf_assignment_lists_bytes(int64_t n)
+{
+    return n < LISTS_FROM ? 0 : tf_area(n, TF_LIST_ROOM, sizeof(int32_t) + sizeof(float)) + tf_area(n, 8, sizeof(double));
 }
 
 /* Bids and paths for the rows that column reduction left over. */

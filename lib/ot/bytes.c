@@ -21,9 +21,9 @@ tf_ot_bytes tf_ot_bytes_of(const char *name, int64_t n, int64_t m)
 {
     const uint64_t dense = tf_area(n, m, sizeof(float)), lines = tf_area(n + m, 1, sizeof(double));
     if (tf_ot_is_permutation(name, n, m))
-        return (tf_ot_bytes){.work = 5 * lines, .kept = 2 * lines};
+        return (tf_ot_bytes){.work = 5 * lines + tf_assignment_lists_bytes(n), .kept = 2 * lines};
     if (!strcmp(name, "exact"))
-        return (tf_ot_bytes){.work = 12 * lines, .kept = 4 * lines};
+        return (tf_ot_bytes){.work = 12 * lines + tf_transport_lists_bytes(n, m), .kept = 4 * lines};
     if (!strcmp(name, "sinkhorn")) /* its kernel lies where the coupling will; a tenth for the entries that Newton keeps apart */
         return (tf_ot_bytes){.work = dense / 10 + tf_kernel_lines_bytes(n, m), .kept = dense + lines};
     if (!strcmp(name, "sinkhorn-scaling"))

@@ -77,6 +77,9 @@ double tf_max_abs(const float *x, int64_t count);
 bool tf_all_equal(const double *x, int64_t count);
 
 /* What sinkhorn-scaling and sinkhorn allocate beside matrices of the problem's size. */
+/* What the exact solvers' short lists take where the sizes call for them; else 0. */
+uint64_t tf_assignment_lists_bytes(int64_t n);
+uint64_t tf_transport_lists_bytes(int64_t n, int64_t m);
 uint64_t tf_scaling_lines_bytes(int64_t n, int64_t m);
 uint64_t tf_kernel_lines_bytes(int64_t n, int64_t m);
 

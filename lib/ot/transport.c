@@ -21,13 +21,14 @@
  */
 #include "ot/auction.h"
 #include "ot/internal.h"
+#include "base/meter.h"
 
 #include <math.h>
 #include <string.h>
 
 __extension__ typedef __int128 units;
 
-enum { MASS_BITS = 90, CANCEL_EVERY = 256, MIN_BLOCK = 64, SPARSE_FROM = 1024, PRICE_BLOCK = 2048 };
+enum { MASS_BITS = 90, CANCEL_EVERY = 256, MIN_BLOCK = 64, SPARSE_FROM = 1024, PRICE_BLOCK = 2048, ARCS_PER_PLACE = 3 };
 #define PRICE_TOLERANCE 1e-13
 #define BALANCE_TOLERANCE 1e-9
 /* Shares of a row or column below this are rounding errors of the marginals that were given. */
@@ -442,13 +443,21 @@ static tfuse_status optimise(tf_env *env, simplex *s, int64_t *pivots)
     }
 }
 
+uint64_t tf_transport_lists_bytes(int64_t n, int64_t m)
+{
+    if (tf_area(n, m, 1) < SPARSE_FROM)
+        return 0;
+    return tf_area(n, TF_LIST_ROOM, sizeof(int32_t) + sizeof(float) + ARCS_PER_PLACE * sizeof(arc)) + tf_area(n, 3, sizeof(double)) +
+           tf_area(m, 4, sizeof(double)) + 4 * (tf_area(n, 1, sizeof(tf_piece)) + tf_area(m, 1, sizeof(tf_piece)));
+}
+
 /* Prices and a flow from the auction, and the arcs that its prices make look good. */
 static tfuse_status warm_start(tf_env *env, tf_arena *arena, simplex *s, const double *mu, const double *nu)
 {
     s->sparse = s->n * s->m >= SPARSE_FROM && s->nodes < INT32_MAX / 8;
     if (!s->sparse)
         return TFUSE_OK;
-    s->arc_room = 3 * s->n * TF_LIST_ROOM;
+    s->arc_room = ARCS_PER_PLACE * s->n * TF_LIST_ROOM;
     s->arcs = tf_arena_array(env, arena, (size_t)s->arc_room, sizeof *s->arcs);
     if (!s->arcs)
         return TFUSE_ENOMEM;
