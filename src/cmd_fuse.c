@@ -40,7 +40,48 @@ static json_t *weights_object(const tool *t, const json_t *plan, int n)
     return weights;
 }
 
-static int report(const tool *t, const tfuse_plan *plan, double seconds)
+/* Looks before anything is written, and keeps what was found; the library need not look again. */
+static int self_check(const tool *t, const tfuse_plan *plan, const tfuse_model *const *models, size_t n, json_t **found)
+{
+    char *text = NULL;
+    if (!strcmp(tfuse_policy_get(t->policy, "fuse.selfcheck"), "0")) {
+        *found = json_pack("{s:s}", "result", "off");
+        return EXIT_DONE;
+    }
+    int code = library_status(t, tfuse_selfcheck(t->ctx, t->policy, plan, models, n, &text));
+    if (code == EXIT_DONE) {
+        *found = json_loads(text, 0, NULL);
+        code = library_status(t, tfuse_policy_set(t->ctx, t->policy, "fuse.selfcheck", "0"));
+    }
+    tfuse_string_free(text);
+    return code;
+}
+
+/* The largest deviation of a form over all models; below 0: none was run. */
+static double most_of(const json_t *found, const char *form)
+{
+    double most = -1;
+    size_t k;
+    json_t *row;
+    json_array_foreach(json_object_get(found, "models"), k, row)
+        if (json_is_number(json_object_get(row, form)) && json_number_value(json_object_get(row, form)) > most)
+            most = json_number_value(json_object_get(row, form));
+    return most;
+}
+
+static void print_check(const json_t *found)
+{
+    const double canonical = most_of(found, "canonical"), aligned = most_of(found, "aligned");
+    printf("  self-check     %s", json_string_value(json_object_get(found, "result")));
+    if (canonical >= 0)
+        printf("; canonical forms deviate by %.1e", canonical);
+    if (aligned >= 0)
+        printf("; aligned forms by %.1e%s", aligned,
+               json_is_true(json_object_get(found, "exact")) ? "" : ", which judges nothing: this strategy's maps are no symmetries");
+    printf("\n");
+}
+
+static int report(const tool *t, const tfuse_plan *plan, json_t *check, double seconds)
 {
     json_t *object = NULL;
     uint64_t peak = 0;
@@ -53,6 +94,7 @@ static int report(const tool *t, const tfuse_plan *plan, double seconds)
         json_object_set(out, "maps", json_object_get(object, "maps"));
         json_object_set(out, "strategy", json_object_get(object, "strategy"));
         json_object_set_new(out, "weights", weights_object(t, object, t->n_args));
+        json_object_set(out, "selfcheck", check);
         json_object_set_new(out, "seconds", json_real(seconds));
         json_object_set_new(out, "peak_bytes", json_integer((json_int_t)peak));
         json_object_set_new(out, "out", json_string(t->out));
@@ -61,6 +103,7 @@ static int report(const tool *t, const tfuse_plan *plan, double seconds)
         map_totals totals = total_maps(plan);
         printf("  strategy       %10s\n", json_string_value(json_object_get(object, "strategy")));
         print_totals(&totals);
+        print_check(check);
         printf("  time           %10.2f s\nfused model written to %s; look at it with: tfuse eval %s --inputs F --labels F\n",
                seconds, t->out, t->out);
     }
@@ -72,6 +115,7 @@ int cmd_fuse(tool *t)
 {
     tfuse_model **models = NULL;
     tfuse_plan *plan = NULL;
+    json_t *check = NULL;
     size_t n = 0;
     double start = seconds_now();
     int code = check_options(t);
@@ -90,10 +134,13 @@ int cmd_fuse(tool *t)
     if (code == EXIT_DONE)
         code = find_plan(t, models, n, &plan);
     if (code == EXIT_DONE)
+        code = self_check(t, plan, (const tfuse_model *const *)models, n, &check);
+    if (code == EXIT_DONE)
         code = library_status(t, tfuse_fuse(t->ctx, t->policy, plan, (const tfuse_model *const *)models, n, t->out));
     end_progress();
     if (code == EXIT_DONE)
-        code = report(t, plan, seconds_now() - start);
+        code = report(t, plan, check, seconds_now() - start);
+    json_decref(check);
     tfuse_plan_free(plan);
     free_models(models, n);
     return code;

@@ -293,6 +293,7 @@ static tfuse_status fill(tf_env *env, const tfuse_policy *policy, const tfuse_mo
 tfuse_status tf_gauge(tf_env *env, const tfuse_policy *policy, const tfuse_model *m, const tf_graph *g, tfuse_plan **out)
 {
     TF_TRY(tf_plan_new(env, "gauge", 2, out));
+    (*out)->exact = true;
     const tfuse_status status = fill(env, policy, m, g, *out);
     if (status != TFUSE_OK) {
         tf_plan_free(*out);

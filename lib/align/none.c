@@ -22,4 +22,4 @@ static tfuse_status none_align(tf_env *env, const tf_align_job *job, const tf_vi
 
 static const char *const none_passes[] = {NULL};
 
-const tf_strategy tf_strategy_none = {"none", none_passes, none_needs, NULL, none_align};
+const tf_strategy tf_strategy_none = {"none", true, none_passes, none_needs, NULL, none_align};

@@ -458,4 +458,4 @@ static tfuse_status otfusion_wants(tf_env *env, const tf_align_job *job, size_t 
 
 static const char *const otfusion_passes[] = {NULL};
 
-const tf_strategy tf_strategy_otfusion = {"otfusion", otfusion_passes, otfusion_needs, otfusion_wants, otfusion_align};
+const tf_strategy tf_strategy_otfusion = {"otfusion", false, otfusion_passes, otfusion_needs, otfusion_wants, otfusion_align};

@@ -157,7 +157,7 @@ tfuse_status tf_plan_report(tf_env *env, const tfuse_plan *plan, json_t **out)
     for (size_t i = 0; i < plan->n_passes && !failed; i++)
         failed |= json_array_append_new(passes, json_string(plan->passes[i]));
     /* json_pack takes over what is given with 'o', also when it fails. */
-    *out = json_pack("{s:s, s:O, s:o, s:o, s:o, s:o}", "strategy", plan->strategy, "policy", plan->policy, "models", models,
+    *out = json_pack("{s:s, s:b, s:O, s:o, s:o, s:o, s:o}", "strategy", plan->strategy, "exact", (int)plan->exact, "policy", plan->policy, "models", models,
                      "passes", passes, "maps", maps, "table", table);
     if (*out && !failed)
         return TFUSE_OK;

@@ -40,6 +40,7 @@ struct tfuse_plan {
     tf_mem mem;
     tf_arena arena;
     const char *strategy;
+    bool exact;             /* each model, carried alone, computes what it did: one map an axis, the right operator on every side */
     json_t *policy;         /* keys that were set when it was made: name → text */
     const char **passes;    /* by name and version, in order */
     size_t n_passes;

@@ -87,8 +87,8 @@ static json_t *plan_head(const tfuse_plan *plan, json_t *maps)
     }
     for (size_t i = 0; i < plan->n_passes; i++)
         failed |= json_array_append_new(passes, json_string(plan->passes[i]));
-    json_t *head = json_pack("{s:i, s:s, s:O, s:o, s:o, s:O, s:o}", "tfuse_plan", PLAN_VERSION, "strategy", plan->strategy,
-                             "policy", plan->policy, "passes", passes, "models", models, "maps", maps, "table", table);
+    json_t *head = json_pack("{s:i, s:s, s:b, s:O, s:o, s:o, s:O, s:o}", "tfuse_plan", PLAN_VERSION, "strategy", plan->strategy, "exact",
+                             (int)plan->exact, "policy", plan->policy, "passes", passes, "models", models, "maps", maps, "table", table);
     if (head && !failed)
         return head;
     json_decref(head);
@@ -329,10 +329,11 @@ static tfuse_status take_plan(reader *r, const json_t *head, tfuse_plan **out)
         return tf_fail(r->env, TFUSE_EVERSION, "%s: a plan of version %lld; this library reads up to %d", r->label,
                        (long long)version, PLAN_VERSION);
     size_t n = json_array_size(models);
-    if (version < 1 || !strategy || strlen(strategy) > 64 || !is_text_object(policy) || !json_is_array(passes) || n < 2 ||
+    if (version < 1 || !strategy || strlen(strategy) > 64 || !json_is_boolean(json_object_get(head, "exact")) || !is_text_object(policy) || !json_is_array(passes) || n < 2 ||
         n > MAX_MODELS || !json_is_array(json_object_get(head, "maps")) || !json_is_array(json_object_get(head, "table")))
-        return malformed(r, "its head lacks strategy, policy, passes, models, maps or table");
+        return malformed(r, "its head lacks strategy, exact, policy, passes, models, maps or table");
     TF_TRY(tf_plan_new(r->env, strategy, n, out));
+    (*out)->exact = json_is_true(json_object_get(head, "exact"));
     if (json_object_update((*out)->policy, json_object_get(head, "policy")))
         return tf_fail(r->env, TFUSE_ENOMEM, "out of memory for %s", r->label);
     for (size_t i = 0; i < json_array_size(passes); i++) {

@@ -98,12 +98,26 @@ tfuse_status tf_fuse_estimate(tf_env *env, const tf_fuse_job *job, const tf_fusi
     return TFUSE_OK;
 }
 
+/* The self-check holds one model in float32 at a time, carried to the anchor or in canonical form. */
+static void tally_selfcheck(const tf_fuse_job *job, tf_tally *t)
+{
+    bool runs = job->plan->n_passes > 0;
+    for (size_t k = 1; k < job->n; k++)
+        runs = runs || tf_selfcheck_aligns(job->plan, k);
+    uint64_t held = 0;
+    for (size_t p = 0; p < job->graphs[0]->n_params && runs; p++)
+        held += floats(tf_param_count(&job->graphs[0]->params[p]));
+    tf_tally_spike(t, held);
+}
+
 static tfuse_status tally_fusion(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, tf_tally *t)
 {
-    const tf_fuse_job job = {align->policy, plan, align->models, align->graphs, align->n, true};
+    const tf_fuse_job job = {.policy = align->policy, .plan = plan, .models = align->models, .graphs = align->graphs, .n = align->n, .dry = true};
     tf_fusion *f;
     TF_TRY(tf_fusion_new(env, &job, &f));
     tfuse_status status = tf_fuse_estimate(env, &job, f, t);
+    if (status == TFUSE_OK && tf_policy_flag(align->policy, "fuse.selfcheck"))
+        tally_selfcheck(&job, t);
     tf_fusion_free(f);
     return status;
 }

@@ -13,6 +13,8 @@ typedef struct tf_fuse_job {
     const tfuse_model *const *models;
     tf_graph *const *graphs;
     size_t n;
+    const double *weights; /* in place of the policy's, summing to one; NULL */
+    bool quiet; /* do not say again that weights are others than the plan's; tensors stay float32, whatever is asked for */
     bool dry; /* nothing will be computed: no weight is looked at, the plan's maps may be hollow */
 } tf_fuse_job;
 
@@ -48,6 +50,12 @@ tfuse_status tf_fuse_is_tileable(tf_env *env, const tf_fuse_job *job, const tf_f
 tfuse_status tf_fuse_output_bytes(tf_env *env, const tf_fuse_job *job, uint64_t *out);
 tfuse_status tf_fuse_to_checkpoint(tf_env *env, const tf_fuse_job *job, const char *out_dir);
 tfuse_status tf_fuse_to_model(tf_env *env, const tf_fuse_job *job, tfuse_model **out);
+
+/* selfcheck.c: runs each model's canonical form, and with invertible maps its aligned form, beside the original. TFUSE_ENUMERIC when one that must
+ * compute the same does not. *report: {"result", "exact", "tolerance", "samples", "models": [{"name", "canonical", "aligned"}]}. */
+tfuse_status tf_fuse_selfcheck(tf_env *env, const tf_fuse_job *job, json_t **report);
+/* Whether model k has an aligned form to be run: maps, all of them invertible. */
+bool tf_selfcheck_aligns(const tfuse_plan *plan, size_t k);
 
 /* estimate.c: what fusing takes at most, beside models and plan. */
 tfuse_status tf_fuse_estimate(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, tf_tally *t);

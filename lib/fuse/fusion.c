@@ -43,6 +43,8 @@ static tfuse_status check_model(tf_env *env, tf_fusion *f, size_t k)
                        tf_model_label(m), own->signature, k, planned->label, planned->signature);
     if (f->job->dry)
         return TFUSE_OK;
+    if (f->job->quiet)
+        return TFUSE_OK;
     if (strcmp(own->header, planned->header) || strcmp(own->weights, planned->weights))
         tf_log(env, TFUSE_LOG_WARN, "%s holds other weights than %s, from which the plan was made", tf_model_label(m),
                planned->label);

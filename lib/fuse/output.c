@@ -50,7 +50,7 @@ static tfuse_status output_rows(tf_env *env, const tf_fuse_job *job, tf_tensor *
 {
     const tfuse_model *anchor = job->models[0];
     const char *word = tf_policy_text(job->policy, "io.dtype");
-    tfuse_dtype wanted = strcmp(word, "keep") ? tf_dtype_parse(word) : 0;
+    const tfuse_dtype wanted = job->quiet ? TFUSE_F32 : strcmp(word, "keep") ? tf_dtype_parse(word) : 0;
     tf_tensor *rows = tf_alloc_array(env, anchor->count, sizeof *rows);
     if (!rows)
         return TFUSE_ENOMEM;

@@ -21,6 +21,10 @@ bool tf_fuse_is_half_anchor(const tf_fuse_job *job)
 
 tfuse_status tf_fuse_weights(tf_env *env, const tf_fuse_job *job, double *out)
 {
+    if (job->weights) {
+        memcpy(out, job->weights, job->n * sizeof *out);
+        return TFUSE_OK;
+    }
     size_t given = tf_policy_reals(job->policy, "combine.weights", NULL, 0);
     if (given && given != job->n)
         return tf_fail(env, TFUSE_EINVAL, "combine.weights has %zu numbers and there are %zu models; give one for each", given,

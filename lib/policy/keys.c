@@ -42,6 +42,8 @@ const tf_key tf_keys[] = {
            "what gauge does to the residual stream; orthogonal: in the canonical form; the others keep norm gains"),
     CHOICE("combine.method", "linear", "linear", "how aligned weights are combined: linear, their weighted sum"),
     REALS("combine.weights", -1e30, 1e30, "equal", "one weight a model, the anchor's first, or equal"),
+    FLAG("fuse.selfcheck", "1",
+         "1: before anything is written each model's canonical and aligned form runs beside the model as it is; 0: not"),
     INT("calib.samples", 1, MOST, "200", "how many calibration inputs are used, from the first on"),
     INT("run.seed", 0, MOST, "0", "seed of everything random"),
     INT("run.batch", 0, MOST, "0", "inputs a batch of the evaluator; 0: by memory"),

@@ -106,8 +106,7 @@ static tfuse_status match_shape(tf_env *env, const tf_value *v, const tfuse_mode
 
 /* ---- the three kinds of input -------------------------------------------------------------------------------------- */
 
-/* Rows of the smallest table that the ids index. */
-static int64_t vocabulary(const tf_graph *g, tf_id value)
+int64_t tf_inputs_vocabulary(const tf_graph *g, tf_id value)
 {
     int64_t rows = INT32_MAX;
     for (size_t i = 0; i < g->n_nodes; i++) {
@@ -126,7 +125,7 @@ static int64_t vocabulary(const tf_graph *g, tf_id value)
 static tfuse_status check_ids(tf_env *env, const tf_graph *g, const tfuse_model *m, const tf_inputs *in)
 {
     const size_t total = (size_t)(in->n * in->sample);
-    const int64_t rows = vocabulary(g, g->inputs[0]);
+    const int64_t rows = tf_inputs_vocabulary(g, g->inputs[0]);
     int64_t ids[CHUNK];
     for (size_t at = 0; at < total; at += CHUNK) {
         size_t count = total - at < CHUNK ? total - at : CHUNK;

@@ -30,6 +30,8 @@ typedef struct tf_inputs {
 /* limit: the first samples only; 0 or less: all. Owns nothing. */
 tfuse_status tf_inputs_make(tf_env *env, const tf_graph *g, const tfuse_model *m, const tfuse_array *array, int64_t limit,
                             tf_inputs *out);
+/* Rows of the smallest table that the ids of an input index. */
+int64_t tf_inputs_vocabulary(const tf_graph *g, tf_id value);
 /* Samples first..first+count-1 as the graph's input. */
 void tf_inputs_fill(const tf_inputs *in, int64_t first, int64_t count, float *dst);
 /* Elements first..first+count-1 of an array of any integer type (not bool); U64 beyond int64 gives INT64_MAX. False: another type. */

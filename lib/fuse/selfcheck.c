@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * selfcheck.c: does what the plan does to each model leave its function as it was? Looked at by running it: on a few random inputs the outputs
+ * of a model's canonical form (the passes that the plan names) and of its aligned form (its own weights, carried by the plan's maps through the
+ * code that fuses) stand beside those of the model as it is. The deviation is the largest difference over the largest output.
+ *
+ * The canonical form is always exact. The aligned form is where all maps are invertible and the plan says that they act alike on
+ * both sides of every axis (plan->exact); the maps of the paper do not, and then the deviation is told and judges nothing. Soft maps have no
+ * aligned form of the same function, so there is nothing to compare.
+ */
+#include "fuse/fuse.h"
+#include "base/rng.h"
+#include "passes/passes.h"
+#include "run/run.h"
+#include <math.h>
+#include <stdlib.h>
+
+enum { SAMPLES = 4, TOKENS = 16 };
+
+/* float32 forward passes over rotated and rescaled weights differ by some 1e-5 of the largest output, of maps of condition 10 by 1e-4; a
+ * map that is wrong anywhere moves outputs by their own size. */
+#define TOLERANCE 1e-3
+
+/* ---- the probe ----------------------------------------------------------------------------------------- */
+
+static void fill_probe(const tf_graph *g, tfuse_array *a)
+{
+    const tf_value *v = &g->values[g->inputs[0]];
+    const int64_t ids = v->integer ? tf_inputs_vocabulary(g, g->inputs[0]) : 0;
+    tf_rng rng = tf_rng_make(0, "selfcheck");
+    for (size_t i = 0; i < a->count; i++) {
+        if (v->integer)
+            ((int32_t *)a->data)[i] = (int32_t)tf_rng_below(&rng, (uint64_t)ids);
+        else
+            ((float *)a->data)[i] = (float)tf_rng_normal(&rng);
+    }
+}
+
+static tfuse_status make_probe(tf_env *env, const tf_graph *g, tfuse_array **out)
+{
+    const tf_value *v = &g->values[g->inputs[0]];
+    int64_t shape[TF_MAX_DIMS + 1] = {SAMPLES};
+    for (int d = 0; d < v->rank; d++)
+        shape[d + 1] = v->extent[d] ? v->extent[d] : TOKENS;
+    TF_TRY(tf_array_new(env, v->integer ? TFUSE_I32 : TFUSE_F32, (size_t)v->rank + 1, shape, out));
+    fill_probe(g, *out);
+    return TFUSE_OK;
+}
+
+/* ---- outputs ---------------------------------------------------------------------------------------------- */
+
+typedef struct outputs {
+    float *x; /* freed by tf_free */
+    size_t count;
+} outputs;
+
+static tfuse_status run_view(tf_env *env, const tf_view *view, const tfuse_array *probe, outputs *out)
+{
+    tf_evaluator *ev = NULL;
+    tf_inputs in;
+    tfuse_status status;
+    out->x = NULL;
+    TF_TRY_OUT(tf_inputs_make(env, view->g, view->m, probe, 0, &in));
+    TF_TRY_OUT(tf_evaluator_new(env, view, NULL, 0, &ev));
+    TF_TRY_OUT(tf_evaluator_prepare(env, ev, &in));
+    out->count = (size_t)(SAMPLES * tf_evaluator_size(ev, view->g->output));
+    out->x = tf_alloc_array(env, out->count, sizeof *out->x);
+    status = out->x ? tf_evaluator_run(env, ev, &in, 0, SAMPLES, NULL, out->x) : TFUSE_ENOMEM;
+    if (status == TFUSE_OK && tf_find_nonfinite(out->x, out->count) >= 0)
+        status = tf_fail(env, TFUSE_ENUMERIC, "self-check: the outputs of %s become NaN or infinite on random inputs; nothing is written",
+                         tf_model_label(view->m));
+out:
+    tf_evaluator_free(ev);
+    if (status != TFUSE_OK) {
+        tf_free(&env->mem, out->x);
+        out->x = NULL;
+    }
+    return status;
+}
+
+static tfuse_status run_model(tf_env *env, const tf_graph *g, const tfuse_model *m, const tfuse_array *probe, outputs *out)
+{
+    tf_view *view;
+    TF_TRY(tf_view_root(env, g, m, &view));
+    tfuse_status status = run_view(env, view, probe, out);
+    tf_view_free(view);
+    return status;
+}
+
+static double deviation(const outputs *a, const outputs *b)
+{
+    double most = 0, size = 0;
+    if (a->count != b->count)
+        return INFINITY;
+    for (size_t i = 0; i < a->count; i++) {
+        most = fmax(most, fabs((double)a->x[i] - (double)b->x[i]));
+        size = fmax(size, fabs((double)a->x[i]));
+    }
+    return size > 0 ? most / size : most > 0 ? INFINITY : 0;
+}
+
+/* ---- the two forms of a model --------------------------------------------------------------------------------- */
+
+typedef struct check {
+    tf_env *env;
+    const tf_fuse_job *job;
+    const tfuse_array *probe;
+    outputs was; /* of the model as it is */
+} check;
+
+static tfuse_status judge(const check *c, size_t k, const char *form, double found)
+{
+    if (found <= TOLERANCE)
+        return TFUSE_OK;
+    return tf_fail(c->env, TFUSE_ENUMERIC,
+                   "self-check: %s computes another function in its %s form: outputs deviate by %.3g of the largest, more than %g; "
+                   "nothing is written, since the plan is wrong for it",
+                   tf_model_label(c->job->models[k]), form, found, TOLERANCE);
+}
+
+static tfuse_status check_canonical(const check *c, size_t k, double *found)
+{
+    const tf_fuse_job *job = c->job;
+    tf_canonical form;
+    outputs now = {NULL, 0};
+    TF_TRY(tf_canonical_make(c->env, job->graphs[k], job->models[k], job->plan->passes, (int)job->plan->n_passes, &form));
+    tfuse_status status = run_view(c->env, tf_canonical_top(&form), c->probe, &now);
+    tf_canonical_free(&form);
+    if (status == TFUSE_OK) {
+        *found = deviation(&c->was, &now);
+        status = judge(c, k, "canonical", *found);
+    }
+    tf_free(&c->env->mem, now.x);
+    return status;
+}
+
+bool tf_selfcheck_aligns(const tfuse_plan *plan, size_t k)
+{
+    bool moved = false;
+    for (size_t i = 0; i < plan->n_maps; i++) {
+        if ((size_t)plan->maps[i].model != k)
+            continue;
+        if (!tf_map_invertible(plan->maps[i].map))
+            return false;
+        moved = true;
+    }
+    return moved;
+}
+
+/* The model alone, carried to the anchor: a fusion in which only it counts. */
+static tfuse_status check_aligned(const check *c, size_t k, double *found)
+{
+    tf_env *env = c->env;
+    tf_fuse_job job = *c->job;
+    tfuse_model *aligned = NULL;
+    outputs now = {NULL, 0};
+    double *only = tf_calloc(env, job.n, sizeof *only);
+    tfuse_status status = only ? TFUSE_OK : TFUSE_ENOMEM;
+    if (only)
+        only[k] = 1;
+    job.weights = only;
+    job.quiet = true;
+    if (status == TFUSE_OK)
+        status = tf_fuse_to_model(env, &job, &aligned);
+    if (status == TFUSE_OK)
+        status = run_model(env, job.graphs[0], aligned, c->probe, &now);
+    tf_model_free(aligned);
+    tf_free(&env->mem, only);
+    if (status == TFUSE_OK) {
+        *found = deviation(&c->was, &now);
+        status = job.plan->exact ? judge(c, k, "aligned", *found) : TFUSE_OK;
+    }
+    tf_free(&env->mem, now.x);
+    return status;
+}
+
+static json_t *number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static tfuse_status check_one(check *c, size_t k, json_t *rows, bool *compared)
+{
+    const tf_fuse_job *job = c->job;
+    const bool canonical = job->plan->n_passes > 0, aligned = tf_selfcheck_aligns(job->plan, k);
+    double found[2] = {(double)NAN, (double)NAN};
+    if (canonical || aligned)
+        TF_TRY(run_model(c->env, job->graphs[k], job->models[k], c->probe, &c->was));
+    tfuse_status status = canonical ? check_canonical(c, k, &found[0]) : TFUSE_OK;
+    if (status == TFUSE_OK && aligned)
+        status = check_aligned(c, k, &found[1]);
+    tf_free(&c->env->mem, c->was.x);
+    c->was.x = NULL;
+    TF_TRY(status);
+    *compared = *compared || canonical || (aligned && job->plan->exact);
+    if (json_array_append_new(rows, json_pack("{s:s, s:o, s:o}", "name", tf_model_label(job->models[k]), "canonical", number(found[0]),
+                                              "aligned", number(found[1]))))
+        return tf_fail(c->env, TFUSE_ENOMEM, "out of memory for the report of the self-check");
+    return TFUSE_OK;
+}
+
+tfuse_status tf_fuse_selfcheck(tf_env *env, const tf_fuse_job *job, json_t **report)
+{
+    check c = {.env = env, .job = job};
+    tfuse_array *probe = NULL;
+    bool compared = false;
+    json_t *rows = json_array();
+    tfuse_status status = rows ? TFUSE_OK : tf_fail(env, TFUSE_ENOMEM, "out of memory for the report of the self-check");
+    *report = NULL;
+    if (status == TFUSE_OK && job->graphs[0]->output >= 0)
+        status = make_probe(env, job->graphs[0], &probe);
+    c.probe = probe;
+    for (size_t k = 0; k < job->n && status == TFUSE_OK && probe; k++) {
+        status = tf_progress(env, "checking", k, job->n);
+        if (status == TFUSE_OK)
+            status = check_one(&c, k, rows, &compared);
+    }
+    tf_array_free(probe);
+    if (status == TFUSE_OK) {
+        *report = json_pack("{s:s, s:b, s:f, s:i, s:O}", "result", compared ? "passed" : "nothing to compare", "exact", (int)job->plan->exact,
+                            "tolerance", TOLERANCE, "samples", SAMPLES, "models", rows);
+        if (!*report)
+            status = tf_fail(env, TFUSE_ENOMEM, "out of memory for the report of the self-check");
+    }
+    json_decref(rows);
+    return status;
+}
