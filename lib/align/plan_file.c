@@ -329,7 +329,8 @@ static tfuse_status take_plan(reader *r, const json_t *head, tfuse_plan **out)
         return tf_fail(r->env, TFUSE_EVERSION, "%s: a plan of version %lld; this library reads up to %d", r->label,
                        (long long)version, PLAN_VERSION);
     size_t n = json_array_size(models);
-    if (version < 1 || !strategy || strlen(strategy) > 64 || !json_is_boolean(json_object_get(head, "exact")) || !is_text_object(policy) || !json_is_array(passes) || n < 2 ||
+    if (version < 1 || !strategy || strlen(strategy) > 64 || !json_is_boolean(json_object_get(head, "exact")) ||
+        !is_text_object(policy) || !json_is_array(passes) || n < 2 ||
         n > MAX_MODELS || !json_is_array(json_object_get(head, "maps")) || !json_is_array(json_object_get(head, "table")))
         return malformed(r, "its head lacks strategy, exact, policy, passes, models, maps or table");
     TF_TRY(tf_plan_new(r->env, strategy, n, out));

@@ -27,6 +27,7 @@ works 'otfusion' fuse "$b" "$a" -o "$work/direct" --calib "$calib" --set otfusio
 check 'otfusion: maps' "$(json maps)" -gt 20
 check 'otfusion: a cost' "$(json maps 0 cost)" != null
 check 'otfusion: converged' "$(json maps 0 converged)" = True
+check 'otfusion: its self-check claims nothing' "$(json selfcheck result)" = 'nothing to compare'
 works 'align' align "$b" "$a" -o "$work/q.plan" --calib "$calib" --set otfusion.tokens=window5 --threads 3
 says 'align: the next command' "fuse $b $a -o OUT --plan"
 cmp -s "$work/p.plan" "$work/q.plan"

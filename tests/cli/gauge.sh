@@ -12,6 +12,10 @@ for stream in orthogonal permutation none; do
 done
 works 'again, on one thread' gauge "$a" --seed 7 --threads 1 -o "$work/again"
 if cmp -s "$work/again/model.safetensors" "$work/orthogonal/model.safetensors"; then pass 'one seed, one result'; else fail 'one seed, one result' 'files differ'; fi
+works 'plain averaging' fuse "$a" "$a" --align none --json -o "$work/same"
+check 'self-check by default' "$(json selfcheck result)" = 'nothing to compare'
+works 'self-check off' fuse "$a" "$a" --align none --json --set fuse.selfcheck=0 -o "$work/same2"
+check 'self-check says that it was off' "$(json selfcheck result)" = off
 refuses 1 'exists' 'an existing OUT' gauge "$a" --seed 7 -o "$work/again"
 refuses 2 'gauge.stream' 'a wrong key value' gauge "$a" --set gauge.stream=sideways -o "$work/x"
 refuses 2 'needs -o' 'no OUT' gauge "$a"

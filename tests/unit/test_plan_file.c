@@ -100,7 +100,7 @@ static tfuse_status parse_head(tf_env *env, const char *head, const void *data, 
 
 #define HEX "\"0123456789abcdef\""
 #define HEAD_WITH(maps, table)                                                                                       \
-    "{\"tfuse_plan\": 1, \"strategy\": \"x\", \"policy\": {}, \"passes\": [], \"models\": [[\"b\", " HEX ", " HEX ", " HEX "]," \
+    "{\"tfuse_plan\": 1, \"strategy\": \"x\", \"exact\": false, \"policy\": {}, \"passes\": [], \"models\": [[\"b\", " HEX ", " HEX ", " HEX "]," \
     " [\"a\", " HEX ", " HEX ", " HEX "]], \"maps\": [" maps "], \"table\": [" table "]}"
 #define MAP(map) "{\"name\": \"n\", \"axis\": \"x\", \"model\": 1, \"solver\": \"\", \"map\": {" map "}}"
 
@@ -111,11 +111,11 @@ START_TEST(lies_are_refused)
     t_ok(env, parse_head(env, HEAD_WITH(MAP("\"kind\": \"permutation\", \"n\": 2, \"m\": 2"), "[1, \"w\", 0, 0, 0, true]"), swap, 16));
     static const char *const heads[] = {
         "[]", "{}", "{\"tfuse_plan\": 1}",
-        "{\"tfuse_plan\": 1, \"strategy\": \"x\", \"policy\": {}, \"passes\": [], \"models\": [[\"b\", " HEX ", " HEX ", " HEX
+        "{\"tfuse_plan\": 1, \"strategy\": \"x\", \"exact\": false, \"policy\": {}, \"passes\": [], \"models\": [[\"b\", " HEX ", " HEX ", " HEX
         "], [\"a\", " HEX ", " HEX ", \"\\u001b[31m\"]], \"maps\": [], \"table\": []}",
-        "{\"tfuse_plan\": 1, \"strategy\": \"x\", \"policy\": {\"solver.reg\": 3}, \"passes\": [], \"models\": [[\"b\", " HEX
+        "{\"tfuse_plan\": 1, \"strategy\": \"x\", \"exact\": false, \"policy\": {\"solver.reg\": 3}, \"passes\": [], \"models\": [[\"b\", " HEX
         ", " HEX ", " HEX "], [\"a\", " HEX ", " HEX ", " HEX "]], \"maps\": [], \"table\": []}",
-        "{\"tfuse_plan\": 1, \"strategy\": \"x\", \"policy\": {}, \"passes\": [], \"models\": [[\"b\", " HEX ", " HEX ", " HEX
+        "{\"tfuse_plan\": 1, \"strategy\": \"x\", \"exact\": false, \"policy\": {}, \"passes\": [], \"models\": [[\"b\", " HEX ", " HEX ", " HEX
         "], [\"a\", " HEX ", " HEX ", " HEX "]], \"maps\": []}",
         HEAD_WITH(MAP("\"kind\": \"permutation\", \"n\": 2, \"m\": 2"), "[1, \"w\", 0, 0, 1, true]"),
         HEAD_WITH(MAP("\"kind\": \"permutation\", \"n\": 2, \"m\": 2"), "[2, \"w\", 0, 0, 0, true]"),
