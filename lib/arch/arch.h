@@ -12,9 +12,10 @@ typedef struct tf_arch {
     const char *model_type;   /* config.json's */
     const char *architecture; /* one of config.json's architectures; NULL: any */
     tfuse_status (*build)(tf_env *env, const tfuse_model *m, tf_graph *g);
+    bool (*claims)(const tfuse_model *m); /* NULL: by model_type; else asked of configs that have none */
 } tf_arch;
 
-extern const tf_arch tf_arch_vit;
+extern const tf_arch tf_arch_vit, tf_arch_vit_timm;
 
 /* registry.c. Builds and finishes the graph of a model, and checks the model's tensors against it (not when it has none: a
  * config alone). An unknown model_type is TFUSE_EUNSUPPORTED: says so, lists the known ones, names docs/adding-an-architecture.md. */

@@ -10,6 +10,7 @@
 
 static const tf_arch *const table[] = {
     &tf_arch_vit,
+    &tf_arch_vit_timm,
 };
 
 /* The config lists the architecture, or lists none. */
@@ -49,9 +50,14 @@ static tfuse_status unknown(tf_env *env, const tfuse_model *m, const char *type)
 static tfuse_status find_arch(tf_env *env, const tfuse_model *m, const tf_arch **out)
 {
     const char *type = NULL;
+    for (size_t i = 0; i < TF_LEN(table) && !json_object_get(m->config, "model_type"); i++)
+        if (table[i]->claims && table[i]->claims(m)) {
+            *out = table[i];
+            return TFUSE_OK;
+        }
     TF_TRY(tf_config_text_or(env, m, "model_type", NULL, &type));
     for (size_t i = 0; i < TF_LEN(table); i++)
-        if (strcmp(table[i]->model_type, type) == 0 && names_architecture(m, table[i]->architecture)) {
+        if (!table[i]->claims && strcmp(table[i]->model_type, type) == 0 && names_architecture(m, table[i]->architecture)) {
             *out = table[i];
             return TFUSE_OK;
         }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * preprocess.c: what a model's preprocessor_config.json says of pixels: x → (x · rescale − mean) / std, per channel.
- * Sizes in it are not looked at: images are never resized here.
+ * Sizes in it are not looked at: images are never resized here. Without that file timm's pretrained_cfg in config.json says it (mean, std).
  */
 #include "io/io.h"
 #include <math.h>
@@ -52,9 +52,9 @@ static void broadcast(double *values, int from, int to)
         values[i] = values[0];
 }
 
-static tfuse_status take_normalise(tf_env *env, const char *path, const json_t *root, tf_preprocess *out)
+static tfuse_status take_normalise(tf_env *env, const char *path, const json_t *root, const char *const keys[2], tf_preprocess *out)
 {
-    const json_t *mean = json_object_get(root, "image_mean"), *std = json_object_get(root, "image_std");
+    const json_t *mean = json_object_get(root, keys[0]), *std = json_object_get(root, keys[1]);
     bool normalise;
     TF_TRY(take_flag(env, path, root, "do_normalize", mean && std, &normalise));
     if (!normalise)
@@ -62,14 +62,14 @@ static tfuse_status take_normalise(tf_env *env, const char *path, const json_t *
     int means = take_numbers(mean, out->mean, (int)TF_LEN(out->mean));
     int stds = take_numbers(std, out->std, (int)TF_LEN(out->std));
     if (means == 0 || stds == 0 || (means != stds && means != 1 && stds != 1))
-        return tf_fail(env, TFUSE_EFORMAT, "%s: keys 'image_mean' and 'image_std' must be numbers or lists of equally many, at most %zu",
-                       path, TF_LEN(out->mean));
+        return tf_fail(env, TFUSE_EFORMAT, "%s: keys '%s' and '%s' must be numbers or lists of equally many, at most %zu",
+                       path, keys[0], keys[1], TF_LEN(out->mean));
     out->channels = means > stds ? means : stds;
     broadcast(out->mean, means, out->channels);
     broadcast(out->std, stds, out->channels);
     for (int i = 0; i < out->channels; i++)
         if (!(out->std[i] > 0))
-            return tf_fail(env, TFUSE_EFORMAT, "%s: key 'image_std' must be positive", path);
+            return tf_fail(env, TFUSE_EFORMAT, "%s: key '%s' must be positive", path, keys[1]);
     return TFUSE_OK;
 }
 
@@ -91,7 +91,10 @@ tfuse_status tf_preprocess_read(tf_env *env, const tfuse_model *m, tf_preprocess
     if (status == TFUSE_OK && root)
         status = take_rescale(env, path, root, out);
     if (status == TFUSE_OK && root)
-        status = take_normalise(env, path, root, out);
+        status = take_normalise(env, path, root, (const char *const[]){"image_mean", "image_std"}, out);
+    const json_t *timm = root ? NULL : json_object_get(m->config, "pretrained_cfg");
+    if (status == TFUSE_OK && timm)
+        status = take_normalise(env, tf_model_label(m), timm, (const char *const[]){"mean", "std"}, out);
     json_decref(root);
     tf_free(&env->mem, path);
     return status;

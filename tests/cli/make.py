@@ -8,6 +8,7 @@
     make.py npz OUT KEY=FILE.npy...      an .npz
     make.py model KIND SRC DST           a copy of a checkpoint that is broken in the way of KIND
     make.py vit DIR SEED WIDTH LAYERS FF CLASSES [sparse|nan]  a Vision Transformer for 3x16x16 images, weights random, all holes, or NaN
+    make.py timm SRC DST [no-heads]      a ViT in timm's names, queries, keys and values in one tensor; without its number of heads
     make.py rss COMMAND ARGS...          runs a command, its output as it is, and prints the peak of its anonymous memory on standard error
     make.py get FILE.json KEY...         a value of a JSON object (from standard input when FILE is -)
     make.py same A B                     whether two checkpoints hold equal bytes
@@ -146,6 +147,39 @@ def make_model(kind, src, dst):
         sys.exit("make.py: no kind " + kind)
 
 
+TIMM = {"vit.embeddings.cls_token": "cls_token", "vit.embeddings.position_embeddings": "pos_embed",
+        "vit.embeddings.patch_embeddings.projection": "patch_embed.proj", "vit.layernorm": "norm", "classifier": "head",
+        "vit.encoder.layer": "blocks", "layernorm_before": "norm1", "layernorm_after": "norm2", "attention.output.dense": "attn.proj",
+        "intermediate.dense": "mlp.fc1", "output.dense": "mlp.fc2"}
+
+
+def make_timm(src, out, without=""):
+    tensors = {t[0]: t for t in read_tensors(os.path.join(src, "model.safetensors"))}
+    with open(os.path.join(src, "config.json"), encoding="utf-8") as f:
+        config = json.load(f)
+    with open(os.path.join(src, "preprocessor_config.json"), encoding="utf-8") as f:
+        pixels = json.load(f)
+    rows = []
+    for name, kind, shape, data in list(tensors.values()):
+        parts = [".attention.attention.%s." % p for p in ("query", "key", "value")]
+        if parts[1] in name or parts[2] in name:
+            continue
+        if parts[0] in name:
+            data = b"".join(tensors[name.replace(parts[0], p)][3] for p in parts)
+            name, shape = name.replace(parts[0], ".attn.qkv."), [3 * shape[0]] + shape[1:]
+        for old, new in TIMM.items():
+            name = name.replace(old, new)
+        rows.append((name, kind, shape, data))
+    side = config["image_size"]
+    args = {"num_heads": config["num_attention_heads"]}
+    os.mkdir(out)
+    write_tensors(os.path.join(out, "model.safetensors"), rows)
+    with open(os.path.join(out, "config.json"), "w", encoding="utf-8") as f:
+        json.dump({"architecture": "vit_pico_patch4_28", "num_classes": len(config["id2label"]), "global_pool": "token",
+                   "pretrained_cfg": {"input_size": [1, side, side], "mean": pixels["image_mean"], "std": pixels["image_std"]},
+                   **({} if without == "no-heads" else {"model_args": args})}, f)
+
+
 def vit_shapes(width, layers, ff, classes):
     def linear(name, out, *inputs):
         return [(name + ".weight", [out, *inputs]), (name + ".bias", [out])]
@@ -231,6 +265,8 @@ def main(command, *args):
         make_model(*args)
     elif command == "vit":
         make_vit(*args)
+    elif command == "timm":
+        make_timm(*args)
     elif command == "rss":
         watch(args)
     elif command == "get":
