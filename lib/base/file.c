@@ -52,16 +52,35 @@ tfuse_status tf_map_file(tf_env *env, const char *path, tf_mapping *out)
         if (base == MAP_FAILED)
             status = tf_fail_errno(env, errno, "%s: cannot map %llu bytes", path, (unsigned long long)size);
         else
-            *out = (tf_mapping){base, size, base};
+            *out = (tf_mapping){base, size, base, fd};
     }
-    close(fd);
+    if (!out->base)
+        close(fd);
     return status;
+}
+
+tfuse_status tf_mapping_read(tf_env *env, const tf_mapping *map, const char *path, uint64_t offset, uint64_t size, void *dst)
+{
+    char *to = dst;
+    for (uint64_t done = 0; done < size;) {
+        const ssize_t n = pread(map->fd, to + done, (size_t)(size - done), (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return tf_fail_errno(env, errno, "%s: cannot be read", path);
+        if (n == 0)
+            return tf_fail(env, TFUSE_EIO, "%s: has become shorter while it was in use; leave it as it is until the work is done", path);
+        done += (uint64_t)n;
+    }
+    return TFUSE_OK;
 }
 
 void tf_unmap_file(tf_mapping *map)
 {
-    if (map->base)
+    if (map->base) {
         munmap(map->base, (size_t)map->size);
+        close(map->fd);
+    }
     memset(map, 0, sizeof *map);
 }
 

@@ -152,6 +152,17 @@ static tfuse_status emit_whole(tf_env *env, const tf_fuse_job *job, const tf_fus
     return status;
 }
 
+static tfuse_status emit_raw(tf_env *env, const tf_fuse_job *job, size_t index, sink *s)
+{
+    const tf_tensor *t = &job->models[0]->tensors[index];
+    uint8_t *bytes = tf_alloc(env, t->size ? (size_t)t->size : 1);
+    tfuse_status status = bytes ? tf_tensor_bytes(env, job->models[0], t, 0, t->size, bytes) : TFUSE_ENOMEM;
+    if (status == TFUSE_OK)
+        status = s->put_raw(env, s, index, bytes);
+    tf_free(&env->mem, bytes);
+    return status;
+}
+
 static tfuse_status emit(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, size_t index, sink *s)
 {
     const tf_tensor *t = &job->models[0]->tensors[index];
@@ -161,7 +172,7 @@ static tfuse_status emit(tf_env *env, const tf_fuse_job *job, const tf_fusion *f
     bool by_rows = false;
     tfuse_status status = tf_fuse_is_tileable(env, job, f, pieces, count, &by_rows);
     if (status == TFUSE_OK && count == 0)
-        status = s->put_raw(env, s, index, t->data);
+        status = emit_raw(env, job, index, s);
     else if (status == TFUSE_OK && by_rows)
         status = emit_rows(env, job, f, pieces[0].param, index, s);
     else if (status == TFUSE_OK)

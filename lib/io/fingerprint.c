@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define HASH_START 0xcbf29ce484222325u
-enum { HASH_STEP = 16 << 20 };
+enum { HASH_STEP = 1 << 20 };
 
 static uint64_t rotl(uint64_t x, int n)
 {
@@ -54,7 +54,11 @@ static void finish(uint64_t h, char text[17])
 tfuse_status tf_model_hash(tf_env *env, const tfuse_model *m, char header[17], char weights[17])
 {
     uint64_t head = HASH_START, body = HASH_START, done = 0, total = 0;
+    tfuse_status status = TFUSE_OK;
     header[0] = weights[0] = 0;
+    uint8_t *bytes = tf_alloc(env, HASH_STEP);
+    if (!bytes)
+        return TFUSE_ENOMEM;
     for (size_t i = 0; i < m->count; i++)
         total += m->tensors[i].size;
     for (size_t i = 0; i < m->count; i++) {
@@ -65,13 +69,16 @@ tfuse_status tf_model_hash(tf_env *env, const tfuse_model *m, char header[17], c
             head = absorb(head, (uint64_t)t->shape[d]);
         for (uint64_t at = 0; at < t->size; at += HASH_STEP) {
             uint64_t part = t->size - at < HASH_STEP ? t->size - at : HASH_STEP;
-            TF_TRY(tf_progress(env, "hashing", done, total));
-            body = absorb_bytes(body, t->data + at, (size_t)part);
+            TF_TRY_OUT(tf_progress(env, "hashing", done, total));
+            TF_TRY_OUT(tf_tensor_bytes(env, m, t, at, part, bytes));
+            body = absorb_bytes(body, bytes, (size_t)part);
             done += part;
         }
     }
-    TF_TRY(tf_progress(env, "hashing", done, total));
+    TF_TRY_OUT(tf_progress(env, "hashing", done, total));
     finish(head, header);
     finish(body, weights);
-    return TFUSE_OK;
+out:
+    tf_free(&env->mem, bytes);
+    return status;
 }

@@ -174,10 +174,47 @@ const char *tf_tensor_file(const tfuse_model *m, const tf_tensor *t)
     return t->file >= 0 ? m->file_names[t->file] : tf_model_label(m);
 }
 
+tfuse_status tf_tensor_bytes(tf_env *env, const tfuse_model *m, const tf_tensor *t, uint64_t from, uint64_t size, void *dst)
+{
+    if (t->file >= 0) {
+        const tf_mapping *map = &m->files[t->file];
+        return size ? tf_mapping_read(env, map, m->file_names[t->file], (uint64_t)(t->data - map->data) + from, size, dst) : TFUSE_OK;
+    }
+    if (size)
+        memcpy(dst, t->data + from, (size_t)size);
+    return TFUSE_OK;
+}
+
+/* Through a buffer, unless it is float32 already. *known: the type has a float32 form. */
+static tfuse_status convert_file(tf_env *env, const tfuse_model *m, const tf_tensor *t, float *dst, bool *known)
+{
+    enum { STEP = 1 << 16 };
+    const uint64_t width = tf_dtype_size(t->dtype);
+    *known = true;
+    if (t->dtype == TFUSE_F32)
+        return tf_tensor_bytes(env, m, t, 0, t->count * width, dst);
+    const uint64_t step = t->count < STEP ? t->count : STEP;
+    uint8_t *bytes = tf_alloc_array(env, (size_t)(step ? step : 1), (size_t)(width ? width : 1));
+    tfuse_status status = bytes ? TFUSE_OK : TFUSE_ENOMEM;
+    for (uint64_t at = 0; at < t->count && status == TFUSE_OK && *known; at += step) {
+        const uint64_t n = t->count - at < step ? t->count - at : step;
+        status = tf_tensor_bytes(env, m, t, at * width, n * width, bytes);
+        if (status == TFUSE_OK)
+            *known = tf_to_f32(t->dtype, bytes, dst + at, (size_t)n);
+    }
+    tf_free(&env->mem, bytes);
+    return status;
+}
+
 tfuse_status tf_tensor_read(tf_env *env, const tfuse_model *m, const tf_tensor *t, float *dst)
 {
     char name[NAME_SHOWN];
-    if (!tf_to_f32(t->dtype, t->data, dst, t->count))
+    bool known;
+    if (t->file >= 0)
+        TF_TRY(convert_file(env, m, t, dst, &known));
+    else
+        known = tf_to_f32(t->dtype, t->data, dst, t->count);
+    if (!known)
         return tf_fail(env, TFUSE_EDTYPE, "%s: tensor '%s': %s cannot be read as F32", tf_tensor_file(m, t),
                        tf_printable(name, sizeof name, t->name), tf_dtype_name(t->dtype));
     int64_t bad = tf_find_nonfinite(dst, t->count);

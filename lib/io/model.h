@@ -52,6 +52,9 @@ const char *tf_tensor_file(const tfuse_model *m, const tf_tensor *t);
 /* checkpoint.c */
 tfuse_status tf_model_open(tf_env *env, const char *path, uint32_t flags, tfuse_model **out);
 
+/* Bytes from..from+size-1 of a tensor. One in a file is read, not looked at through the mapping, which a file cut short would turn into a
+ * SIGBUS: TFUSE_EIO then. `data` serves for what is known to lie in memory (file < 0), and for where in the file it is. */
+tfuse_status tf_tensor_bytes(tf_env *env, const tfuse_model *m, const tf_tensor *t, uint64_t from, uint64_t size, void *dst);
 /* Reads a tensor as float32 into dst (count elements). NaN or infinity is TFUSE_ENUMERIC naming tensor and file. */
 tfuse_status tf_tensor_read(tf_env *env, const tfuse_model *m, const tf_tensor *t, float *dst);
 

@@ -42,7 +42,7 @@ bool tf_array_integers(const tfuse_array *a, size_t first, size_t count, int64_t
  * graph alone, shards lie on a fixed grid of sample numbers, and a partial one is padded: a sample's bits depend neither
  * on the number of threads nor on the batch it is in. Buffers are reused as soon as the last reader of a value has run. */
 typedef struct tf_evaluator tf_evaluator;
-/* Loads the parameters through the view (float32; mapped float32 tensors of a root view are used in place) and plans the buffers.
+/* Loads the parameters through the view (float32; float32 tensors of a root view that lie in memory are used in place) and plans the buffers.
  * `keep` lists values that are wanted beside the output. */
 tfuse_status tf_evaluator_new(tf_env *env, const tf_view *view, const tf_id *keep, size_t n_keep, tf_evaluator **out);
 void tf_evaluator_free(tf_evaluator *ev);

@@ -20,14 +20,14 @@ typedef struct side {
     uint64_t sample; /* floats of one, over all wanted values */
 } side;
 
-/* A mapped float32 tensor that no pass changes is used in place. */
+/* A float32 tensor that lies in memory and that no pass changes is used in place. */
 static bool is_copied(const tf_view *v, tf_id id)
 {
     const tf_param *p = &v->g->params[id];
     if (v->base || v->steps[id] || !p->source || p->source->kind != TF_SOURCE_STORED)
         return true;
     const tf_tensor *t = tf_model_find(v->m, p->source->stored);
-    return !t || t->dtype != TFUSE_F32 || (uintptr_t)t->data % sizeof(float);
+    return !t || t->file >= 0 || t->dtype != TFUSE_F32 || (uintptr_t)t->data % sizeof(float);
 }
 
 static tfuse_status count_params(tf_env *env, side *s)

@@ -39,6 +39,7 @@ static tfuse_model *rotate_hidden(tf_env *env, const tfuse_model *m, int64_t n)
             for (int64_t u = 0; (rows || cols) && u < n; u++)
                 memcpy(data + (o * n + (u + 1) % n) * width * 4, t.data + (o * n + u) * width * 4, (size_t)width * 4);
         t.data = data;
+        t.file = -1;
         t_ok(env, tf_model_add(env, copy, &t));
     }
     t_ok(env, tf_model_seal(env, copy));
@@ -313,6 +314,7 @@ START_TEST(models_that_compute_differently_are_refused)
         uint8_t *data = tf_arena_alloc(p.env, &relu->arena, (size_t)t.size);
         memcpy(data, t.data, (size_t)t.size);
         t.data = data;
+        t.file = -1;
         t.file = -1;
         t_ok(p.env, tf_model_add(p.env, relu, &t));
     }
