@@ -225,7 +225,7 @@ valgrind: $(foreach t,$(MEMCHECKED),$(filter %/test_$(t),$(UNIT_BIN) $(API_BIN))
 cov: ## line coverage of the library by all tests
 	+@$(MAKE) --no-print-directory FLAVOUR=cov coverage
 .PHONY: coverage
-coverage: $(UNIT_BIN) $(API_BIN) $(TFUSE)
+coverage: $(UNIT_BIN) $(API_BIN) $(TFUSE) $(EXAMPLES)
 	@$(RUN) $(UNIT_BIN) $(API_BIN) $(CLI_TESTS) >$(B)/tests.log || { tail -n 40 $(B)/tests.log; exit 1; }
 	@for f in $(LIB_SRC); do gcov -n -o $(B)/$${f%.c}.o $$f 2>/dev/null | awk -v f=$$f \
 	    '/^File/ {mine = index($$0, f)} mine && /^Lines/ {sub("Lines executed:", ""); print f, $$0; exit}'; done | \
