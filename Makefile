@@ -207,7 +207,7 @@ lint: check-layers check-headers ## checks that need no library
 asan: ## unit, API and command tests under the address and undefined-behaviour sanitizers
 	+@$(MAKE) --no-print-directory FLAVOUR=asan sanitized
 .PHONY: sanitized threaded
-sanitized: $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) $(TFUSE)
+sanitized: $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) $(TFUSE) $(EXAMPLES)
 	@ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	 $(RUN) $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) $(CLI_TESTS)
 
