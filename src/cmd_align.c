@@ -8,11 +8,11 @@
 
 static int report(const tool *t, const tfuse_plan *plan, double seconds)
 {
+    json_t *object = NULL;
+    int code = plan_object(t, plan, &object);
+    if (code != EXIT_DONE)
+        return code;
     if (t->json) {
-        json_t *object = NULL;
-        int code = plan_object(t, plan, &object);
-        if (code != EXIT_DONE)
-            return code;
         json_object_del(object, "table");
         json_object_set_new(object, "seconds", json_real(seconds));
         json_object_set_new(object, "out", json_string(t->out));
@@ -20,6 +20,8 @@ static int report(const tool *t, const tfuse_plan *plan, double seconds)
     }
     map_totals totals = total_maps(plan);
     print_totals(&totals);
+    print_heads(object, false);
+    json_decref(object);
     printf("  time           %10.2f s\nplan written to %s; apply it with: tfuse fuse", seconds, t->out);
     for (int i = 0; i < t->n_args; i++)
         printf(" %s", t->args[i]);

@@ -103,6 +103,7 @@ static int report(const tool *t, const tfuse_plan *plan, json_t *check, double s
         map_totals totals = total_maps(plan);
         printf("  strategy       %10s\n", json_string_value(json_object_get(object, "strategy")));
         print_totals(&totals);
+        print_heads(object, false);
         print_check(check);
         printf("  time           %10.2f s\nfused model written to %s; look at it with: tfuse eval %s --inputs F --labels F\n",
                seconds, t->out, t->out);

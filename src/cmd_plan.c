@@ -81,6 +81,7 @@ int cmd_plan(tool *t)
         map_totals totals = total_maps(plan);
         print_head(report);
         print_maps(plan);
+        print_heads(report, true);
         print_totals(&totals);
         if (t->html)
             printf("page written to %s; open it in a browser\n", t->html);

@@ -36,6 +36,36 @@ void print_totals(const map_totals *totals)
     printf("\n  not converged  %10zu\n", totals->unconverged);
 }
 
+/* "1 from 3 (50 %) 4 (50 %)": heads with at least a twentieth. */
+static void print_head(size_t head, const json_t *shares)
+{
+    size_t i;
+    json_t *share;
+    printf("%s %zu from", head ? "," : "", head);
+    json_array_foreach(shares, i, share) {
+        const double part = json_number_value(share);
+        if (part >= 0.05)
+            printf(part > 0.995 ? " %zu" : " %zu (%.0f %%)", i, 100 * part);
+    }
+}
+
+void print_heads(const json_t *report, bool all)
+{
+    size_t i, head;
+    json_t *map, *shares;
+    json_array_foreach(json_object_get(report, "maps"), i, map) {
+        const json_t *heads = json_object_get(map, "heads");
+        if (!json_is_array(heads) || (!all && json_array_size(heads) == json_array_size(json_array_get(heads, 0))))
+            continue;
+        printf("  heads of ");
+        print_text(json_string_value(json_object_get(map, "name")), 0);
+        printf(", model %lld:", (long long)json_integer_value(json_object_get(map, "model")));
+        json_array_foreach(heads, head, shares)
+            print_head(head, shares);
+        putchar('\n');
+    }
+}
+
 int plan_object(const tool *t, const tfuse_plan *plan, json_t **out)
 {
     char *text = NULL;

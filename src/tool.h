@@ -94,6 +94,8 @@ typedef struct map_totals {
 } map_totals;
 map_totals total_maps(const tfuse_plan *plan);
 void print_totals(const map_totals *totals);
+/* A line for each map of heads of the plan's report (all of them, or those of unequal counts): where each head of the anchor comes from. */
+void print_heads(const json_t *report, bool all);
 /* The plan's report as JSON. */
 int plan_object(const tool *t, const tfuse_plan *plan, json_t **out);
 /* Options that exclude --plan. */

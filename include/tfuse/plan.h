@@ -52,6 +52,7 @@ typedef struct tfuse_map_info {
     double entropy;        /**< exp of the mean entropy of a column's shares: 1 for a permutation */
     int64_t iterations;
     int32_t converged;
+    int64_t heads_n, heads_m; /**< heads of the model and of the anchor, whose units lie head by head; 0 where units are in no heads */
 } tfuse_map_info;
 
 TFUSE_API size_t tfuse_plan_count(const tfuse_plan *plan);
@@ -64,7 +65,7 @@ TFUSE_API tfuse_status tfuse_plan_map(const tfuse_plan *plan, size_t index, tfus
 TFUSE_API tfuse_status tfuse_plan_matrix(tfuse_ctx *ctx, const tfuse_plan *plan, size_t index, tfuse_array **out);
 
 /** The plan as one JSON object: {"strategy", "policy", "models": [{"name", "graph", "header", "weights"}], "passes", "maps": [...],
- * "table": [...]}; tfuse_string_free. */
+ * "table": [...]}; tfuse_string_free. A map of heads has "heads": for each head of the anchor the shares that each head of the model has in it. */
 TFUSE_API tfuse_status tfuse_plan_report(tfuse_ctx *ctx, const tfuse_plan *plan, char **out);
 
 /**

@@ -99,8 +99,7 @@ static tf_id last_port(const tf_part *part)
     return part->port[part->n_factors - 1];
 }
 
-/* What the producer of a port made of it: the part of its output that holds the port; node NULL if there is none. */
-static tfuse_status units_of_port(otf *o, tf_id port, otf_units *out)
+tfuse_status otf_units_of_port(otf *o, tf_id port, otf_units *out)
 {
     tf_id node = tf_port_producer(o->anchor, port);
     out->node = NULL;
@@ -129,7 +128,7 @@ static tfuse_status common_units(otf *o, const tf_part *part, otf_units *sets, i
     for (size_t i = 0; i < g->n_ports && *count < cap; i++) {
         if (g->class_of[i] != cls)
             continue;
-        TF_TRY(units_of_port(o, (tf_id)i, &sets[*count]));
+        TF_TRY(otf_units_of_port(o, (tf_id)i, &sets[*count]));
         *count += sets[*count].node != NULL;
         mixed |= g->class_dual[i] != g->class_dual[last_port(part)];
     }
@@ -142,8 +141,7 @@ static tfuse_status common_units(otf *o, const tf_part *part, otf_units *sets, i
     return TFUSE_OK;
 }
 
-/* Maps that look at neither weights nor activations. */
-static bool is_control(const otf *o)
+bool otf_is_control(const otf *o)
 {
     return o->opt.control == OTF_UNIFORM || o->opt.control == OTF_RANDOM;
 }
@@ -151,72 +149,6 @@ static bool is_control(const otf *o)
 static bool has_heads(const tf_part *part)
 {
     return part->n_factors == 2 && part->n_ports == 2;
-}
-
-static tfuse_status add_head_costs(otf *o, tf_id port, int64_t heads_n, int64_t heads_m, double *sum)
-{
-    otf_units units;
-    TF_TRY(units_of_port(o, port, &units));
-    if (!units.node)
-        return TFUSE_OK;
-    float *cost;
-    int64_t n, m;
-    TF_TRY(otf_cost(o, &units, 1, &n, &m, &cost));
-    tfuse_status status = otf_head_costs(o, heads_n, heads_m, n, m, cost, sum);
-    tf_free(&o->env->mem, cost);
-    return status;
-}
-
-/* Controls look at no weights: heads meet themselves under uniform maps, any other at random. */
-static tfuse_status control_head_costs(otf *o, const char *name, int64_t heads, double *sum)
-{
-    char stream[320];
-    snprintf(stream, sizeof stream, "%s:heads", name);
-    float *cost = otf_random_cost(o, stream, heads, heads);
-    for (int64_t e = 0; cost && e < heads * heads; e++)
-        sum[e] = o->opt.control == OTF_RANDOM ? (double)cost[e] : e / heads != e % heads;
-    tfuse_status status = cost ? TFUSE_OK : TFUSE_ENOMEM;
-    tf_free(&o->env->mem, cost);
-    return status;
-}
-
-/* One assignment of heads for all that an attention's heads produced, from the sum of their costs. */
-static tfuse_status assign_heads(otf *o, const tf_part *part, int64_t heads_n)
-{
-    const tf_graph *g = o->anchor;
-    tf_id cls = tf_class_of(g, part->port[0]);
-    int64_t heads_m = part->extent[0];
-    if (o->head_source[cls])
-        return TFUSE_OK;
-    if (heads_n != heads_m)
-        return tf_fail(o->env, TFUSE_EUNSUPPORTED, "%s: %lld heads cannot be matched one to one with %lld; use otfusion.heads=cross",
-                       g->class_name[cls], (long long)heads_n, (long long)heads_m);
-    if (o->job->tally)
-        return otf_estimate_heads(o, part, heads_n);
-    double *sum = tf_calloc(o->env, (size_t)(heads_n * heads_m), sizeof *sum);
-    float *single = tf_alloc_array(o->env, (size_t)(heads_n * heads_m), sizeof *single);
-    int64_t *to = tf_alloc_array(o->env, (size_t)heads_n, sizeof *to), *source = NULL;
-    double *uv = tf_alloc_array(o->env, (size_t)(heads_n + heads_m), sizeof *uv);
-    tfuse_status status = sum && single && to && uv ? TFUSE_OK : TFUSE_ENOMEM;
-    if (status == TFUSE_OK && is_control(o))
-        status = control_head_costs(o, g->class_name[cls], heads_n, sum);
-    for (size_t i = 0; i < g->n_ports && status == TFUSE_OK && !is_control(o); i++)
-        if (g->class_of[i] == cls)
-            status = add_head_costs(o, (tf_id)i, heads_n, heads_m, sum);
-    for (int64_t e = 0; status == TFUSE_OK && e < heads_n * heads_m; e++)
-        single[e] = (float)sum[e];
-    if (status == TFUSE_OK)
-        status = tf_assignment(o->env, heads_n, single, to, uv, uv + heads_n);
-    if (status == TFUSE_OK && !(source = tf_arena_array(o->env, &o->arena, (size_t)heads_m, sizeof *source)))
-        status = TFUSE_ENOMEM;
-    for (int64_t h = 0; status == TFUSE_OK && h < heads_n; h++)
-        source[to[h]] = h;
-    o->head_source[cls] = source;
-    tf_free(&o->env->mem, sum);
-    tf_free(&o->env->mem, single);
-    tf_free(&o->env->mem, to);
-    tf_free(&o->env->mem, uv);
-    return status;
 }
 
 static tfuse_status solve_part(otf *o, const tf_node *n, int index, const tf_part *part, const tf_part *model_part, int32_t *map)
@@ -235,18 +167,22 @@ static tfuse_status solve_part(otf *o, const tf_node *n, int index, const tf_par
     snprintf(stream, sizeof stream, "%s:%d", n->name, index);
     tf_plan_map row = {.name = n->name, .axis = axis, .model = (int32_t)o->k, .solver = "", .gap = (double)NAN};
     axis_text(o, part, axis, sizeof axis);
+    const otf_heads *heads = NULL;
     if (o->opt.within_heads && has_heads(part))
-        TF_TRY(assign_heads(o, part, model_part->extent[0]));
+        TF_TRY(otf_assign_heads(o, model_part, part, &heads));
+    if (has_heads(part)) {
+        row.heads_n = model_part->extent[0];
+        row.heads_m = part->extent[0];
+    }
     float *cost = NULL;
     int64_t nn = model_part->size, mm = part->size;
-    if (!is_control(o) && !o->job->tally)
+    if (!otf_is_control(o) && !o->job->tally)
         TF_TRY(otf_cost(o, sets, n_sets, &nn, &mm, &cost));
     tfuse_status status;
     if (o->job->tally)
-        status = otf_estimate_part(o, sets, n_sets, model_part, part, o->opt.within_heads && has_heads(part), &row);
-    else if (o->opt.within_heads && has_heads(part))
-        status = otf_match_blocks(o, stream, model_part->extent[0], part->extent[0],
-                                  o->head_source[tf_class_of(o->anchor, part->port[0])], nn, mm, cost, &row);
+        status = otf_estimate_part(o, sets, n_sets, model_part, part, heads != NULL, &row);
+    else if (heads)
+        status = otf_match_heads(o, stream, heads, nn, mm, cost, &row);
     else
         status = otf_match(o, stream, nn, mm, cost, &row);
     tf_free(&o->env->mem, cost);
@@ -395,8 +331,8 @@ static tfuse_status prepare(otf *o)
     tf_arena_init(&o->arena, &o->env->mem);
     o->values = tf_arena_array(o->env, &o->arena, g->n_values, sizeof *o->values);
     o->common = tf_arena_array(o->env, &o->arena, g->n_classes, sizeof *o->common);
-    o->head_source = tf_arena_array(o->env, &o->arena, g->n_classes, sizeof *o->head_source);
-    if (!o->values || !o->common || !o->head_source)
+    o->heads = tf_arena_array(o->env, &o->arena, g->n_classes, sizeof *o->heads);
+    if (!o->values || !o->common || !o->heads)
         return TFUSE_ENOMEM;
     for (size_t c = 0; c < g->n_classes; c++)
         o->common[c] = -1;

@@ -42,6 +42,13 @@ typedef struct otf_requests {
     int32_t *passed; /* value → the value whose maps it carries on; -1 */
 } otf_requests;
 
+/* How the n heads of an attention of the model meet the anchor's m. In the arena. */
+typedef struct otf_heads {
+    int64_t n, m;
+    const float *mass;     /* n×m, uniform marginals */
+    const int64_t *source; /* for each anchor head the model's, where they meet one to one; NULL */
+} otf_heads;
+
 /* One model beside the anchor. Node and value ids are the anchor's. */
 typedef struct otf {
     tf_flow flow; /* first: what operations get */
@@ -57,12 +64,14 @@ typedef struct otf {
     otf_requests requests;
     tf_stats stats;
     int32_t *common;       /* class → map shared by queries and keys; -1 */
-    int64_t **head_source; /* class of heads → for each anchor head the model's; NULL */
+    otf_heads *heads;      /* class of heads → which of them meet; mass NULL until it is known */
     uint64_t stats_bytes;  /* of an estimate */
 } otf;
 
 /* The parts of a value's channels, freed by tf_free. */
 tfuse_status otf_parts(otf *o, const tf_graph *g, tf_id value, tf_part **out, int *n);
+/* Maps look at neither weights nor activations. */
+bool otf_is_control(const otf *o);
 /* The node and value of the model's graph with the name of the anchor's. */
 const tf_node *otf_model_node(const otf *o, const tf_node *n);
 
@@ -74,6 +83,8 @@ typedef struct otf_units {
     const tf_node *node; /* of the anchor's graph */
     int part;
 } otf_units;
+/* What the producer of a port made of it: the part of its output that holds the port; node NULL if there is none. (otfusion.c) */
+tfuse_status otf_units_of_port(otf *o, tf_id port, otf_units *out);
 /* Ground cost of matching units, n×m, normalised by the policy; several sets: their evidence is joined, as if their features stood side
  * by side. Freed by tf_free. */
 tfuse_status otf_cost(otf *o, const otf_units *units, int n_sets, int64_t *n, int64_t *m, float **out);
@@ -82,19 +93,19 @@ tfuse_status otf_cost(otf *o, const otf_units *units, int n_sets, int64_t *n, in
 tfuse_status otf_match(otf *o, const char *name, int64_t n, int64_t m, const float *cost, tf_plan_map *row);
 /* Independent uniform numbers, n×m; freed by tf_free; NULL on ENOMEM. */
 float *otf_random_cost(otf *o, const char *name, int64_t n, int64_t m);
-/* Inside given heads: model head source[g] onto anchor head g, each matched by itself. cost is (heads_n × inner_n) × (heads_m × inner_m). */
-tfuse_status otf_match_blocks(otf *o, const char *name, int64_t heads_n, int64_t heads_m, const int64_t *source, int64_t n,
-                              int64_t m, const float *cost, tf_plan_map *row);
-/* Sum over head pairs: adds to head_cost (heads_n × heads_m) the optimal cost inside each pair. */
-tfuse_status otf_head_costs(otf *o, int64_t heads_n, int64_t heads_m, int64_t n, int64_t m, const float *cost,
-                            double *head_cost);
+
+/* otfusion_heads.c: heads as wholes, then units inside them. */
+/* How the heads meet that parts (heads × units) of the model and of the anchor belong to; solved once for an attention. */
+tfuse_status otf_assign_heads(otf *o, const tf_part *from, const tf_part *to, const otf_heads **out);
+/* Matches the units of heads that meet; cost is n×m, heads × units on both sides. */
+tfuse_status otf_match_heads(otf *o, const char *name, const otf_heads *heads, int64_t n, int64_t m, const float *cost, tf_plan_map *row);
 
 /* The dimension of a weight along which its node's units lie. */
 int otf_produced_dim(const tf_param *p);
 
 /* otfusion_estimate.c: in place of the real thing when the job has a tally --------------------------------------- */
 tfuse_status otf_estimate_statistics(otf *o);
-tfuse_status otf_estimate_heads(otf *o, const tf_part *part, int64_t heads_n);
+tfuse_status otf_estimate_heads(otf *o, const tf_part *from, const tf_part *to);
 tfuse_status otf_estimate_part(otf *o, const otf_units *units, int n_sets, const tf_part *from, const tf_part *to, bool blocks,
                                tf_plan_map *row);
 tfuse_status otf_estimate_mix(otf *o, int32_t res, int32_t br, tf_map **out);

@@ -111,12 +111,38 @@ static tfuse_status tally_match(otf *o, int64_t n, int64_t m, tf_map **out)
     return hollow_map(o, permutation, n, m, out);
 }
 
-tfuse_status otf_estimate_heads(otf *o, const tf_part *part, int64_t heads_n)
+tfuse_status otf_estimate_heads(otf *o, const tf_part *from, const tf_part *to)
 {
-    const int64_t inner = part->extent[1];
-    tf_tally_spike(&o->job->tally->memory, tf_area(part->size, heads_n * inner, sizeof(float)) + tf_area(inner, inner, sizeof(float)) +
-                                               2 * tf_area(heads_n, part->extent[0], sizeof(double)));
+    tf_tally_spike(&o->job->tally->memory, tf_area(from->size, to->size, sizeof(float)) +
+                                               tf_area(from->extent[1], to->extent[1], sizeof(float)) +
+                                               2 * tf_area(from->extent[0], to->extent[0], sizeof(double)));
     return TFUSE_OK;
+}
+
+/* Units inside heads: a map for each head, or one over all pairs that meet, a vertex of the transport polytope, pair after pair. */
+static tfuse_status tally_heads(otf *o, const tf_part *from, const tf_part *to, tf_map **out)
+{
+    const int64_t heads = to->extent[0], in = from->extent[1], im = to->extent[1];
+    tfuse_status status = TFUSE_OK;
+    *out = NULL;
+    if (from->extent[0] != heads) {
+        const uint64_t before = o->job->tally->maps;
+        TF_TRY(tally_match(o, in, im, out));
+        tf_map_free(*out);
+        tf_tally_drop(&o->job->tally->memory, o->job->tally->maps - before);
+        o->job->tally->maps = before;
+        return hollow_map(o, false, from->size, to->size, out);
+    }
+    for (int64_t h = 0; h < heads && status == TFUSE_OK; h++) {
+        tf_map_free(*out);
+        status = tally_match(o, in, im, out);
+    }
+    if (status == TFUSE_OK) { /* applied as one dense operator */
+        (*out)->kind = TF_MAP_COUPLING;
+        (*out)->n = from->size;
+        (*out)->m = to->size;
+    }
+    return status;
 }
 
 tfuse_status otf_estimate_part(otf *o, const otf_units *units, int n_sets, const tf_part *from, const tf_part *to, bool blocks,
@@ -126,18 +152,7 @@ tfuse_status otf_estimate_part(otf *o, const otf_units *units, int n_sets, const
     tf_tally *t = &o->job->tally->memory;
     if (!control)
         tally_cost(o, units, n_sets, from, to);
-    const int64_t heads = blocks ? to->extent[0] : 1;
-    tfuse_status status = TFUSE_OK;
-    row->map = NULL;
-    for (int64_t h = 0; h < heads && status == TFUSE_OK; h++) {
-        tf_map_free(row->map);
-        status = tally_match(o, from->size / heads, to->size / heads, &row->map);
-    }
-    if (status == TFUSE_OK && blocks) { /* applied as one dense operator */
-        row->map->kind = TF_MAP_COUPLING;
-        row->map->n = from->size;
-        row->map->m = to->size;
-    }
+    tfuse_status status = blocks ? tally_heads(o, from, to, &row->map) : tally_match(o, from->size, to->size, &row->map);
     if (!control)
         tf_tally_drop(t, tf_area(from->size, to->size, sizeof(float)));
     return status;

@@ -121,15 +121,38 @@ static json_t *number(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-static json_t *map_row(const tf_plan_map *row)
+/* For each head of the anchor its shares of the model's heads; null where units are in no heads. */
+static json_t *head_rows(tf_env *env, const tf_plan_map *row)
+{
+    if (!row->heads_n)
+        return json_null();
+    double *shares = tf_alloc_array(env, (size_t)(row->heads_n * row->heads_m), sizeof *shares);
+    json_t *rows = shares ? json_array() : NULL;
+    if (rows)
+        tf_map_head_shares(row->map, row->heads_n, row->heads_m, shares);
+    for (int64_t g = 0; rows && g < row->heads_m; g++) {
+        json_t *one = json_array();
+        int failed = json_array_append_new(rows, one);
+        for (int64_t s = 0; s < row->heads_n && !failed; s++)
+            failed = json_array_append_new(one, json_real(shares[g * row->heads_n + s]));
+        if (failed) {
+            json_decref(rows);
+            rows = NULL;
+        }
+    }
+    tf_free(&env->mem, shares);
+    return rows;
+}
+
+static json_t *map_row(tf_env *env, const tf_plan_map *row)
 {
     json_t *axis = json_string(row->axis);
-    return json_pack("{s:s, s:i, s:o, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:b}", "name", row->name, "model",
+    return json_pack("{s:s, s:i, s:o, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:b, s:o}", "name", row->name, "model",
                      (int)row->model, "axis", axis, "kind", tf_map_kind_name(row->map->kind), "solver", row->solver,
                      "n", (json_int_t)row->map->n, "m", (json_int_t)row->map->m, "cost", number(row->cost), "gap",
                      number(row->gap), "error", number(row->error), "identity", number(tf_map_off_identity(row->map)),
                      "entropy", number(tf_map_spread(row->map)), "iterations", (json_int_t)row->iterations, "converged",
-                     (int)row->converged);
+                     (int)row->converged, "heads", head_rows(env, row));
 }
 
 static json_t *model_row(const tf_plan_model *m)
@@ -149,7 +172,7 @@ tfuse_status tf_plan_report(tf_env *env, const tfuse_plan *plan, json_t **out)
     json_t *maps = json_array(), *table = json_array(), *models = json_array(), *passes = json_array();
     int failed = !maps || !table || !models || !passes;
     for (size_t i = 0; i < plan->n_maps && !failed; i++)
-        failed |= json_array_append_new(maps, map_row(&plan->maps[i]));
+        failed |= json_array_append_new(maps, map_row(env, &plan->maps[i]));
     for (size_t i = 0; i < plan->n_entries && !failed; i++)
         failed |= json_array_append_new(table, entry_row(plan, &plan->entries[i]));
     for (size_t k = 0; k < plan->n_models && !failed; k++)

@@ -19,6 +19,7 @@ typedef struct tf_plan_map {
     double cost, gap, error; /* NAN where unknown */
     int64_t iterations;
     bool converged;
+    int64_t heads_n, heads_m; /* heads of the model and of the anchor, whose units lie head by head; 0: the units are in no heads */
 } tf_plan_map;
 
 /* Part `part` of dimension `dim` of logical tensor `param` of model `model` moves by map `map`. */

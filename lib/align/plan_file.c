@@ -57,15 +57,16 @@ static tfuse_status put_maps(tf_env *env, const tfuse_plan *plan, tf_buf *data, 
 {
     for (size_t i = 0; i < plan->n_maps; i++) {
         const tf_plan_map *row = &plan->maps[i];
-        json_t *map = NULL;
-        tfuse_status status = put_map(env, row->map, data, &map);
+        json_t *map = NULL, *heads = row->heads_n ? json_pack("[I, I]", (json_int_t)row->heads_n, (json_int_t)row->heads_m) : NULL;
+        tfuse_status status = row->heads_n && !heads ? tf_fail(env, TFUSE_ENOMEM, "out of memory for a plan") : put_map(env, row->map, data, &map);
         if (status == TFUSE_OK &&
-            json_array_append_new(maps, json_pack("{s:s, s:s, s:i, s:s, s:o, s:o, s:o, s:I, s:b, s:O}", "name", row->name,
+            json_array_append_new(maps, json_pack("{s:s, s:s, s:i, s:s, s:o, s:o, s:o, s:I, s:b, s:O, s:O*}", "name", row->name,
                                                   "axis", row->axis, "model", (int)row->model, "solver", row->solver,
                                                   "cost", real_or_null(row->cost), "gap", real_or_null(row->gap), "error",
                                                   real_or_null(row->error), "iterations", (json_int_t)row->iterations,
-                                                  "converged", (int)row->converged, "map", map)))
+                                                  "converged", (int)row->converged, "map", map, "heads", heads)))
             status = tf_fail(env, TFUSE_ENOMEM, "out of memory for a plan");
+        json_decref(heads);
         json_decref(map);
         TF_TRY(status);
     }
@@ -242,6 +243,19 @@ static double real_or_nan(const json_t *j)
     return json_is_number(j) ? json_number_value(j) : (double)NAN;
 }
 
+/* The heads of a row, when it has them, divide its map. */
+static tfuse_status take_heads(reader *r, const json_t *j, tf_plan_map *row)
+{
+    const json_t *heads = json_object_get(j, "heads");
+    if (!heads)
+        return TFUSE_OK;
+    row->heads_n = json_integer_value(json_array_get(heads, 0));
+    row->heads_m = json_integer_value(json_array_get(heads, 1));
+    if (row->heads_n < 1 || row->heads_m < 1 || row->map->n % row->heads_n || row->map->m % row->heads_m)
+        return malformed(r, "a map whose heads do not divide its units");
+    return TFUSE_OK;
+}
+
 static tfuse_status take_maps(reader *r, const json_t *list, tfuse_plan *plan)
 {
     size_t i;
@@ -262,6 +276,8 @@ static tfuse_status take_maps(reader *r, const json_t *list, tfuse_plan *plan)
         tfuse_status status = take_map(r, json_object_get(j, "map"), 0, &row.map);
         if (status == TFUSE_EINVAL || status == TFUSE_ESHAPE)
             status = tf_fail_in(r->env, TFUSE_EFORMAT, "%s: not a valid plan", r->label);
+        if (status == TFUSE_OK && (status = take_heads(r, j, &row)) != TFUSE_OK)
+            tf_map_free(row.map);
         TF_TRY(status);
         TF_TRY(tf_plan_add_map(r->env, plan, &row, NULL));
     }

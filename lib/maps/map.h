@@ -86,5 +86,8 @@ uint64_t tf_map_bytes(const tf_map *map);
 double tf_map_off_identity(const tf_map *map);
 /* exp of the mean entropy of the columns' shares: 1 for a permutation, n for uniform. */
 double tf_map_spread(const tf_map *map);
+/* Where the heads of the anchor get their units from: shares[g * heads_n + s] of head g from the model's head s, summing to one over s
+ * (0 for a head that gets nothing). Units lie head by head; heads_n divides n, heads_m divides m. */
+void tf_map_head_shares(const tf_map *map, int64_t heads_n, int64_t heads_m, double *shares);
 
 #endif

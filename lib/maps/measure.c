@@ -8,6 +8,8 @@
 /* Calls visit for each entry of T (columns that sum to one) that is not zero. */
 typedef struct visitor {
     double on_diagonal, total, entropy;
+    double *shares; /* NULL, or of pairs of heads */
+    int64_t heads_n, in, im;
 } visitor;
 
 static void visit(visitor *v, int64_t i, int64_t j, double share)
@@ -17,6 +19,8 @@ static void visit(visitor *v, int64_t i, int64_t j, double share)
     v->total += share;
     v->on_diagonal += i == j ? share : 0;
     v->entropy -= share * log(share);
+    if (v->shares)
+        v->shares[j / v->im * v->heads_n + i / v->in] += share / (double)v->im;
 }
 
 static void visit_dense(const tf_map *map, visitor *v, int64_t row, int64_t col)
@@ -81,6 +85,14 @@ double tf_map_spread(const tf_map *map)
     visitor v = {0};
     visit_map(map, &v, 0, 0);
     return v.total > 0 ? exp(v.entropy / v.total) : NAN;
+}
+
+void tf_map_head_shares(const tf_map *map, int64_t heads_n, int64_t heads_m, double *shares)
+{
+    visitor v = {.shares = shares, .heads_n = heads_n, .in = map->n / heads_n, .im = map->m / heads_m};
+    for (int64_t e = 0; e < heads_n * heads_m; e++)
+        shares[e] = 0;
+    visit_map(map, &v, 0, 0);
 }
 
 uint64_t tf_map_bytes(const tf_map *map)
