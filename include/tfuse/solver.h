@@ -28,9 +28,15 @@ typedef struct tfuse_problem {
     double reg;         /**< solver.reg */
     double tolerance;   /**< wanted L1 error of the marginals; 0: the solver's own */
     int64_t max_iterations; /**< 0: the solver's own */
+    const double *u;    /**< n potentials to start from, those of a neighbouring problem, with u_i + v_j <= cost_ij; NULL: none */
+    const double *v;    /**< m of them; NULL just where u is */
 } tfuse_problem;
 
-/** What a solver fills in. The arrays belong to the library and are zeroed before the call. */
+/**
+ * What a solver fills in. The arrays belong to the library and are zeroed before the call. What is said of the result is checked: a
+ * coupling that is said to have converged must have its marginals to 1e-3 (L1), and one that is said to be optimal must come with potentials that
+ * prove it, sum mu_i u_i + sum nu_j v_j being its cost to 1e-6 of the largest cost; else the solve fails with TFUSE_ENUMERIC.
+ */
 typedef struct tfuse_result {
     size_t struct_size;
     float *coupling;    /**< n × m, row-major: the coupling; entries >= 0 */
@@ -39,11 +45,12 @@ typedef struct tfuse_result {
     int32_t has_potentials; /**< 1 when u and v are set */
     int32_t converged;  /**< 1 when the solver reached its tolerance */
     int64_t iterations;
+    int32_t optimal;    /**< 1 when u and v prove that the coupling is optimal */
 } tfuse_result;
 
 /**
- * A solver of the caller's. `solve` returns TFUSE_OK or a negative status; it may be called from one
- * thread at a time per context. `cancelled(env)` of the library's says whether to give up
+ * A solver of the caller's. `solve` returns TFUSE_OK or a negative status; it is called by one
+ * thread at a time per context, the calling one, also for batches. `cancelled(env)` of the library's says whether to give up
  * (then return TFUSE_ECANCELLED).
  */
 typedef struct tfuse_solver_ops {
@@ -71,7 +78,7 @@ typedef struct tfuse_solution_info {
     double cost;       /**< sum of coupling × cost; masses sum to one */
     double gap;        /**< primal minus a certified dual bound: 0 up to rounding is a proof; NaN where there is no bound */
     double error;      /**< L1 deviation of the marginals, rows and columns together */
-    int64_t iterations;
+    int64_t iterations; /**< bids and augmenting paths, pivots, or scalings, by the method */
     double seconds;    /**< the solve alone */
     int32_t converged;
 } tfuse_solution_info;
@@ -87,11 +94,48 @@ typedef struct tfuse_solution_info {
 TFUSE_API tfuse_status tfuse_solve(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_array *cost,
                                    const tfuse_array *mu, const tfuse_array *nu, tfuse_solution **out);
 
+/** One of several problems: what tfuse_solve takes, and potentials to start from. Borrowed for the call. */
+typedef struct tfuse_task {
+    size_t struct_size;
+    const tfuse_array *cost; /**< n × m */
+    const tfuse_array *mu;   /**< n masses; NULL: uniform */
+    const tfuse_array *nu;   /**< m masses; NULL: uniform */
+    const tfuse_array *u;    /**< n potentials of a neighbouring problem; used only without v; NULL: none */
+    const tfuse_array *v;    /**< m potentials of a neighbouring problem; NULL: none */
+} tfuse_task;
+
+/**
+ * Solves problems that do not depend on each other, side by side on the context's threads: heads, layers, a schedule of changing costs. One
+ * task is tfuse_solve with potentials to start from.
+ *
+ * Potentials are a hint: whatever finite numbers they are, the result is as right and as certified as without; near those of
+ * the solution they save most of the work. tfuse_solution_potentials gives them in the same layout.
+ *
+ * @param tasks  in: count of them, each with the same struct_size, which is also their distance in memory.
+ * @param out    out: count solutions in the order of the tasks, the same bits for any number of threads; all NULL on failure.
+ * Errors: those of tfuse_solve, of the first task in order that fails ("problem K: ..."); TFUSE_ENUMERIC (a potential that is NaN or infinite;
+ * -inf is taken where the mass is 0), TFUSE_EINVAL, TFUSE_EVERSION (tasks), TFUSE_ERANGE (more than 2^32 - 1).
+ * A solver of the caller's gets the tasks one after the other.
+ */
+TFUSE_API tfuse_status tfuse_solve_batch(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_task *tasks, size_t count,
+                                         tfuse_solution **out);
+
 /** Fills min(info->struct_size, ours) bytes; set info->struct_size before. */
 TFUSE_API tfuse_status tfuse_solution_get(const tfuse_solution *solution, tfuse_solution_info *info);
 
 /** The coupling as an n × m float32 array of its own; release with tfuse_array_free. Errors: TFUSE_ENOMEM. */
 TFUSE_API tfuse_status tfuse_solution_coupling(tfuse_ctx *ctx, const tfuse_solution *solution, tfuse_array **out);
+
+/**
+ * The potentials as float64 arrays of their own; release with tfuse_array_free. An exact solver's are feasible, u_i + v_j <= cost_ij up to
+ * rounding, with equality where the coupling has mass; Sinkhorn's are those of coupling_ij = exp((u_i + v_j - cost_ij) / reg), -inf where a mass is 0.
+ * @param u,v  out: n and m numbers; either may be NULL.
+ * Errors: TFUSE_ENOTFOUND (the solver gave none), TFUSE_ENOMEM.
+ */
+TFUSE_API tfuse_status tfuse_solution_potentials(tfuse_ctx *ctx, const tfuse_solution *solution, tfuse_array **u, tfuse_array **v);
+
+/** How it was solved and why so, e.g. "assignment: square, uniform masses". Borrowed; "" for NULL. */
+TFUSE_API const char *tfuse_solution_method(const tfuse_solution *solution);
 
 TFUSE_API void tfuse_solution_free(tfuse_solution *solution);
 

@@ -31,7 +31,6 @@ struct tfuse_graph {
 struct tfuse_solution {
     tf_mem mem;
     tf_solution solution;
-    double seconds;
 };
 
 typedef struct tf_api_arg {

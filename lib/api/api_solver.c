@@ -8,7 +8,6 @@
 #include "policy/policy.h"
 
 #include <string.h>
-#include <time.h>
 
 tfuse_status tfuse_ctx_add_solver(tfuse_ctx *ctx, const tfuse_solver_ops *ops, void *user)
 {
@@ -26,8 +25,8 @@ static bool is_real(tfuse_dtype t)
     return t == TFUSE_F32 || t == TFUSE_F64 || t == TFUSE_F16 || t == TFUSE_BF16;
 }
 
-/* The cost as float32, in new memory unless it is that already. */
-static tfuse_status read_cost(tf_env *env, const tfuse_array *a, float **copy, const float **cost)
+/* The cost as float32, in the arena unless it is that already. */
+static tfuse_status read_cost(tf_env *env, tf_arena *arena, const tfuse_array *a, const float **cost)
 {
     char text[160];
     if (a->rank != 2)
@@ -38,76 +37,113 @@ static tfuse_status read_cost(tf_env *env, const tfuse_array *a, float **copy, c
         *cost = a->data;
         return TFUSE_OK;
     }
-    *copy = tf_alloc_array(env, a->count, sizeof(float));
-    if (!*copy)
+    float *copy = tf_arena_array(env, arena, a->count, sizeof *copy);
+    if (!copy)
         return TFUSE_ENOMEM;
-    tf_to_f32(a->dtype, a->data, *copy, a->count);
-    *cost = *copy;
+    tf_to_f32(a->dtype, a->data, copy, a->count);
+    *cost = copy;
     return TFUSE_OK;
 }
 
-/* Masses in float64; *out stays NULL for uniform ones. */
-static tfuse_status read_masses(tf_env *env, const char *name, const tfuse_array *a, int64_t n, double **out)
+/* Masses or potentials in float64, in the arena; *out stays NULL without an array. */
+static tfuse_status read_line(tf_env *env, tf_arena *arena, const char *name, const tfuse_array *a, int64_t n, const double **out)
 {
     if (!a)
         return TFUSE_OK;
     if (a->count != (size_t)n || a->rank > 2)
-        return tf_fail(env, TFUSE_ESHAPE, "%s holds %zu masses; the cost needs %lld", name, a->count, (long long)n);
+        return tf_fail(env, TFUSE_ESHAPE, "%s holds %zu numbers; the cost needs %lld", name, a->count, (long long)n);
     if (!is_real(a->dtype))
         return tf_fail(env, TFUSE_EDTYPE, "%s holds %s; floating-point numbers are needed", name, tf_dtype_name(a->dtype));
-    double *masses = tf_alloc_array(env, a->count, sizeof(double));
-    if (!masses)
+    double *numbers = tf_arena_array(env, arena, a->count, sizeof(double));
+    if (!numbers)
         return TFUSE_ENOMEM;
     for (size_t i = 0; i < a->count; i++) {
         float single;
         if (a->dtype == TFUSE_F64) {
-            memcpy(&masses[i], (const char *)a->data + i * sizeof(double), sizeof(double)); /* borrowed memory may be unaligned */
+            memcpy(&numbers[i], (const char *)a->data + i * sizeof(double), sizeof(double)); /* borrowed memory may be unaligned */
         } else {
             tf_to_f32(a->dtype, (const char *)a->data + i * tf_dtype_size(a->dtype), &single, 1);
-            masses[i] = single;
+            numbers[i] = single;
         }
     }
-    *out = masses;
+    *out = numbers;
     return TFUSE_OK;
 }
 
-static double now(void)
+static tfuse_status read_task(tf_env *env, tf_arena *arena, const tfuse_task *task, tf_ot_problem *p)
 {
-    struct timespec t = {0, 0};
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    if (!task->cost)
+        return tf_fail(env, TFUSE_EINVAL, "the cost is NULL");
+    TF_TRY(read_cost(env, arena, task->cost, &p->cost));
+    p->n = task->cost->shape[0];
+    p->m = task->cost->shape[1];
+    TF_TRY(read_line(env, arena, "mu", task->mu, p->n, &p->mu));
+    TF_TRY(read_line(env, arena, "nu", task->nu, p->m, &p->nu));
+    TF_TRY(read_line(env, arena, "u", task->u, p->n, &p->u));
+    return read_line(env, arena, "v", task->v, p->m, &p->v);
 }
 
-static tfuse_status solve(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_array *cost, const tfuse_array *mu,
-                          const tfuse_array *nu, tfuse_solution **out)
+/* The k-th of tasks that may be longer than those of this version. */
+static tfuse_status task_at(tf_env *env, const tfuse_task *tasks, size_t k, tfuse_task *out)
+{
+    const void *at = (const char *)tasks + k * tasks->struct_size;
+    tfuse_status status = tf_api_table(at, sizeof *out);
+    if (status != TFUSE_OK)
+        return tf_fail(env, status, "struct_size is not that of a tfuse_task of this version");
+    memcpy(out, at, sizeof *out);
+    return out->struct_size == tasks->struct_size ? TFUSE_OK
+                                                  : tf_fail(env, TFUSE_EINVAL, "struct_size differs from that of the first task");
+}
+
+static tfuse_status new_solutions(tf_env *env, size_t count, tf_solution *solved, tfuse_solution **out)
+{
+    for (size_t k = 0; k < count; k++) {
+        out[k] = tf_calloc(env, 1, sizeof *out[k]);
+        if (!out[k])
+            return TFUSE_ENOMEM;
+        out[k]->mem = env->mem;
+        out[k]->solution = solved[k];
+        memset(&solved[k], 0, sizeof solved[k]);
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status solve(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_task *tasks, size_t count, tfuse_solution **out)
 {
     tf_env *env = &ctx->env;
-    float *copy = NULL;
-    const float *c = NULL;
-    double *a = NULL, *b = NULL;
     tf_ot_options options = {.reg = tf_policy_real(policy, "solver.reg"),
                              .max_iterations = tf_policy_int(policy, "solver.max_iterations"),
                              .tolerance = tf_policy_real(policy, "solver.tolerance"),
                              .strict = tf_policy_flag(policy, "solver.strict")};
-    tfuse_solution *s = tf_calloc(env, 1, sizeof *s);
-    if (!s)
-        return TFUSE_ENOMEM;
-    s->mem = env->mem;
-    tfuse_status status;
-    TF_TRY_OUT(read_cost(env, cost, &copy, &c));
-    TF_TRY_OUT(read_masses(env, "mu", mu, cost->shape[0], &a));
-    TF_TRY_OUT(read_masses(env, "nu", nu, cost->shape[1], &b));
-    double start = now();
-    TF_TRY_OUT(tf_ot_solve(env, &ctx->solvers, tf_policy_text(policy, "solver.name"), &options, cost->shape[0],
-                           cost->shape[1], c, a, b, &s->solution));
-    s->seconds = now() - start;
-    *out = s;
-    s = NULL;
+    tf_arena arena;
+    tf_arena_init(&arena, &env->mem);
+    tfuse_status status = TFUSE_ENOMEM;
+    size_t solved_count = 0;
+    tf_ot_problem *problems = tf_arena_array(env, &arena, count, sizeof *problems);
+    tf_solution *solved = problems ? tf_arena_array(env, &arena, count, sizeof *solved) : NULL;
+    if (!solved)
+        goto out;
+    for (size_t k = 0; k < count; k++) {
+        tfuse_task task;
+        status = task_at(env, tasks, k, &task);
+        if (status == TFUSE_OK)
+            status = read_task(env, &arena, &task, &problems[k]);
+        if (status != TFUSE_OK && status != TFUSE_ENOMEM && count > 1)
+            tf_fail_in(env, status, "problem %zu", k);
+        if (status != TFUSE_OK)
+            goto out;
+    }
+    TF_TRY_OUT(tf_ot_solve_batch(env, &ctx->solvers, tf_policy_text(policy, "solver.name"), &options, count, problems, solved));
+    solved_count = count;
+    TF_TRY_OUT(new_solutions(env, count, solved, out));
 out:
-    tf_free(&env->mem, copy);
-    tf_free(&env->mem, a);
-    tf_free(&env->mem, b);
-    tfuse_solution_free(s);
+    for (size_t k = 0; k < solved_count; k++)
+        tf_solution_free(&solved[k]);
+    for (size_t k = 0; k < count && status != TFUSE_OK; k++) {
+        tfuse_solution_free(out[k]);
+        out[k] = NULL;
+    }
+    tf_arena_free(&arena);
     return status;
 }
 
@@ -116,7 +152,16 @@ tfuse_status tfuse_solve(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse
 {
     TF_OUT(out);
     TF_ENTER(ctx, TF_ARG(cost), TF_ARG(out));
-    return tf_api_leave(ctx, solve(ctx, policy, cost, mu, nu, out));
+    const tfuse_task task = {sizeof task, cost, mu, nu, NULL, NULL};
+    return tf_api_leave(ctx, solve(ctx, policy, &task, 1, out));
+}
+
+tfuse_status tfuse_solve_batch(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_task *tasks, size_t count, tfuse_solution **out)
+{
+    for (size_t k = 0; out && k < count; k++)
+        out[k] = NULL;
+    TF_TRY(tf_api_enter(ctx, count ? (const tf_api_arg[]){TF_ARG(tasks), TF_ARG(out), {NULL, NULL}} : NULL));
+    return tf_api_leave(ctx, count ? solve(ctx, policy, tasks, count, out) : TFUSE_OK);
 }
 
 tfuse_status tfuse_solution_get(const tfuse_solution *solution, tfuse_solution_info *info)
@@ -125,7 +170,7 @@ tfuse_status tfuse_solution_get(const tfuse_solution *solution, tfuse_solution_i
         return TFUSE_EINVAL;
     const tf_solution *s = &solution->solution;
     tfuse_solution_info ours = {.n = s->n, .m = s->m, .cost = s->cost, .gap = s->gap, .error = s->error,
-                                .iterations = s->iterations, .seconds = solution->seconds, .converged = s->converged};
+                                .iterations = s->iterations, .seconds = s->seconds, .converged = s->converged};
     return tf_api_snapshot(info, &ours, sizeof ours);
 }
 
@@ -138,6 +183,38 @@ tfuse_status tfuse_solution_coupling(tfuse_ctx *ctx, const tfuse_solution *solut
     if (status == TFUSE_OK)
         tf_solution_dense(&solution->solution, (*out)->data);
     return tf_api_leave(ctx, status);
+}
+
+static tfuse_status new_line(tf_env *env, int64_t count, const double *x, tfuse_array **out)
+{
+    if (!out)
+        return TFUSE_OK;
+    TF_TRY(tf_array_new(env, TFUSE_F64, 1, &count, out));
+    memcpy((*out)->data, x, (size_t)count * sizeof *x);
+    return TFUSE_OK;
+}
+
+tfuse_status tfuse_solution_potentials(tfuse_ctx *ctx, const tfuse_solution *solution, tfuse_array **u, tfuse_array **v)
+{
+    TF_OUT(u);
+    TF_OUT(v);
+    TF_ENTER(ctx, TF_ARG(solution));
+    const tf_solution *s = &solution->solution;
+    tfuse_status status = s->u && s->v ? TFUSE_OK : tf_fail(&ctx->env, TFUSE_ENOTFOUND, "the solver gave no potentials");
+    if (status == TFUSE_OK)
+        status = new_line(&ctx->env, s->n, s->u, u);
+    if (status == TFUSE_OK)
+        status = new_line(&ctx->env, s->m, s->v, v);
+    if (status != TFUSE_OK && u) {
+        tfuse_array_free(*u);
+        *u = NULL;
+    }
+    return tf_api_leave(ctx, status);
+}
+
+const char *tfuse_solution_method(const tfuse_solution *solution)
+{
+    return solution ? solution->solution.method : "";
 }
 
 void tfuse_solution_free(tfuse_solution *solution)

@@ -31,6 +31,7 @@ typedef struct tf_env {
     void *progress_user;
     uint64_t progress_last_ns;
     atomic_int cancelled;
+    const atomic_int *outer; /* of the environment that this one works for: it cancels both; NULL: none */
     struct tf_pool *pool; /* NULL: everything runs on the calling thread */
     struct tf_meter *meter; /* what `mem` counts through (meter.h); NULL: nobody counts */
     char error[1024];
@@ -89,7 +90,11 @@ tfuse_status tf_progress(tf_env *env, const char *stage, uint64_t done, uint64_t
 /* TFUSE_ECANCELLED with its text if cancelled. Calling thread only. */
 tfuse_status tf_check_cancel(tf_env *env);
 /* Any thread. */
-static inline bool tf_cancelled(tf_env *env) { return atomic_load_explicit(&env->cancelled, memory_order_relaxed) != 0; }
+static inline bool tf_cancelled(const tf_env *env)
+{
+    return atomic_load_explicit(&env->cancelled, memory_order_relaxed) != 0 ||
+           (env->outer && atomic_load_explicit(env->outer, memory_order_relaxed) != 0);
+}
 
 #define TF_TRY(call)                                     \
     do {                                                 \

@@ -60,6 +60,27 @@ static void reduce_columns(jv *s)
     }
 }
 
+/* The same over C_ij - u_i, for potentials u of a neighbouring problem: v_j = min_i (C_ij - u_i) is feasible beside u, and where u is
+ * nearly optimal most columns have their minima in different rows. */
+static void reduce_columns_from(jv *s, const double *u)
+{
+    int64_t n = s->n;
+    for (int64_t j = 0; j < n; j++) {
+        s->v[j] = INFINITY;
+        s->open[j] = 0;
+        s->row_of[j] = s->col_of[j] = -1;
+    }
+    for (int64_t i = 0, at; i < n; i++)
+        tf_row_relax(s->cost + i * n, s->open, n, -u[i], i, s->v, s->pred, &at);
+    for (int64_t j = 0; j < n; j++) {
+        int64_t i = s->pred[j];
+        if (s->col_of[i] >= 0)
+            continue;
+        s->col_of[i] = j;
+        s->row_of[j] = i;
+    }
+}
+
 static void list_free_rows(jv *s)
 {
     s->row_count = 0;
@@ -110,6 +131,7 @@ static int64_t bid(jv *s, int64_t i, bool *paid)
 {
     int64_t at[2];
     double low[2];
+    s->steps++;
     row_min2(s, i, at, low);
     int64_t j = at[0];
     *paid = low[0] < low[1];
@@ -125,6 +147,12 @@ static int64_t bid(jv *s, int64_t i, bool *paid)
     return loser;
 }
 
+/* `open` rows are not matched yet. */
+static tfuse_status report(tf_env *env, const jv *s, int64_t open)
+{
+    return open > 0 && open < s->n ? tf_progress(env, "solving", (uint64_t)(s->n - open), (uint64_t)s->n) : tf_check_cancel(env);
+}
+
 static tfuse_status reduce_rows(tf_env *env, jv *s)
 {
     int64_t budget = s->n > INT64_MAX / BIDS_PER_ROW ? INT64_MAX : s->n * BIDS_PER_ROW;
@@ -132,7 +160,7 @@ static tfuse_status reduce_rows(tf_env *env, jv *s)
         int64_t k = 0, end = s->row_count, kept = 0;
         while (k < end && budget > 0) {
             if (budget-- % CANCEL_EVERY == 0)
-                TF_TRY(tf_check_cancel(env));
+                TF_TRY(report(env, s, s->row_count));
             bool paid;
             int64_t loser = bid(s, s->rows[k++], &paid);
             if (loser < 0)
@@ -194,7 +222,7 @@ static tfuse_status augment(tf_env *env, jv *s, int64_t start)
         int64_t i = s->row_of[j];
         distance = relax(s, i, distance - ((double)s->cost[i * s->n + j] - s->v[j]), &j);
         if (settled % CANCEL_EVERY == 0)
-            TF_TRY(tf_check_cancel(env));
+            TF_TRY(report(env, s, s->col_count));
     }
     for (int64_t k = 0; k < settled; k++)
         s->v[s->settled[k]] += s->dist[k] - distance;
@@ -221,7 +249,8 @@ static tfuse_status match_rest(tf_env *env, tf_arena *arena, jv *s)
     if (s->use_lists)
         TF_TRY(tf_jv_paths_init(env, arena, s));
     for (int64_t k = 0; k < s->row_count; k++) {
-        TF_TRY(tf_check_cancel(env));
+        TF_TRY(report(env, s, s->row_count - k));
+        s->steps++;
         TF_TRY(s->use_lists ? tf_jv_augment(env, s, s->rows[k]) : augment(env, s, s->rows[k]));
         if (s->use_lists && s->scans > s->n / 2)
             s->use_lists = false;
@@ -229,17 +258,22 @@ static tfuse_status match_rest(tf_env *env, tf_arena *arena, jv *s)
     return TFUSE_OK;
 }
 
-tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, int64_t *perm, double *u, double *v)
+tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, const double *start, int64_t *perm, double *u, double *v,
+                           int64_t *steps)
 {
     tf_arena arena;
     tf_arena_init(&arena, &env->mem);
     jv s;
     tfuse_status status;
     TF_TRY_OUT(jv_init(env, &arena, n, cost, perm, v, &s));
-    reduce_columns(&s);
+    if (start)
+        reduce_columns_from(&s, start);
+    else
+        reduce_columns(&s);
     list_free_rows(&s);
     if (s.row_count > 0)
         TF_TRY_OUT(match_rest(env, &arena, &s));
+    *steps = s.steps;
     for (int64_t i = 0; i < n; i++)
         u[i] = (double)cost[i * n + perm[i]] - v[perm[i]];
 out:

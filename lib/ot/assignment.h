@@ -30,6 +30,7 @@ typedef struct tf_jv {
     int64_t events;
     double *base;  /* of a row whose list was relaxed: distance through it is base + C_ij - v_j */
     int64_t scans; /* rows read whole by searches */
+    int64_t steps; /* bids and augmenting paths */
 } tf_jv;
 
 tfuse_status tf_jv_paths_init(tf_env *env, tf_arena *arena, tf_jv *s);

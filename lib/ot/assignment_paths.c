@@ -142,7 +142,7 @@ tfuse_status tf_jv_augment(tf_env *env, tf_jv *s, int64_t start)
     while (s->events > 0 && s->at[s->heap[0]] < now.bound) {
         int32_t what = pop(s);
         if (++steps % CANCEL_EVERY == 0)
-            TF_TRY(tf_check_cancel(env));
+            TF_TRY(tf_progress(env, "solving", (uint64_t)(s->n - s->col_count), (uint64_t)s->n));
         if (what >= s->n) {
             reach_row(s, &now, what - s->n);
             continue;

@@ -94,14 +94,17 @@ static int32_t bid(tf_auction *a, tf_lists *l, int32_t row)
     return loser;
 }
 
-tfuse_status tf_auction_run(tf_env *env, tf_arena *arena, tf_lists *lists, const double *mu, const double *nu, tf_auction *a)
+tfuse_status tf_auction_run(tf_env *env, tf_arena *arena, tf_lists *lists, const double *mu, const double *nu, const double *start,
+                            tf_auction *a)
 {
     int64_t n = lists->n, m = lists->m, head = 0, waiting = n, bids = BIDS_PER_LINE * (n + m);
     double unassigned = 1;
     TF_TRY(auction_init(env, arena, n, m, a));
     a->eps = EPS_OF_COST * scale_of(lists, a->v);
-    for (int64_t j = 0; j < m; j++)
-        a->first[j] = new_piece(a, (tf_piece){0, nu[j], -1, -1});
+    for (int64_t j = 0; j < m; j++) {
+        a->v[j] = start ? start[j] : 0;
+        a->first[j] = new_piece(a, (tf_piece){-a->v[j], nu[j], -1, -1});
+    }
     for (int64_t i = 0; i < n; i++) {
         a->left[i] = mu[i];
         a->queue[i] = (int32_t)i;
@@ -114,7 +117,7 @@ tfuse_status tf_auction_run(tf_env *env, tf_arena *arena, tf_lists *lists, const
         a->queued[row] = false;
         while (a->left[row] > MASS_NONE && bids-- > 0 && has_room(a)) {
             if (bids % CANCEL_EVERY == 0)
-                TF_TRY(tf_check_cancel(env));
+                TF_TRY(tf_progress(env, "solving", (uint64_t)(BIDS_PER_LINE * (n + m) - bids), 0));
             double before = a->left[row];
             int32_t loser = bid(a, lists, row);
             if (loser < 0) {

@@ -26,7 +26,9 @@ typedef struct tf_auction {
     bool *queued;
 } tf_auction;
 
-/* Runs the auction until little mass is left or the bids are used up: what it leaves is a start for an exact method and needs no proof. */
-tfuse_status tf_auction_run(tf_env *env, tf_arena *arena, tf_lists *lists, const double *mu, const double *nu, tf_auction *a);
+/* Runs the auction until little mass is left or the bids are used up: what it leaves is a start for an exact method and needs no proof.
+ * start: column potentials (m) of a neighbouring problem, where bidding begins; NULL: at zero. */
+tfuse_status tf_auction_run(tf_env *env, tf_arena *arena, tf_lists *lists, const double *mu, const double *nu, const double *start,
+                            tf_auction *a);
 
 #endif

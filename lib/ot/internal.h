@@ -23,6 +23,21 @@ struct tf_solver_entry {
 /* registry.c. NULL if there is none of this name. */
 const struct tf_solver_entry *tf_solvers_find(const tf_solver_registry *reg, const char *name);
 
+/* foreign.c: runs a solver of the caller's and checks what it returned. */
+tfuse_status tf_run_foreign(tf_env *env, const struct tf_solver_entry *entry, const tf_ot_options *options, int64_t n, int64_t m,
+                            const float *cost, const double *mu, const double *nu, tf_solution *out);
+
+/* start.c: checks the potentials in *options, whose masses are mu and nu, and puts in their place, in the arena, a feasible pair of about the
+ * size of the costs: v as given where it is that already, u_i = min_j (C_ij - v_j). Nothing where there are none. */
+tfuse_status tf_start_potentials(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const float *cost, const double *mu,
+                                 const double *nu, tf_ot_options *options);
+
+/* solve.c: gap = primal - dual. A coupling whose marginals are off by `error` may lie below the bound by about error * scale; such negative
+ * numbers, rounding included, are 0. */
+void tf_certify(const float *cost, const double *mu, const double *nu, double scale, tf_solution *s);
+/* Log lines about a solution; `where` goes before them. */
+void tf_solution_announce(tf_env *env, const char *where, const char *name, const tf_solution *s);
+
 /* solve.c: the solver "exact". */
 tfuse_status tf_exact(tf_env *env, const tf_ot_options *options, int64_t n, int64_t m, const float *cost,
                       const double *mu, const double *nu, tf_solution *out);

@@ -34,8 +34,10 @@ typedef struct tf_solution {
     double gap;              /* primal - dual from float64 potentials made feasible, of exact solvers and of a caller's that gives
                               * potentials; NAN where there is none. Below 0 only if the marginals are off (error) */
     double error;            /* L1 deviation of the marginals, rows and columns together */
-    int64_t iterations;
+    int64_t iterations;      /* bids and augmenting paths, pivots, or scalings, by the method */
     bool converged;
+    double seconds;
+    char method[128];        /* how it was solved, and where there was a choice, why so */
 } tf_solution;
 
 void tf_solution_free(tf_solution *s); /* a zeroed one is harmless */
@@ -44,6 +46,8 @@ void tf_solution_free(tf_solution *s); /* a zeroed one is harmless */
 void tf_solution_dense(const tf_solution *s, float *out);
 
 typedef struct tf_ot_options {
+    const double *u, *v;    /* n, m: potentials of a neighbouring problem to start from; v is enough, and u is used where v is NULL.
+                             * Finite, or -INFINITY where the mass is 0 */
     double reg;             /* Sinkhorn: strength of the entropy, in units of the cost */
     int64_t max_iterations; /* 0: the solver's own */
     double tolerance;       /* 0: the solver's own */
@@ -65,11 +69,24 @@ bool tf_solvers_has(const tf_solver_registry *reg, const char *name);
 /* Names joined with ", " for error texts. */
 tfuse_status tf_solvers_names(tf_env *env, const tf_solver_registry *reg, char *out, size_t size);
 
-/* Checks the problem (NaN, infinities, negative mass, unequal total mass beyond 1e-6 relative, zero total, empty), normalises
+/* Checks the problem (NaN, infinities, negative mass, unequal total mass beyond 1e-6 relative, zero total, empty, potentials), normalises
  * the marginals to one, runs the named solver, fills in cost, gap and error where it gave none, and checks what a foreign solver returned
- * (negative or non-finite mass). mu, nu NULL: uniform. An unknown name is TFUSE_EKEY and lists the known ones. */
+ * (masses, marginals and optimality where it claims them). mu, nu NULL: uniform. An unknown name is TFUSE_EKEY and lists the known ones. */
 tfuse_status tf_ot_solve(tf_env *env, const tf_solver_registry *reg, const char *name, const tf_ot_options *options,
                          int64_t n, int64_t m, const float *cost, const double *mu, const double *nu, tf_solution *out);
+
+/* One of several problems that do not depend on each other. */
+typedef struct tf_ot_problem {
+    int64_t n, m;
+    const float *cost;
+    const double *mu, *nu; /* NULL: uniform */
+    const double *u, *v;   /* as in tf_ot_options, whose own are not used; NULL: none */
+} tf_ot_problem;
+
+/* batch.c: solves them side by side on the threads of env, out[k] being the solution of the k-th. When one fails, all are freed, and the
+ * status and text are those of the first in order that does ("problem K: ..."). A solver of the caller's gets them one after the other. */
+tfuse_status tf_ot_solve_batch(tf_env *env, const tf_solver_registry *reg, const char *name, const tf_ot_options *options,
+                               size_t count, const tf_ot_problem *problems, tf_solution *out);
 
 /* ---- memory (bytes.c): from sizes alone ---- */
 typedef struct tf_ot_bytes {
@@ -85,13 +102,16 @@ uint64_t tf_cost_features_bytes(int64_t n, int64_t m, int64_t width);
 /* ---- exact solvers ------------------------------------------------------------------------ */
 
 /* assignment.c: square, uniform. Jonker & Volgenant 1987: column reduction, augmenting row reduction, shortest augmenting
- * paths, over short lists of candidates for large n; potentials in float64. perm[i] = j; u (n), v (n) with u_i + v_j <= C_ij, equality on the matching. */
-tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, int64_t *perm, double *u, double *v);
+ * paths, over short lists of candidates for large n; potentials in float64. perm[i] = j; u (n), v (n) with u_i + v_j <= C_ij, equality on the matching.
+ * start: row potentials (n) of a neighbouring problem, of about the size of the costs; NULL: none. steps: bids and augmenting paths. */
+tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, const double *start, int64_t *perm, double *u, double *v,
+                           int64_t *steps);
 
 /* transport.c: any marginals (zeros allowed): network simplex (Cunningham's strongly feasible trees, block pricing), from an auction's flow
- * over short lists of arcs, with all arcs priced in the end. Result sparse. */
+ * over short lists of arcs, with all arcs priced in the end. Result sparse. start: column potentials (m) of a neighbouring
+ * problem, of about the size of the costs; NULL: none. */
 tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, const double *mu, const double *nu,
-                          tf_solution *out);
+                          const double *start, tf_solution *out);
 
 /* Dual value sum mu_i u_i + sum nu_j v_j after lowering u so that every u_i + v_j <= C_ij: a certified lower bound, in float64. */
 double tf_dual_bound(int64_t n, int64_t m, const float *cost, const double *mu, const double *nu, double *u, const double *v);

@@ -21,6 +21,7 @@ enum { MOST_ITERATIONS = 10000, STAGE_ITERATIONS = 30, WINDOW = 8, PATIENCE = 40
 #define STAGE_TOLERANCE 1e-2 /* of a stage but the last */
 #define STAGE_FACTOR 5.0
 #define FIRST_STAGE 0.1 /* of the cost range */
+#define NEAR 0.5        /* error, of at most 2, after which stages would only lead away */
 #define SMALLEST_REG 1e-10
 
 typedef struct state {
@@ -94,9 +95,9 @@ static tfuse_status run_stage(tf_env *env, state *p, double tolerance, int64_t m
     jump(p, 0);
     tf_kernel_make(env, k);
     for (;;) {
-        TF_TRY(tf_check_cancel(env));
         *error = tf_kernel_error(k);
         note(p, *error);
+        TF_TRY(tf_progress(env, "solving", (uint64_t)p->iterations, 0));
         if (p->iterations >= most || *error <= (made ? tolerance : tolerance - ROUNDED))
             return TFUSE_OK;
         TF_TRY(advance(env, p, *error, tolerance, &made));
@@ -149,8 +150,18 @@ static tfuse_status state_init(tf_env *env, tf_arena *arena, const tf_ot_options
     if (!p->work)
         return TFUSE_ENOMEM;
     for (int64_t j = 0; j < out->m; j++)
-        p->k.g[j] = nu[j] > 0 ? 0 : -INFINITY;
+        p->k.g[j] = !(nu[j] > 0) ? -INFINITY : options->v ? options->v[j] : 0;
     return TFUSE_OK;
+}
+
+/* Are the potentials that were given near enough to go without the stages? */
+static bool starts_near(tf_env *env, state *p, const tf_ot_options *options)
+{
+    p->k.reg = options->reg;
+    if (!options->v)
+        return false;
+    tf_kernel_make(env, &p->k);
+    return tf_kernel_error(&p->k) <= NEAR;
 }
 
 tfuse_status tf_sinkhorn_log(tf_env *env, const tf_ot_options *options, int64_t n, int64_t m, const float *cost,
@@ -163,7 +174,8 @@ tfuse_status tf_sinkhorn_log(tf_env *env, const tf_ot_options *options, int64_t 
     state p;
     tfuse_status status;
     TF_TRY_OUT(state_init(env, &arena, options, cost, out, mu, nu, &p));
-    TF_TRY_OUT(anneal(env, &p, options->reg));
+    if (!starts_near(env, &p, options))
+        TF_TRY_OUT(anneal(env, &p, options->reg));
     TF_TRY_OUT(run_stage(env, &p, tolerance, p.most, &out->error));
     tf_kernel_absorb(&p.k);
     out->cost = tf_kernel_finish(env, &p.k);

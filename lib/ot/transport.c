@@ -439,7 +439,7 @@ static tfuse_status optimise(tf_env *env, simplex *s, int64_t *pivots)
         if (rebuilt)
             rebuild_prices(s);
         if (*pivots % CANCEL_EVERY == 0)
-            TF_TRY(tf_check_cancel(env));
+            TF_TRY(tf_progress(env, "solving", (uint64_t)*pivots, 0));
     }
 }
 
@@ -452,7 +452,7 @@ uint64_t tf_transport_lists_bytes(int64_t n, int64_t m)
 }
 
 /* Prices and a flow from the auction, and the arcs that its prices make look good. */
-static tfuse_status warm_start(tf_env *env, tf_arena *arena, simplex *s, const double *mu, const double *nu)
+static tfuse_status warm_start(tf_env *env, tf_arena *arena, simplex *s, const double *mu, const double *nu, const double *start)
 {
     s->sparse = s->n * s->m >= SPARSE_FROM && s->nodes < INT32_MAX / 8;
     if (!s->sparse)
@@ -462,7 +462,7 @@ static tfuse_status warm_start(tf_env *env, tf_arena *arena, simplex *s, const d
     if (!s->arcs)
         return TFUSE_ENOMEM;
     TF_TRY(tf_lists_init(env, arena, s->n, s->m, s->cost, &s->lists));
-    TF_TRY(tf_auction_run(env, arena, &s->lists, mu, nu, &s->auction));
+    TF_TRY(tf_auction_run(env, arena, &s->lists, mu, nu, start, &s->auction));
     for (int64_t i = 0; i < s->n; i++) {
         if (i % CANCEL_EVERY == 0)
             TF_TRY(tf_check_cancel(env));
@@ -565,7 +565,7 @@ static void emit_potentials(const simplex *s, const lines *l, const float *cost,
 }
 
 tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, const double *mu, const double *nu,
-                          tf_solution *out)
+                          const double *start, tf_solution *out)
 {
     tf_arena arena;
     tf_arena_init(&arena, &env->mem);
@@ -583,7 +583,9 @@ tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, 
         goto out;
     TF_TRY_OUT(simplex_init(env, &arena, l.n, l.m, part, &s));
     TF_TRY_OUT(set_masses(env, &s, l.mu, l.nu));
-    TF_TRY_OUT(warm_start(env, &arena, &s, l.mu, l.nu));
+    for (int64_t j = 0; start && j < l.m; j++)
+        s.open[j] = start[l.col[j]];
+    TF_TRY_OUT(warm_start(env, &arena, &s, l.mu, l.nu, start ? s.open : NULL));
     perturb(&s, supply);
     first_tree(&s, supply);
     TF_TRY_OUT(optimise(env, &s, &out->iterations));

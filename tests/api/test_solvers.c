@@ -157,6 +157,114 @@ START_TEST(test_registered)
 }
 END_TEST
 
+/* ---- batches, potentials, cancelling --------------------------------------------------------------------- */
+
+enum { LARGE = 300 };
+
+START_TEST(test_batch)
+{
+    tfuse_ctx *ctx = api_new();
+    const double mu[3] = {2, 0, 2}, nu[3] = {1, 2, 1}, bad[3] = {1, NAN, 1};
+    tfuse_array *cost = matrix(ctx, TFUSE_F64, 2, 3, 3, cost3), *a = matrix(ctx, TFUSE_F64, 1, 3, 0, mu);
+    tfuse_array *b = matrix(ctx, TFUSE_F64, 1, 3, 0, nu), *c = matrix(ctx, TFUSE_F64, 1, 3, 0, bad), *u = NULL, *v = NULL;
+    tfuse_task tasks[3] = {{.struct_size = sizeof tasks[0], .cost = cost}, {.struct_size = sizeof tasks[0], .cost = cost, .mu = a, .nu = b},
+                           {.struct_size = sizeof tasks[0], .cost = cost}};
+    tfuse_solution *s[3];
+    api_ok(ctx, tfuse_ctx_set_threads(ctx, 2));
+    api_ok(ctx, tfuse_solve_batch(ctx, NULL, tasks, 3, s));
+    ck_assert_double_eq_tol(info_of(s[0]).cost, 5.0 / 3, 1e-12);
+    ck_assert_double_eq_tol(info_of(s[1]).cost, 1.75, 1e-12);
+    ck_assert_str_eq(tfuse_solution_method(s[0]), "assignment: square, uniform masses");
+    ck_assert_str_eq(tfuse_solution_method(s[1]), "network simplex: row masses are not uniform");
+    api_ok(ctx, tfuse_solution_potentials(ctx, s[0], &u, &v));
+    const double *x = tfuse_array_data(u), *y = tfuse_array_data(v);
+    double dual = 0;
+    for (int k = 0; k < 9; k++)
+        ck_assert(x[k / 3] + y[k % 3] <= cost3[k] + 1e-12);
+    for (int k = 0; k < 3; k++)
+        dual += (x[k] + y[k]) / 3;
+    ck_assert_double_eq_tol(dual, 5.0 / 3, 1e-12);
+    for (int k = 0; k < 3; k++)
+        tfuse_solution_free(s[k]);
+    tasks[2].u = u;
+    tasks[2].v = v;
+    api_ok(ctx, tfuse_solve_batch(ctx, NULL, tasks + 2, 1, s));
+    ck_assert_double_eq_tol(info_of(s[0]).cost, 5.0 / 3, 1e-12);
+    ck_assert_str_eq(tfuse_solution_method(s[0]), "assignment: square, uniform masses, from potentials");
+    tfuse_solution_free(s[0]);
+    tasks[2].v = c;
+    api_fails(ctx, tfuse_solve_batch(ctx, NULL, tasks, 3, s), TFUSE_ENUMERIC, "problem 2: v[1] is nan");
+    ck_assert(!s[0] && !s[1] && !s[2]);
+    tasks[2].v = cost;
+    api_fails(ctx, tfuse_solve_batch(ctx, NULL, tasks, 3, s), TFUSE_ESHAPE, "problem 2: v holds 9 numbers");
+    tasks[2].cost = NULL;
+    api_fails(ctx, tfuse_solve_batch(ctx, NULL, tasks, 3, s), TFUSE_EINVAL, "problem 2: the cost is NULL");
+    tasks[1].struct_size = 8;
+    api_fails(ctx, tfuse_solve_batch(ctx, NULL, tasks, 3, s), TFUSE_EINVAL, "problem 1: struct_size");
+    api_fails(ctx, tfuse_solve_batch(ctx, NULL, NULL, 3, s), TFUSE_EINVAL, "tasks");
+    api_ok(ctx, tfuse_solve_batch(ctx, NULL, NULL, 0, NULL));
+    tfuse_array_free(u);
+    tfuse_array_free(v);
+    tfuse_array_free(cost);
+    tfuse_array_free(a);
+    tfuse_array_free(b);
+    tfuse_array_free(c);
+    api_done(ctx);
+}
+END_TEST
+
+/* Counts calls, and refuses to go on at one of them. */
+typedef struct watcher {
+    int calls, stop_at;
+} watcher;
+
+static int32_t watch(void *user, const tfuse_progress *progress)
+{
+    watcher *w = user;
+    ck_assert_str_eq(progress->stage, "solving");
+    return ++w->calls == w->stop_at;
+}
+
+/* The callback is called at the beginning, at the end, and meanwhile when that takes long enough. */
+START_TEST(test_cancelled_from_progress)
+{
+    static const char *const names[] = {"exact", "sinkhorn"};
+    tfuse_ctx *ctx = api_new();
+    tfuse_policy *policy = NULL;
+    float *data = api_numbers((size_t)LARGE * LARGE, 7);
+    tfuse_array *cost = matrix(ctx, TFUSE_F32, 2, LARGE, LARGE, data);
+    api_ok(ctx, tfuse_policy_new(ctx, &policy));
+    api_ok(ctx, tfuse_policy_set(ctx, policy, "solver.reg", "0.002"));
+    api_ok(ctx, tfuse_policy_set(ctx, policy, "solver.tolerance", "1e-4"));
+    for (int k = 0; k < 2; k++) {
+        for (int stop_at = 1; stop_at <= 3; stop_at++) {
+            watcher w = {0, stop_at};
+            tfuse_task tasks[2] = {{.struct_size = sizeof tasks[0], .cost = cost}, {.struct_size = sizeof tasks[0], .cost = cost}};
+            tfuse_solution *s[2] = {NULL, NULL};
+            api_ok(ctx, tfuse_policy_set(ctx, policy, "solver.name", names[k]));
+            api_ok(ctx, tfuse_ctx_set_progress(ctx, watch, &w));
+            tfuse_status status = tfuse_solve(ctx, policy, cost, NULL, NULL, &s[0]);
+            ck_assert_msg(status == (w.calls >= stop_at ? TFUSE_ECANCELLED : TFUSE_OK), "%s", tfuse_status_name(status));
+            ck_assert(stop_at > 2 || w.calls == stop_at);
+            tfuse_solution_free(s[0]);
+            w.calls = 0;
+            status = tfuse_solve_batch(ctx, policy, tasks, 2, s);
+            ck_assert_int_eq(status, w.calls >= stop_at ? TFUSE_ECANCELLED : TFUSE_OK);
+            tfuse_solution_free(s[0]);
+            tfuse_solution_free(s[1]);
+            w = (watcher){0, 0}; /* and the context is as good as new */
+            api_ok(ctx, tfuse_solve(ctx, policy, cost, NULL, NULL, &s[0]));
+            ck_assert_int_ge(w.calls, 2);
+            tfuse_solution_free(s[0]);
+        }
+    }
+    tfuse_policy_free(policy);
+    tfuse_array_free(cost);
+    free(data);
+    api_done(ctx);
+}
+END_TEST
+
 Suite *make_suite(void)
 {
     API_SUITE("api solvers");
@@ -164,5 +272,7 @@ Suite *make_suite(void)
     API_ADD(test_marginals);
     API_ADD(test_sinkhorn);
     API_ADD(test_registered);
+    API_ADD(test_batch);
+    API_ADD(test_cancelled_from_progress);
     return api_suite;
 }

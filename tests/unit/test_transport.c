@@ -5,7 +5,7 @@
 static double check_transport(tf_env *env, const problem *p)
 {
     tf_solution s;
-    t_ok(env, tf_transport(env, p->n, p->m, p->cost, p->mu, p->nu, &s));
+    t_ok(env, tf_transport(env, p->n, p->m, p->cost, p->mu, p->nu, NULL, &s));
     ck_assert_int_eq(s.kind, TF_COUPLING_SPARSE);
     ck_assert_int_le(s.nnz, p->n + p->m - 1);
     tf_solution_free(&s);
@@ -86,7 +86,7 @@ START_TEST(the_same_cost_as_assignment)
         for (int kind = 0; kind < COST_KINDS; kind++) {
             problem p = make_problem(kind, MASS_EVEN, n, n, (unsigned)n);
             tf_solution s;
-            t_ok(env, tf_transport(env, n, n, p.cost, p.mu, p.nu, &s));
+            t_ok(env, tf_transport(env, n, n, p.cost, p.mu, p.nu, NULL, &s));
             double cost = 0;
             for (int64_t k = 0; k < s.nnz; k++)
                 cost += s.mass[k] * (double)p.cost[s.rows[k] * n + s.cols[k]];
@@ -148,7 +148,7 @@ START_TEST(tiny_masses_keep_their_rows)
     p.mu[2] = 1e-20;
     p.mu[3] = 1.0 / 3;
     tf_solution s;
-    t_ok(env, tf_transport(env, 6, 5, p.cost, p.mu, p.nu, &s));
+    t_ok(env, tf_transport(env, 6, 5, p.cost, p.mu, p.nu, NULL, &s));
     double row = 0;
     for (int64_t k = 0; k < s.nnz; k++)
         row += s.rows[k] == 2 ? s.mass[k] : 0;
@@ -180,12 +180,12 @@ START_TEST(unequal_totals_and_cancelling)
     problem p = make_problem(COST_UNIFORM, MASS_WEIGHTS, 30, 31, 1);
     tf_solution s;
     p.mu[4] += 0.01;
-    t_fails(env, tf_transport(env, 30, 31, p.cost, p.mu, p.nu, &s), TFUSE_ENUMERIC, "0.01");
+    t_fails(env, tf_transport(env, 30, 31, p.cost, p.mu, p.nu, NULL, &s), TFUSE_ENUMERIC, "0.01");
     p.mu[4] -= 0.01;
     free_problem(&p);
     p = make_problem(COST_PRODUCT, MASS_WEIGHTS, 300, 310, 1);
     atomic_store(&env->cancelled, 1);
-    t_fails(env, tf_transport(env, 300, 310, p.cost, p.mu, p.nu, &s), TFUSE_ECANCELLED, "cancelled");
+    t_fails(env, tf_transport(env, 300, 310, p.cost, p.mu, p.nu, NULL, &s), TFUSE_ECANCELLED, "cancelled");
     free_problem(&p);
     t_env_free(env);
 }
