@@ -127,13 +127,15 @@ FORCE:
 
 $(B)/lib/%.o: INC = -Ilib
 $(B)/tests/unit/%.o $(B)/tests/parity/%.o $(B)/tests/recovery/%.o: INC = -Ilib -Itests/unit $(CHECK_CFLAGS)
-$(B)/tests/fuzz/%.o: INC = -Ilib
+$(B)/tests/fuzz/%.o $(B)/tests/bench/%.o: INC = -Ilib
 $(B)/tests/api/%.o: INC = -Itests/api $(CHECK_CFLAGS)
 $(B)/tests/%.o: EXTRA = $(if $(filter release,$(FLAVOUR)),-O1)
 # Loops over units, tokens and matrices: the compiler vectorises them at -O3.
 $(B)/lib/ot/%.o $(B)/lib/ops/%.o $(B)/lib/num/%.o: EXTRA = $(HOT)
 # Contraction would make results depend on what the compiler fuses into one rounding.
 $(B)/lib/num/kernel.o $(B)/lib/ot/kernels.o: EXTRA = $(HOT) -ffp-contract=off
+# Square roots of what is not negative set no errno, but only this lets them be vectorised.
+$(B)/lib/ot/cost_kernel.o: EXTRA = $(HOT) -ffp-contract=off -fno-math-errno
 # BLIS's header includes omp.h, which comes with gcc alone and of which it needs nothing.
 $(B)/lib/num/gemm.o: EXTRA = $(HOT) -idirafter lib/num/fallback
 
@@ -275,6 +277,14 @@ bench-ot: ## exact solvers beside SciPy and POT: ratios of times (BENCH='--seeds
 	$(BASE_DEPS) bench
 	+@$(MAKE) --no-print-directory shared
 	@python3 tests/bench/bench_ot.py $(B)/libtfuse.so $(BENCH)
+
+.PHONY: bench-cost
+BENCH_COST := $(B)/tests/bench/bench_cost
+bench-cost: $(BENCH_COST) ## the cost stage beside the bare matrix product
+	@$(BENCH_COST) $(BENCH)
+$(BENCH_COST): %: %.o $(INTERNAL)
+	$(call say,LD)
+	$(Q)$(LINK) $< $(INTERNAL) $(LIBS) -o $@
 
 # ---- demo, dependencies, installing -----------------------------------------------------------------------------------
 

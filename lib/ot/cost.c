@@ -1,182 +1,213 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cost.c: ground costs between rows of features. One float32 product X Y' and an epilogue in place.
+ * cost.c: ground costs between rows of features: one float32 product X Y' whose tiles become distances while they are in cache.
  *
- * Euclidean: |x|^2 + |y|^2 - 2 x.y loses all digits where x and y nearly agree. Two remedies: features are first moved to a
- * common centre, which no distance notices, and entries with d^2 < CANCELS (|x|^2 + |y|^2) are summed directly from the features as
- * given, in float64. Features are also scaled by a power of two, so that no square over- or underflows.
+ * |x|^2 + |y|^2 - 2 x.y loses all digits where x and y nearly agree. A float32 product is off by about 2e-7 |x| |y|, so a squared distance by
+ * about 2e-7 of |x|^2 + |y|^2, and relative to itself by less than 5e-5 where it is at least CANCELS = 1/256 of that. Smaller ones
+ * are summed from the features as given, in float64: for units at random there are none, for a permuted copy of a network one a row. Features
+ * are first moved to a common centre, which no distance notices and which makes |x|^2 + |y|^2 as small as it can be, and scaled by a power
+ * of two, so that no square over- or underflows; entries whose norms are below TINY even so are summed directly as well.
  *
- * Cosine: 1 - x.y / (|x| |y|) on rows of unit length, with the same direct sum where it is small. A row of zeros is at distance
+ * Cosine: 1 - x.y / (|x| |y|) on rows of unit length, with the same direct sum where it is below CANCELS. A row of zeros is at distance
  * 1 from others and at 0 from another row of zeros.
  */
-#include "ot/ot.h"
+#include "ot/cost.h"
 
 #include "base/pool.h"
 #include <math.h>
 #include <string.h>
 
-enum { BLOCK_ENTRIES = 1 << 16, HISTOGRAM = 1 << 16 };
-#define CANCELS 1e-3
+/* Tiles are those of the matrix product, and stay in a core's second-level cache. */
+enum { TALL_TILE = 512, LOW_TILE = 128, TILE_COLS = 256, CHUNK = 256, ROW_BLOCK = 64 };
+#define BITS_OF_INFINITY 0x7f800000u
+#define CANCELS (1.0 / 256)
+#define TINY 0x1p-100
 
 typedef struct features {
+    tf_env *env;
     tf_metric metric;
-    tf_mat x, y;             /* as given */
-    tf_mat xs, ys;           /* centred and scaled, or of unit length */
-    double *x_sq, *y_sq;     /* squared lengths of xs, ys; cosine: of x, y */
-    double scale;            /* xs = scale * (x - centre) */
+    tf_mat x, y;         /* as given */
+    tf_mat from_x, from_y; /* the same with dense rows: as given, or copied to xs, ys */
+    float *rows;         /* of xs, ys */
+    tf_mat xs, ys;       /* centred and scaled, or of unit length */
+    double *x_sq, *y_sq; /* squared lengths of xs, ys; cosine: of x, y */
+    double *sum;         /* of columns */
+    float *centre;       /* times scale */
+    uint32_t *top;       /* of each chunk of columns: bits of the largest number */
+    float scale, unscale; /* xs = scale * (x - centre); unscale^2 scale = 1 */
     float *out;
-    int64_t block_rows;
+    int64_t tile_rows, tiles_across;
 } features;
-
-static double at(tf_mat a, int64_t i, int64_t k)
-{
-    return (double)a.data[i * a.rs + k * a.cs];
-}
 
 /* ---- preparing the features ------------------------------------------------------------------- */
 
-static tfuse_status check_finite(tf_env *env, const char *name, tf_mat a)
+static float at(tf_mat a, int64_t i, int64_t k)
+{
+    return a.data[i * a.rs + k * a.cs];
+}
+
+static tf_mat dense_rows(tf_mat a, tf_mat copy)
+{
+    if (a.cs == 1)
+        return a;
+    for (int64_t i = 0; i < a.rows; i++)
+        for (int64_t k = 0; k < a.cols; k++)
+            copy.data[i * copy.rs + k] = at(a, i, k);
+    return copy;
+}
+
+static uint32_t add_rows(tf_mat a, int64_t from, int64_t count, double *sum, uint32_t top)
+{
+    for (int64_t i = 0; i < a.rows; i++)
+        top = tf_cost_add_row(a.data + i * a.rs + from, count, sum, top);
+    return top;
+}
+
+/* Sums of a chunk of columns, rows in order. */
+static void chunk_sums(void *arg, uint32_t chunk)
+{
+    const features *f = arg;
+    const int64_t from = (int64_t)chunk * CHUNK, left = f->x.cols - from, count = left < CHUNK ? left : CHUNK;
+    f->top[chunk] = add_rows(f->from_y, from, count, f->sum + from, add_rows(f->from_x, from, count, f->sum + from, 0));
+}
+
+static tfuse_status name_bad(tf_env *env, const char *name, tf_mat a)
 {
     for (int64_t i = 0; i < a.rows; i++)
         for (int64_t k = 0; k < a.cols; k++)
             if (!isfinite(at(a, i, k)))
                 return tf_fail(env, TFUSE_ENUMERIC, "cost: feature %lld of row %lld of %s is %g; features must be finite",
-                               (long long)k, (long long)i, name, at(a, i, k));
+                               (long long)k, (long long)i, name, (double)at(a, i, k));
     return TFUSE_OK;
 }
 
-static void add_rows(tf_mat a, double *sum)
+/* Checks that the features are finite; the centre, and the power of two that brings the largest below one. */
+static tfuse_status find_centre(tf_env *env, features *f)
 {
-    for (int64_t i = 0; i < a.rows; i++)
-        for (int64_t k = 0; k < a.cols; k++)
-            sum[k] += at(a, i, k);
-}
-
-static double largest_offset(tf_mat a, const double *centre, double top)
-{
-    for (int64_t i = 0; i < a.rows; i++)
-        for (int64_t k = 0; k < a.cols; k++)
-            top = fmax(top, fabs(at(a, i, k) - centre[k]));
-    return top;
-}
-
-static void centre_rows(tf_mat from, const double *centre, double scale, tf_mat to, double *sq)
-{
-    for (int64_t i = 0; i < from.rows; i++) {
-        double sum = 0;
-        for (int64_t k = 0; k < from.cols; k++) {
-            float value = (float)((at(from, i, k) - centre[k]) * scale);
-            to.data[i * to.rs + k] = value;
-            sum += (double)value * (double)value;
-        }
-        sq[i] = sum;
+    const int64_t d = f->x.cols, chunks = (d + CHUNK - 1) / CHUNK;
+    uint32_t top = 0;
+    tf_parallel_for(env, (uint32_t)chunks, chunk_sums, f);
+    for (int64_t c = 0; c < chunks; c++)
+        top = f->top[c] > top ? f->top[c] : top;
+    if (top >= BITS_OF_INFINITY) {
+        TF_TRY(name_bad(env, "the first model", f->x));
+        return name_bad(env, "the second model", f->y);
     }
-}
-
-static void centre_features(features *f, double *centre)
-{
-    int64_t d = f->x.cols;
-    memset(centre, 0, (size_t)d * sizeof *centre);
-    add_rows(f->x, centre);
-    add_rows(f->y, centre);
-    for (int64_t k = 0; k < d; k++)
-        centre[k] /= (double)(f->x.rows + f->y.rows);
-    double top = largest_offset(f->y, centre, largest_offset(f->x, centre, 0));
+    float largest;
     int exponent = 0;
-    (void)frexp(top, &exponent);
-    f->scale = top > 0 ? ldexp(1, -exponent) : 1;
-    centre_rows(f->x, centre, f->scale, f->xs, f->x_sq);
-    centre_rows(f->y, centre, f->scale, f->ys, f->y_sq);
+    memcpy(&largest, &top, sizeof largest);
+    (void)frexpf(largest, &exponent);
+    exponent += exponent & 1; /* even, so that unscale is a power of two */
+    exponent = exponent < -124 ? -124 : exponent;
+    f->scale = ldexpf(1, -exponent);
+    f->unscale = ldexpf(1, exponent / 2);
+    for (int64_t k = 0; k < d; k++)
+        f->centre[k] = (float)(f->sum[k] / (double)(f->x.rows + f->y.rows) * (double)f->scale);
+    return TFUSE_OK;
 }
 
-static void unit_rows(tf_mat from, tf_mat to, double *sq)
+static void prepare_row(const features *f, const float *from, float *to, double *sq)
 {
-    for (int64_t i = 0; i < from.rows; i++) {
-        sq[i] = 0;
-        for (int64_t k = 0; k < from.cols; k++)
-            sq[i] += at(from, i, k) * at(from, i, k);
-        double inverse = sq[i] > 0 ? 1 / sqrt(sq[i]) : 0;
-        for (int64_t k = 0; k < from.cols; k++)
-            to.data[i * to.rs + k] = (float)(at(from, i, k) * inverse);
-    }
-}
-
-/* ---- epilogues ---------------------------------------------------------------------------------- */
-
-static double direct_sq_distance(const features *f, int64_t i, int64_t j)
-{
-    double sum = 0;
-    for (int64_t k = 0; k < f->x.cols; k++) {
-        double d = at(f->x, i, k) - at(f->y, j, k);
-        sum += d * d;
-    }
-    return sum;
-}
-
-static double direct_dot(const features *f, int64_t i, int64_t j)
-{
-    double sum = 0;
-    for (int64_t k = 0; k < f->x.cols; k++)
-        sum += at(f->x, i, k) * at(f->y, j, k);
-    return sum;
-}
-
-static double cosine_distance(double xx, double yy, double xy)
-{
-    if (!(xx > 0) || !(yy > 0))
-        return xx > 0 || yy > 0 ? 1 : 0;
-    double cosine = xy / (sqrt(xx) * sqrt(yy));
-    return fmin(fmax(1 - cosine, 0), 2);
-}
-
-static float finish_distance(tf_metric metric, double sq)
-{
-    double clamped = sq > 0 ? sq : 0;
-    return (float)(metric == TF_METRIC_EUCLIDEAN ? sqrt(clamped) : clamped);
-}
-
-static float feature_entry(const features *f, int64_t i, int64_t j, double product)
-{
+    const int64_t d = f->x.cols;
     if (f->metric == TF_METRIC_COSINE) {
-        if (!(f->x_sq[i] > 0) || !(f->y_sq[j] > 0))
-            return (float)cosine_distance(f->x_sq[i], f->y_sq[j], 0);
-        double distance = cosine_distance(1, 1, product);
-        return (float)(distance < CANCELS ? cosine_distance(f->x_sq[i], f->y_sq[j], direct_dot(f, i, j)) : distance);
+        *sq = tf_cost_sq_length(from, d);
+        tf_cost_scale_row(from, *sq > 0 ? 1 / sqrt(*sq) : 0, d, to);
+    } else {
+        *sq = tf_cost_centre_row(from, f->scale, f->centre, d, to);
     }
-    double total = f->x_sq[i] + f->y_sq[j], sq = total - 2 * product;
-    double unscaled = sq < CANCELS * total ? direct_sq_distance(f, i, j) : sq / (f->scale * f->scale);
-    return finish_distance(f->metric, unscaled);
 }
 
-static void feature_block(void *arg, uint32_t block)
+static void prepare_block(void *arg, uint32_t block)
 {
     const features *f = arg;
-    int64_t m = f->y.rows, from = (int64_t)block * f->block_rows;
-    for (int64_t i = from; i < from + f->block_rows && i < f->x.rows; i++)
-        for (int64_t j = 0; j < m; j++)
-            f->out[i * m + j] = feature_entry(f, i, j, (double)f->out[i * m + j]);
+    const int64_t n = f->x.rows, from = (int64_t)block * ROW_BLOCK;
+    for (int64_t r = from; r < from + ROW_BLOCK && r < n + f->y.rows; r++) {
+        const int64_t i = r < n ? r : r - n;
+        const tf_mat source = r < n ? f->from_x : f->from_y, to = r < n ? f->xs : f->ys;
+        prepare_row(f, source.data + i * source.rs, to.data + i * to.rs, (r < n ? f->x_sq : f->y_sq) + i);
+    }
 }
 
 static tfuse_status features_init(tf_env *env, tf_arena *arena, features *f)
 {
-    int64_t n = f->x.rows, m = f->y.rows, d = f->x.cols;
-    float *xs = tf_arena_array(env, arena, (size_t)n * (size_t)d, sizeof *xs);
-    float *ys = tf_arena_array(env, arena, (size_t)m * (size_t)d, sizeof *ys);
-    double *centre = tf_arena_array(env, arena, (size_t)d, sizeof *centre);
+    const int64_t n = f->x.rows, m = f->y.rows, d = f->x.cols;
+    f->rows = tf_alloc_array(env, (size_t)n + (size_t)m, (size_t)d * sizeof *f->rows); /* not cleared, unlike an arena's */
+    f->sum = tf_arena_array(env, arena, (size_t)d, sizeof *f->sum);
+    f->centre = tf_arena_array(env, arena, (size_t)d, sizeof *f->centre);
+    f->top = tf_arena_array(env, arena, (size_t)((d + CHUNK - 1) / CHUNK), sizeof *f->top);
     f->x_sq = tf_arena_array(env, arena, (size_t)n, sizeof *f->x_sq);
     f->y_sq = tf_arena_array(env, arena, (size_t)m, sizeof *f->y_sq);
-    if (!xs || !ys || !centre || !f->x_sq || !f->y_sq)
+    if (!f->rows || !f->sum || !f->centre || !f->top || !f->x_sq || !f->y_sq)
         return TFUSE_ENOMEM;
-    f->xs = tf_mat_rows(xs, n, d);
-    f->ys = tf_mat_rows(ys, m, d);
-    f->block_rows = 1 + (BLOCK_ENTRIES - 1) / m;
-    if (f->metric == TF_METRIC_COSINE) {
-        unit_rows(f->x, f->xs, f->x_sq);
-        unit_rows(f->y, f->ys, f->y_sq);
-    } else {
-        centre_features(f, centre);
+    f->xs = tf_mat_rows(f->rows, n, d);
+    f->ys = tf_mat_rows(f->rows + n * d, m, d);
+    f->from_x = dense_rows(f->x, f->xs);
+    f->from_y = dense_rows(f->y, f->ys);
+    f->tile_rows = n >= TALL_TILE ? TALL_TILE : LOW_TILE;
+    f->tiles_across = (m + TILE_COLS - 1) / TILE_COLS;
+    TF_TRY(find_centre(env, f));
+    tf_parallel_for(env, (uint32_t)((n + m + ROW_BLOCK - 1) / ROW_BLOCK), prepare_block, f);
+    return tf_check_cancel(env);
+}
+
+/* ---- tiles ------------------------------------------------------------------------------------ */
+
+double tf_cosine_distance(double xx, double yy, double xy)
+{
+    if (!(xx > 0) || !(yy > 0))
+        return xx > 0 || yy > 0 ? 1 : 0;
+    return fmin(fmax(1 - xy / (sqrt(xx) * sqrt(yy)), 0), 2);
+}
+
+/* The features of both rows as given, in float64: in dense rows, or element by element. */
+static double direct_sum(const features *f, int64_t i, int64_t j)
+{
+    const bool product = f->metric == TF_METRIC_COSINE;
+    const int64_t d = f->x.cols;
+    if (f->x.cs == 1 && f->y.cs == 1)
+        return (product ? tf_cost_dot : tf_cost_sq_distance)(f->x.data + i * f->x.rs, f->y.data + j * f->y.rs, d);
+    double sum = 0;
+    for (int64_t k = 0; k < d; k++) {
+        const double x = (double)at(f->x, i, k), y = (double)at(f->y, j, k);
+        sum += product ? x * y : (x - y) * (x - y);
     }
-    return TFUSE_OK;
+    return sum;
+}
+
+static float direct_entry(const features *f, int64_t i, int64_t j)
+{
+    if (f->metric == TF_METRIC_COSINE)
+        return (float)tf_cosine_distance(f->x_sq[i], f->y_sq[j], direct_sum(f, i, j));
+    const double sq = direct_sum(f, i, j);
+    return (float)(f->metric == TF_METRIC_EUCLIDEAN ? sqrt(sq) : sq);
+}
+
+/* `count` products of row i with columns from j0 on become distances. */
+static void finish_row(const features *f, int64_t i, int64_t j0, int64_t count, float *row)
+{
+    const bool cosine = f->metric == TF_METRIC_COSINE;
+    bool any = cosine ? tf_cost_finish_cosine((float)CANCELS, count, row)
+                      : tf_cost_finish_row(f->metric == TF_METRIC_EUCLIDEAN, f->x_sq[i], f->y_sq + j0, f->unscale, CANCELS, TINY, count, row);
+    for (int64_t j = 0; any && j < count; j++)
+        if (row[j] == TF_COST_NEAR)
+            row[j] = direct_entry(f, i, j0 + j);
+    for (int64_t j = 0; cosine && !(f->x_sq[i] > 0) && j < count; j++)
+        row[j] = f->y_sq[j0 + j] > 0 ? 1 : 0;
+}
+
+static void finish_tile(void *arg, uint32_t tile)
+{
+    const features *f = arg;
+    const int64_t n = f->x.rows, m = f->y.rows, d = f->x.cols;
+    const int64_t i0 = tile / f->tiles_across * f->tile_rows, j0 = tile % f->tiles_across * TILE_COLS;
+    const int64_t rows = n - i0 < f->tile_rows ? n - i0 : f->tile_rows, cols = m - j0 < TILE_COLS ? m - j0 : TILE_COLS;
+    if (tf_cancelled(f->env))
+        return;
+    const tf_mat x = {f->xs.data + i0 * d, rows, d, d, 1}, y = {f->ys.data + j0 * d, cols, d, d, 1};
+    const tf_mat out = {f->out + i0 * m + j0, rows, cols, m, 1};
+    tf_gemm(f->env, 1, x, tf_mat_t(y), 0, out);
+    for (int64_t i = 0; i < rows; i++)
+        finish_row(f, i0 + i, j0, cols, out.data + i * m);
 }
 
 tfuse_status tf_cost_features(tf_env *env, tf_metric metric, tf_mat x, tf_mat y, float *out)
@@ -187,123 +218,20 @@ tfuse_status tf_cost_features(tf_env *env, tf_metric metric, tf_mat x, tf_mat y,
     if (x.rows <= 0 || y.rows <= 0 || x.cols <= 0)
         return tf_fail(env, TFUSE_ESHAPE, "cost: %lld and %lld rows of %lld features: nothing to compare", (long long)x.rows,
                        (long long)y.rows, (long long)x.cols);
-    TF_TRY(check_finite(env, "the first model", x));
-    TF_TRY(check_finite(env, "the second model", y));
     tf_arena arena;
     tf_arena_init(&arena, &env->mem);
-    features f = {.metric = metric, .x = x, .y = y, .out = out};
+    features f = {.env = env, .metric = metric, .x = x, .y = y, .out = out};
     tfuse_status status;
     TF_TRY_OUT(features_init(env, &arena, &f));
-    tf_gemm(env, 1, f.xs, tf_mat_t(f.ys), 0, tf_mat_rows(out, x.rows, y.rows));
-    tf_parallel_for(env, (uint32_t)((x.rows + f.block_rows - 1) / f.block_rows), feature_block, &f);
+    const int64_t tiles = (x.rows + f.tile_rows - 1) / f.tile_rows * f.tiles_across;
+    if (tiles > UINT32_MAX)
+        status = tf_fail(env, TFUSE_ESHAPE, "cost: %lld and %lld rows are too many", (long long)x.rows, (long long)y.rows);
+    else
+        tf_parallel_for(env, (uint32_t)tiles, finish_tile, &f);
+    TF_TRY_OUT(status);
     status = tf_check_cancel(env);
 out:
+    tf_free(&env->mem, f.rows);
     tf_arena_free(&arena);
     return status;
-}
-
-tfuse_status tf_cost_gram(tf_env *env, tf_metric metric, int64_t n, int64_t m, const double *xx, const double *yy,
-                          const double *xy, float *out)
-{
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t j = 0; j < m; j++) {
-            double product = xy[i * m + j];
-            if (!isfinite(xx[i]) || !isfinite(yy[j]) || !isfinite(product))
-                return tf_fail(env, TFUSE_ENUMERIC, "cost: inner product [%lld, %lld] is %g with squared norms %g and %g",
-                               (long long)i, (long long)j, product, xx[i], yy[j]);
-            out[i * m + j] = metric == TF_METRIC_COSINE ? (float)cosine_distance(xx[i], yy[j], product)
-                                                        : finish_distance(metric, xx[i] + yy[j] - 2 * product);
-        }
-    }
-    return TFUSE_OK;
-}
-
-/* ---- normalising -------------------------------------------------------------------------------- */
-
-/* Floats as integers of the same order. */
-static uint32_t ordered(float x)
-{
-    union { float f; uint32_t u; } bits = {x};
-    return bits.u & 0x80000000u ? ~bits.u : bits.u | 0x80000000u;
-}
-
-static float from_ordered(uint32_t key)
-{
-    union { uint32_t u; float f; } bits = {key & 0x80000000u ? key & 0x7fffffffu : ~key};
-    return bits.f;
-}
-
-/* The bin that the element of rank *rank falls into; *rank becomes its rank within the bin. */
-static uint32_t find_bin(const uint64_t *bins, uint64_t *rank)
-{
-    uint32_t bin = 0;
-    while (*rank >= bins[bin])
-        *rank -= bins[bin++];
-    return bin;
-}
-
-/* The element of a rank from 0: upper halves of the keys are counted, then lower halves within one upper half. */
-static float select_rank(const float *x, size_t count, uint64_t rank, uint64_t *bins)
-{
-    memset(bins, 0, HISTOGRAM * sizeof *bins);
-    for (size_t k = 0; k < count; k++)
-        bins[ordered(x[k]) >> 16]++;
-    uint32_t high = find_bin(bins, &rank);
-    memset(bins, 0, HISTOGRAM * sizeof *bins);
-    for (size_t k = 0; k < count; k++)
-        if (ordered(x[k]) >> 16 == high)
-            bins[ordered(x[k]) & 0xffffu]++;
-    return from_ordered(high << 16 | find_bin(bins, &rank));
-}
-
-/* Of the positive entries: where most units coincide (signs, dead units) the median of all is zero and no scale. */
-static tfuse_status median(tf_env *env, const float *x, size_t count, double *out)
-{
-    uint64_t *bins = tf_alloc_array(env, HISTOGRAM, sizeof *bins);
-    if (!bins)
-        return TFUSE_ENOMEM;
-    size_t skip = 0;
-    for (size_t k = 0; k < count; k++)
-        skip += !(x[k] > 0);
-    size_t left = count - skip;
-    double low = left ? (double)select_rank(x, count, skip + (left - 1) / 2, bins) : 0;
-    double high = left % 2 || !left ? low : (double)select_rank(x, count, skip + left / 2, bins);
-    *out = (low + high) / 2;
-    tf_free(&env->mem, bins);
-    return TFUSE_OK;
-}
-
-static tfuse_status norm_of(tf_env *env, tf_cost_norm norm, const float *cost, size_t count, double *out)
-{
-    *out = 0;
-    if (norm == TF_COST_MEDIAN)
-        return median(env, cost, count, out);
-    for (size_t k = 0; k < count; k++)
-        *out = norm == TF_COST_MAX ? fmax(*out, (double)cost[k]) : *out + (double)cost[k];
-    if (norm == TF_COST_MEAN)
-        *out /= (double)count;
-    return TFUSE_OK;
-}
-
-tfuse_status tf_cost_normalise(tf_env *env, tf_cost_norm norm, int64_t n, int64_t m, float *cost)
-{
-    static const char *const names[] = {"maximum", "mean", "median"};
-    size_t count = (size_t)n * (size_t)m;
-    int64_t bad = tf_find_nonfinite(cost, count);
-    if (bad >= 0)
-        return tf_fail(env, TFUSE_ENUMERIC, "cost[%lld, %lld] is %g: costs must be finite", (long long)(bad / m),
-                       (long long)(bad % m), (double)cost[bad]);
-    bool zero = true;
-    for (size_t k = 0; zero && k < count; k++)
-        zero = cost[k] == 0;
-    if (norm == TF_COST_NONE || zero)
-        return TFUSE_OK;
-    double divisor;
-    TF_TRY(norm_of(env, norm, cost, count, &divisor));
-    if (!(divisor > 0))
-        return tf_fail(env, TFUSE_ENUMERIC, "cost: the %s is %g, so costs cannot be divided by it; take another normalisation",
-                       names[norm], divisor);
-    for (size_t k = 0; k < count; k++)
-        cost[k] = (float)((double)cost[k] / divisor);
-    return TFUSE_OK;
 }

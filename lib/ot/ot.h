@@ -128,15 +128,16 @@ tfuse_status tf_sinkhorn_log(tf_env *env, const tf_ot_options *options, int64_t 
 tfuse_status tf_sinkhorn_scaling(tf_env *env, const tf_ot_options *options, int64_t n, int64_t m, const float *cost,
                                  const double *mu, const double *nu, tf_solution *out);
 
-/* ---- costs (cost.c) ------------------------------------------------------------------------- */
+/* ---- costs (cost.c, cost_gram.c, cost_norm.c) ------------------------------------------------------------------------- */
 
 typedef enum tf_metric { TF_METRIC_EUCLIDEAN, TF_METRIC_SQEUCLIDEAN, TF_METRIC_COSINE } tf_metric;
 typedef enum tf_cost_norm { TF_COST_MAX, TF_COST_MEAN, TF_COST_MEDIAN, TF_COST_NONE } tf_cost_norm;
 
-/* Distances between rows of x (n×d) and y (m×d), n×m into out. One product and an epilogue; entries with d^2 <
- * 1e-3 (|x|^2 + |y|^2), where cancellation would leave noise, are recomputed by direct differences in float64. */
+/* Distances between rows of x (n×d) and y (m×d), n×m into out, true to 5e-5 relative: one product whose tiles become distances; entries with d^2 <
+ * (|x|^2 + |y|^2) / 256, where cancellation would leave noise, are recomputed by direct differences in float64. */
 tfuse_status tf_cost_features(tf_env *env, tf_metric metric, tf_mat x, tf_mat y, float *out);
-/* Distances from Grams in float64: xx (n) and yy (m) squared norms, xy (n×m) inner products. */
+/* Distances from Grams in float64: xx (n) and yy (m) squared norms, xy (n×m) inner products. Squared distances are
+ * off by at most 2 (k + 2) 2^-53 (|x|^2 + |y|^2) for sums of k products in float64. */
 tfuse_status tf_cost_gram(tf_env *env, tf_metric metric, int64_t n, int64_t m, const double *xx, const double *yy,
                           const double *xy, float *out);
 /* Divides by the maximum, the mean, or the median of the positive entries; a matrix of zeros stays. */

@@ -21,8 +21,8 @@ static double plain_distance(tf_metric metric, tf_mat x, int64_t i, tf_mat y, in
     return metric == TF_METRIC_EUCLIDEAN ? sqrt(sq) : sq;
 }
 
-/* float32 products of d <= 300 terms are off by about 1e-6 of |x|^2 + |y|^2; entries under 1e-3 of that are summed
- * directly, so 1e-3 relative is certain and 2e-4 seen at worst; typical entries are far better. */
+/* float32 products of d <= 300 terms are off by about 1e-7 of |x|^2 + |y|^2; entries under 1/256 of that are summed
+ * directly, so 1e-4 relative is certain; typical entries are far better. */
 static void check_features(tf_env *env, tf_metric metric, tf_mat x, tf_mat y, double relative, double absolute)
 {
     float *out = malloc((size_t)(x.rows * y.rows) * sizeof *out);
@@ -74,6 +74,79 @@ START_TEST(near_twins_keep_their_distance)
     t_ok(env, tf_cost_features(env, TF_METRIC_EUCLIDEAN, tf_mat_rows(x, N, D), tf_mat_rows(y, N, D), out));
     for (int i = 0; i < N; i++)
         ck_assert(out[i * N + i] == 0);
+    t_env_free(env);
+}
+END_TEST
+
+/* Copies with noise of any size: small costs are as true as large ones, on both sides of where they are summed directly. */
+START_TEST(small_costs_are_true)
+{
+    enum { N = 140, D = 300 };
+    static const float noise[] = {1e-6F, 1e-4F, 1e-2F, 0.03F, 0.06F, 0.1F, 0.3F};
+    float *x = malloc(N * D * sizeof *x), *y = malloc(N * D * sizeof *y);
+    tf_env *env = t_env(1);
+    for (size_t s = 0; s < TF_LEN(noise); s++) {
+        t_fill(x, N * D, 21);
+        t_fill(y, N * D, 22);
+        for (int k = 0; k < N * D; k++)
+            y[k] = x[k] + noise[s] * y[k];
+        for (size_t k = 0; k < TF_LEN(metrics); k++)
+            check_features(env, metrics[k], tf_mat_rows(x, N, D), tf_mat_rows(y, N, D), 1e-4, 1e-14);
+    }
+    free(x);
+    free(y);
+    t_env_free(env);
+}
+END_TEST
+
+/* Rows from 1e-20 to 1e15 in one problem: float32 products of the small ones vanish beside the large ones. */
+START_TEST(ranges_within_one_problem)
+{
+    enum { N = 24, D = 40 };
+    float x[N * D], y[N * D];
+    tf_env *env = t_env(1);
+    t_fill(x, N * D, 31);
+    t_fill(y, N * D, 32);
+    for (int k = 0; k < N * D; k++) {
+        x[k] *= powf(10, (float)(k / D % 8 * 5 - 20));
+        y[k] *= powf(10, (float)(k / D % 8 * 5 - 20));
+    }
+    for (size_t k = 0; k < TF_LEN(metrics); k++)
+        check_features(env, metrics[k], tf_mat_rows(x, N, D), tf_mat_rows(y, N, D), 1e-4, 1e-37);
+    t_env_free(env);
+}
+END_TEST
+
+/* Against long double, within the bound that cost_gram.c states. */
+START_TEST(grams_keep_their_bound)
+{
+    enum { N = 9, K = 5000 };
+    double *x = calloc(N * K, sizeof *x), *y = calloc(N * K, sizeof *y), xx[N] = {0}, yy[N] = {0}, xy[N * N] = {0};
+    float out[N * N];
+    uint64_t state = 77;
+    tf_env *env = t_env(1);
+    for (int k = 0; k < N * K; k++) {
+        x[k] = (double)t_rand(&state);
+        y[k] = k / K % 2 ? (double)t_rand(&state) : x[k] * (1 + 1e-9 * (double)t_rand(&state));
+    }
+    for (int e = 0; e < N * N * K; e++)
+        xy[e / K] += x[e / K / N * K + e % K] * y[e / K % N * K + e % K];
+    for (int k = 0; k < N * K; k++) {
+        xx[k / K] += x[k] * x[k];
+        yy[k / K] += y[k] * y[k];
+    }
+    t_ok(env, tf_cost_gram(env, TF_METRIC_SQEUCLIDEAN, N, N, xx, yy, xy, out));
+    for (int e = 0; e < N * N; e++) {
+        long double sq = 0;
+        for (int k = 0; k < K; k++) {
+            long double d = (long double)x[e / N * K + k] - (long double)y[e % N * K + k];
+            sq += d * d;
+        }
+        double bound = 2 * (K + 2) * 0x1p-53 * (xx[e / N] + yy[e % N]);
+        ck_assert(out[e] >= 0 && fabs((double)out[e] - (double)sq) <= bound + 0x1p-23 * (double)sq);
+    }
+    free(x);
+    free(y);
     t_env_free(env);
 }
 END_TEST
@@ -202,23 +275,26 @@ END_TEST
 
 START_TEST(threads_do_not_change_a_bit)
 {
-    enum { N = 400, M = 500, D = 30 };
+    enum { N = 600, M = 500, D = 300 };
+    static const uint32_t threads[] = {2, 7};
     float *x = malloc(N * D * sizeof *x), *y = malloc(M * D * sizeof *y), *one = malloc(N * M * sizeof *one),
-          *three = malloc(N * M * sizeof *three);
+          *more = malloc(N * M * sizeof *more);
     t_fill(x, N * D, 8);
     t_fill(y, M * D, 9);
     for (size_t k = 0; k < TF_LEN(metrics); k++) {
-        tf_env *a = t_env(1), *b = t_env(3);
-        t_ok(a, tf_cost_features(a, metrics[k], tf_mat_rows(x, N, D), tf_mat_rows(y, M, D), one));
-        t_ok(b, tf_cost_features(b, metrics[k], tf_mat_rows(x, N, D), tf_mat_rows(y, M, D), three));
-        ck_assert_mem_eq(one, three, N * M * sizeof *one);
-        t_env_free(a);
-        t_env_free(b);
+        for (size_t t = 0; t < TF_LEN(threads); t++) {
+            tf_env *a = t_env(1), *b = t_env(threads[t]);
+            t_ok(a, tf_cost_features(a, metrics[k], tf_mat_rows(x, N, D), tf_mat_rows(y, M, D), one));
+            t_ok(b, tf_cost_features(b, metrics[k], tf_mat_rows(x, N, D), tf_mat_rows(y, M, D), more));
+            ck_assert_mem_eq(one, more, N * M * sizeof *one);
+            t_env_free(a);
+            t_env_free(b);
+        }
     }
     free(x);
     free(y);
     free(one);
-    free(three);
+    free(more);
 }
 END_TEST
 
@@ -227,6 +303,9 @@ Suite *make_suite(void)
     T_SUITE("cost");
     T_ADD(distances_match_plain_sums);
     T_ADD(near_twins_keep_their_distance);
+    T_ADD(small_costs_are_true);
+    T_ADD(ranges_within_one_problem);
+    T_ADD(grams_keep_their_bound);
     T_ADD(zero_rows_extremes_and_strides);
     T_ADD(bad_features_are_named);
     T_ADD(grams_give_the_same_distances);
