@@ -54,7 +54,8 @@ const command commands[] = {
      CMD_PATH, 2, 2, cmd_path},
     {"solve", "COST.npy", "solve a bare transport problem",
      "Minimises the sum of coupling × cost over couplings with row sums mu and column sums nu, scaled to sum to one.\n"
-     "-o writes the coupling. --json prints {cost, gap, iterations, seconds, converged, error}.",
+     "-o writes the coupling, --save-u and --save-v its potentials; --u and --v start from those of a neighbouring problem.\n"
+     "--json prints {cost, gap, bound, iterations, seconds, converged, error, method}: bound is the certified dual value, null without.",
      CMD_SOLVE, 1, 1, cmd_solve},
     {"keys", "", "every policy key with type, bounds, default", "Prints the table of keys that --set takes.", CMD_KEYS, 0, 0,
      cmd_keys},

@@ -40,7 +40,7 @@ typedef struct tool {
     tfuse_policy *policy;
     char **args; /* operands */
     int n_args;
-    const char *inputs, *labels, *calib, *mu, *nu, *out, *plan, *save_plan, *html;
+    const char *inputs, *labels, *calib, *mu, *nu, *u, *v, *save_u, *save_v, *out, *plan, *save_plan, *html;
     const char *align_option; /* the last one given that bears on aligning; NULL: none */
     int64_t limit, threads, steps;
     bool json, quiet, force, help, dry_run;

@@ -20,4 +20,25 @@ fi
 at_most 'feed: networks are trained' 80 "$(percent first)"
 at_most 'feed: fused keeps the skill' "$(awk -v p="$(percent first)" 'BEGIN { print p - 2.5 }')" "$(percent fused)"
 at_most 'feed: fused is better than the plain average' "$(percent 'plain average')" "$(percent fused)"
+
+# Another solver that proves its optimum finds maps of the same cost.
+vit=tests/data/vit-fmnist
+if "$bin/solver" $vit-a $vit-b "$work/own" >"$work/maps" 2>"$work/err"; then
+    pass 'solver'
+else
+    fail 'solver' "$(head -c 300 "$work/err")"
+fi
+check 'solver: maps with a certificate' "$(grep -c 'gap' "$work/maps")" -ge 5
+works 'the same by the library' fuse $vit-a $vit-b -o "$work/exact" --align otfusion --solver exact --json
+total=$(python3 -c 'import json, sys; print(sum(m["cost"] or 0 for m in json.load(sys.stdin)["maps"]))' <"$work/out")
+own=$(awk '{t += $(NF - 2)} END {print t}' "$work/maps")
+at_most 'solver: maps of the same cost' "$(echo "$own $total" | awk '{d = ($1 - $2) / $2; print d < 0 ? -d : d}')" 1e-5
+if "$bin/solver" --wrong $vit-a $vit-b "$work/wrong" >"$work/out" 2>"$work/err"; then
+    fail 'a wrong solver is refused' 'it was believed'
+else
+    pass 'a wrong solver is refused'
+fi
+check 'a wrong solver: one line' "$(wc -l <"$work/err")" -eq 1
+check 'a wrong solver: why' "$(grep -c "solver 'hungarian' says that its coupling is optimal, but" "$work/err")" -eq 1
+check 'a wrong solver: nothing written' ! -e "$work/wrong"
 finish

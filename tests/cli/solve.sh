@@ -21,6 +21,20 @@ says 'a table: cost' '1.66666667'
 works 'the last option wins' solve "$work/c.npy" --reg 5 --set solver.reg=0.01 --solver exact --solver sinkhorn --json
 at_most 'the last option wins: cost' "$(json cost | awk '{d = $1 - 5 / 3; print d < 0 ? -d : d}')" 1e-6
 
+works 'potentials out' solve "$work/c.npy" --save-u "$work/u.npy" --save-v "$work/v.npy" --json
+check 'method' "$(json method)" = 'assignment: square, uniform masses'
+at_most 'bound 5/3' "$(json bound | awk '{d = $1 - 5 / 3; print d < 0 ? -d : d}')" 1e-9
+works 'potentials in' solve "$work/c.npy" --u "$work/u.npy" --v "$work/v.npy" --json
+check 'method: from potentials' "$(json method)" = 'assignment: square, uniform masses, from potentials'
+at_most 'from potentials: cost 5/3' "$(json cost | awk '{d = $1 - 5 / 3; print d < 0 ? -d : d}')" 1e-9
+works 'the method in a table' solve "$work/c.npy" --v "$work/v.npy"
+says 'the certificate in words' 'certified: no coupling costs less'
+refuses 1 'exists' 'an existing --save-u' solve "$work/c.npy" --save-u "$work/u.npy"
+make_file npy "$work/nan_v.npy" '<f8' 3 1,nan,0
+refuses 1 'v[1] is nan' 'NaN in a potential' solve "$work/c.npy" --v "$work/nan_v.npy"
+make_file npy "$work/short.npy" '<f8' 2 1,0
+refuses 1 'u holds 2' 'a short potential' solve "$work/c.npy" --u "$work/short.npy"
+
 refuses 1 'exists' 'an existing OUT' solve "$work/c.npy" -o "$work/p.npy"
 make_file npy "$work/nan.npy" '<f4' 1,2 1,nan
 refuses 1 'cost[0, 1]' 'NaN in the cost' solve "$work/nan.npy"
