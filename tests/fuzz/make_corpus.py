@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -127,7 +128,18 @@ def write_json(tfuse):
         put("plan", "bad-version", blob[:8] + b"\xff" + blob[9:])
 
 
+def write_problems():
+    """Transport problems: n - 1, m - 1, kind of costs, kind of masses, reg, then numbers."""
+    draw = random.Random(5)
+    heads = [(11, 11, 0, 0, 200), (7, 11, 1, 1, 100), (4, 2, 2, 2, 255), (0, 0, 3, 5, 0), (11, 6, 1, 4, 30), (9, 9, 2, 0, 60),
+             (5, 11, 3, 7, 120), (11, 3, 0, 8, 10), (8, 8, 1, 3, 255), (2, 9, 0, 1, 90)]
+    for i, head in enumerate(heads):
+        put("solver", f"ok-{i:02d}", bytes(head) + bytes(draw.randrange(256) for _ in range(492 if i % 3 else 17)))
+    put("solver", "bad-short", b"\x01\x02")
+
+
 if __name__ == "__main__":
+    write_problems()
     write_safetensors()
     write_arrays()
     write_json(os.path.abspath(sys.argv[1]))
