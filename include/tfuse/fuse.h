@@ -38,7 +38,8 @@ TFUSE_API tfuse_status tfuse_fuse(tfuse_ctx *ctx, const tfuse_policy *policy, co
  *                difference of outputs over the largest output; null where there was nothing to run. Under a plan that is not exact the aligned
  *                one is told and judges nothing.
  * Errors: TFUSE_ENUMERIC when a form that must compute the same deviates by more than the tolerance (1e-3: float32 over rotated weights stays
- * below 1e-4), naming the model and the deviation, and those of tfuse_fuse_model. Holds one model in float32 beside those given.
+ * below 1e-4), naming the model and the deviation, or when the plan claims to be exact and has a map without an inverse, naming it, and those of
+ * tfuse_fuse_model. Holds one model in float32 beside those given.
  */
 TFUSE_API tfuse_status tfuse_selfcheck(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan,
                                        const tfuse_model *const *models, size_t n_models, char **report);

@@ -174,6 +174,17 @@ static tfuse_status check_aligned(const check *c, size_t k, double *found)
     return status;
 }
 
+/* A map without an inverse loses what the model computes, so a plan with one cannot be exact. */
+static tfuse_status check_claim(tf_env *env, const tfuse_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_maps && plan->exact; i++)
+        if (!tf_map_invertible(plan->maps[i].map))
+            return tf_fail(env, TFUSE_ENUMERIC,
+                           "self-check: the plan claims that each model computes what it did, but its map %s is a %s, which has no inverse; "
+                           "nothing is written, align again", plan->maps[i].name, tf_map_kind_name(plan->maps[i].map->kind));
+    return TFUSE_OK;
+}
+
 static json_t *number(double x)
 {
     return isfinite(x) ? json_real(x) : json_null();
@@ -207,6 +218,8 @@ tfuse_status tf_fuse_selfcheck(tf_env *env, const tf_fuse_job *job, json_t **rep
     json_t *rows = json_array();
     tfuse_status status = rows ? TFUSE_OK : tf_fail(env, TFUSE_ENOMEM, "out of memory for the report of the self-check");
     *report = NULL;
+    if (status == TFUSE_OK)
+        status = check_claim(env, job->plan);
     if (status == TFUSE_OK && job->graphs[0]->output >= 0)
         status = make_probe(env, job->graphs[0], &probe);
     c.probe = probe;

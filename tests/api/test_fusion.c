@@ -170,6 +170,34 @@ START_TEST(test_other_graph)
 END_TEST
 
 /* One thread and three give the same bits. */
+/* The report as JSON; what the self-check says of a plan without maps, and what it refuses to look at. */
+START_TEST(test_selfcheck)
+{
+    tfuse_ctx *ctx = api_new();
+    tfuse_policy *policy = policy_with(ctx, "otfusion");
+    tfuse_model *a = api_vit(ctx, 2, 1, NULL), *b = api_vit(ctx, 2, 2, NULL);
+    const tfuse_model *models[] = {a, b};
+    tfuse_plan *plan = NULL;
+    char *report = NULL;
+    api_ok(ctx, tfuse_align(ctx, policy, models, 2, NULL, &plan));
+    api_ok(ctx, tfuse_selfcheck(ctx, policy, plan, models, 2, &report));
+    ck_assert_ptr_nonnull(strstr(report, "\"result\""));
+    ck_assert_ptr_nonnull(strstr(report, "\"aligned\""));
+    tfuse_string_free(report);
+    report = NULL;
+    api_fails(ctx, tfuse_selfcheck(ctx, policy, plan, models, 1, &report), TFUSE_EINVAL, "2 models");
+    ck_assert_ptr_null(report);
+    ck_assert_int_eq(tfuse_selfcheck(ctx, policy, NULL, models, 2, &report), TFUSE_EINVAL);
+    ck_assert_int_eq(tfuse_selfcheck(ctx, policy, plan, NULL, 2, &report), TFUSE_EINVAL);
+    ck_assert_int_eq(tfuse_selfcheck(ctx, policy, plan, models, 2, NULL), TFUSE_EINVAL);
+    tfuse_plan_free(plan);
+    tfuse_policy_free(policy);
+    tfuse_model_free(a);
+    tfuse_model_free(b);
+    api_done(ctx);
+}
+END_TEST
+
 START_TEST(test_threads_agree)
 {
     tfuse_ctx *ctx = api_new();
@@ -248,6 +276,7 @@ Suite *make_suite(void)
     API_ADD(test_itself);
     API_ADD(test_plan_again);
     API_ADD(test_other_graph);
+    API_ADD(test_selfcheck);
     API_ADD(test_threads_agree);
     API_ADD(test_eval);
     return api_suite;

@@ -1,0 +1,31 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The self-check: a plan that says that it keeps each model's function and does not is caught before anything is written.
+. "$(dirname "$0")/run.sh"
+
+# Hard maps, one for each port: not symmetries of a transformer, and a plan of them does not claim to be.
+works 'a plan' align "$b" "$a" --calib "$calib" --samples 20 --set otfusion.residual=skip -o "$work/honest.tfp"
+works 'an honest plan is not judged' fuse "$b" "$a" --plan "$work/honest.tfp" --json -o "$work/honest"
+check 'its deviation is told' "$(json selfcheck models 1 aligned)" != null
+at_most 'and is large' 0.1 "$(json selfcheck models 1 aligned)"
+
+make_file claim "$work/honest.tfp" "$work/wrong.tfp"
+refuses 1 'vit-fmnist-a computes another function' 'a wrong claim' fuse "$b" "$a" --plan "$work/wrong.tfp" -o "$work/fused"
+check 'nothing written' ! -e "$work/fused"
+check 'nothing left beside' "$(ls "$work" | grep -c fused)" = 0
+mkdir "$work/old" && echo kept >"$work/old/file"
+refuses 1 'self-check: ' 'over an old output' fuse "$b" "$a" --plan "$work/wrong.tfp" --force -o "$work/old"
+check 'the old output stays' "$(cat "$work/old/file")" = kept
+
+works 'a plan of soft maps' align "$b" "$a" --calib "$calib" --samples 20 --solver sinkhorn -o "$work/soft.tfp"
+make_file claim "$work/soft.tfp" "$work/claims.tfp"
+refuses 1 'has no inverse' 'soft maps that claim it' fuse "$b" "$a" --plan "$work/claims.tfp" -o "$work/fused"
+
+works 'let through when asked' fuse "$b" "$a" --plan "$work/wrong.tfp" --set fuse.selfcheck=0 --json -o "$work/fused"
+check 'which the report says' "$(json selfcheck result)" = off
+if make_file same "$work/honest" "$work/fused" >"$work/same" && grep -q yes "$work/same"; then
+    pass 'the claim changes no weight'
+else
+    fail 'the claim changes no weight' 'other tensors'
+fi
+finish
