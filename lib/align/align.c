@@ -6,7 +6,7 @@
 #include "passes/passes.h"
 #include <string.h>
 
-static const tf_strategy *const strategies[] = {&tf_strategy_otfusion, &tf_strategy_none};
+static const tf_strategy *const strategies[] = {&tf_strategy_matching, &tf_strategy_otfusion, &tf_strategy_none};
 
 tfuse_status tf_strategy_find(tf_env *env, const char *name, const tf_strategy **out)
 {
@@ -30,7 +30,7 @@ tfuse_status tf_align_note(tf_env *env, const tf_align_job *job, tfuse_status st
 /* Keys that were set and that bear on maps, in the plan; the others (io, batch) do not change it. */
 static tfuse_status record_policy(tf_env *env, const tfuse_policy *policy, tfuse_plan *plan)
 {
-    static const char *const bearing[] = {"align.", "solver.", "otfusion.", "calib.", "run.seed"};
+    static const char *const bearing[] = {"align.", "solver.", "otfusion.", "matching.", "calib.", "run.seed"};
     for (size_t i = 0; i < tf_key_count; i++)
         for (size_t b = 0; b < TF_LEN(bearing); b++)
             if (!strncmp(tf_keys[i].name, bearing[b], strlen(bearing[b])) && tf_policy_was_set(policy, tf_keys[i].name) &&

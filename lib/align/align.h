@@ -53,7 +53,7 @@ typedef struct tf_strategy {
 /* What a check makes of a failure: itself, or TFUSE_OK when it is listed among the job's problems. */
 tfuse_status tf_align_note(tf_env *env, const tf_align_job *job, tfuse_status status);
 
-extern const tf_strategy tf_strategy_none, tf_strategy_otfusion;
+extern const tf_strategy tf_strategy_none, tf_strategy_otfusion, tf_strategy_matching;
 /* TFUSE_EKEY when unknown. */
 tfuse_status tf_strategy_find(tf_env *env, const char *name, const tf_strategy **out);
 

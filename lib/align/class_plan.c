@@ -34,13 +34,37 @@ tfuse_status tf_class_is_outer(tf_env *env, const tf_graph *g, tf_id cls, bool *
     return TFUSE_OK;
 }
 
-/* Unit of each factor of the part at block `index` (row-major over the first `n` factors). */
-static void factor_units(const tf_part *part, int n, int64_t index, int64_t *units)
+void tf_part_units(const tf_part *part, int n, int64_t index, int64_t *units)
 {
     for (int f = n - 1; f >= 0; f--) {
         units[f] = index % part->extent[f];
         index /= part->extent[f];
     }
+}
+
+int64_t tf_class_instance(const tf_graph *g, const tf_part *part, int f, const int64_t *units)
+{
+    int64_t instance = 0, stride = 1;
+    for (tf_id up = tf_class_parent(g, tf_class_of(g, part->port[f])); up >= 0; up = tf_class_parent(g, up)) {
+        for (int k = 0; k < f; k++)
+            if (tf_class_of(g, part->port[k]) == up)
+                instance += units[k] * stride;
+        stride *= tf_class_extent(g, up);
+    }
+    return instance;
+}
+
+int64_t tf_class_source(const tf_graph *g, const tf_class_map *maps, tf_id cls, int64_t instance)
+{
+    int64_t source = 0, stride = 1;
+    for (tf_id up = tf_class_parent(g, cls); up >= 0; up = tf_class_parent(g, up)) {
+        const int64_t extent = tf_class_extent(g, up), unit = instance % extent;
+        instance /= extent;
+        const tf_map *map = maps[up].instances ? maps[up].maps[instance] : NULL; /* what is left numbers the units around it */
+        source += (map && map->source ? map->source[unit] : unit) * stride;
+        stride *= extent;
+    }
+    return source;
 }
 
 /* The map of factor f where the factors before it are at `units`; NULL: the identity. */
@@ -49,14 +73,7 @@ static const tf_map *map_at(const tf_graph *g, const tf_class_map *maps, const t
     const tf_id cls = tf_class_of(g, part->port[f]);
     if (cls < 0 || !maps[cls].instances)
         return NULL;
-    int64_t instance = 0, stride = 1;
-    for (tf_id up = tf_class_parent(g, cls); up >= 0; up = tf_class_parent(g, up)) {
-        for (int k = 0; k < f; k++)
-            if (tf_class_of(g, part->port[k]) == up)
-                instance += units[k] * stride;
-        stride *= tf_class_extent(g, up);
-    }
-    return maps[cls].maps[instance];
+    return maps[cls].maps[tf_class_instance(g, part, f, units)];
 }
 
 static tfuse_status block_source(tf_env *env, const tf_graph *g, const tf_class_map *maps, const tf_part *part, const int64_t *units,
@@ -78,7 +95,7 @@ static tfuse_status make_blocks(tf_env *env, const tf_graph *g, const tf_class_m
     const int last = part->n_factors - 1;
     for (int64_t b = 0; b < blocks; b++) {
         int64_t units[TF_MAX_FACTORS];
-        factor_units(part, last, b, units);
+        tf_part_units(part, last, b, units);
         TF_TRY(block_source(env, g, maps, part, units, &source[b]));
         const tf_map *map = map_at(g, maps, part, last, units);
         TF_TRY(map ? tf_map_clone(env, map, &inner[b]) : tf_map_identity(env, part->extent[last], &inner[b]));
@@ -86,7 +103,7 @@ static tfuse_status make_blocks(tf_env *env, const tf_graph *g, const tf_class_m
     return TFUSE_OK;
 }
 
-static tfuse_status part_map(tf_env *env, const tf_graph *g, const tf_class_map *maps, const tf_part *part, tf_map **out)
+tfuse_status tf_class_part_map(tf_env *env, const tf_graph *g, const tf_class_map *maps, const tf_part *part, tf_map **out)
 {
     const int64_t blocks = part->size / part->extent[part->n_factors - 1];
     int64_t *source = tf_alloc_array(env, (size_t)blocks, sizeof *source);
@@ -107,7 +124,7 @@ static tfuse_status part_map(tf_env *env, const tf_graph *g, const tf_class_map 
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */
 
-static bool moves(const tf_graph *g, const tf_class_map *maps, const tf_part *part)
+bool tf_class_moves(const tf_graph *g, const tf_class_map *maps, const tf_part *part)
 {
     for (int f = 0; f < part->n_factors; f++)
         if (part->port[f] >= 0 && maps[tf_class_of(g, part->port[f])].instances)
@@ -141,9 +158,12 @@ static tfuse_status add_part(tf_env *env, tfuse_plan *plan, const tf_graph *g, c
         if (plan->maps[i].model == entry.model && !strcmp(plan->maps[i].name, name.data))
             entry.map = (int32_t)i;
     if (status == TFUSE_OK && entry.map < 0) {
-        tf_plan_map row = {.name = name.data, .axis = name.data, .model = entry.model, .solver = "", .cost = NAN, .gap = NAN,
-                           .error = NAN, .converged = true};
-        status = part_map(env, g, maps, part, &row.map);
+        const tf_id port = part->port[part->n_factors - 1];
+        const tf_class_map *how = port >= 0 ? &maps[tf_class_of(g, port)] : NULL;
+        const bool solved = how && how->solver;
+        tf_plan_map row = {.name = name.data, .axis = name.data, .model = entry.model, .solver = solved ? how->solver : "",
+                           .cost = solved ? how->cost : NAN, .gap = solved ? how->gap : NAN, .error = NAN, .converged = true};
+        status = tf_class_part_map(env, g, maps, part, &row.map);
         if (status == TFUSE_OK)
             status = tf_plan_add_map(env, plan, &row, &entry.map);
     }
@@ -162,7 +182,7 @@ static tfuse_status add_dim(tf_env *env, tfuse_plan *plan, int32_t model, const 
     tfuse_status status = TFUSE_OK;
     for (int i = 0; i < count && status == TFUSE_OK; i++) {
         const tf_plan_entry entry = {model, p->name, dim, i, -1, p->use[dim] != TF_USE_CONSUMED};
-        if (moves(g, maps, &parts[i]))
+        if (tf_class_moves(g, maps, &parts[i]))
             status = add_part(env, plan, g, maps, &parts[i], entry);
     }
     tf_free(&env->mem, parts);

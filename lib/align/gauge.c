@@ -150,42 +150,10 @@ static tfuse_status draw_linear(draw *d, tf_map **out)
     return status;
 }
 
-typedef struct search {
-    const tf_graph *g;
-    tf_id cls;
-    bool found;
-} search;
-
-static tfuse_status look(void *arg, tf_id port)
-{
-    search *s = arg;
-    s->found = s->found || tf_class_of(s->g, port) == s->cls;
-    return TFUSE_OK;
-}
-
-static bool binds(const tf_graph *g, const tf_binding *b, tf_id cls)
-{
-    search s = {g, cls, false};
-    (void)tf_binding_each_port(b, look, &s);
-    return s.found;
-}
-
-/* Whether pairs lie side by side, as the rotary attention that reads the class says; else they lie half the units apart. */
-static bool is_interleaved(const tf_graph *g, tf_id cls)
-{
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        const char *layout = tf_node_attr(&g->nodes[i], "layout");
-        if (g->nodes[i].op == &tf_op_attention && layout && !strcmp(layout, "interleaved") &&
-            binds(g, tf_value_channels(g, g->nodes[i].inputs[0]), cls))
-            return true;
-    }
-    return false;
-}
-
 static tfuse_status draw_pairs(draw *d, tf_group group, tf_map **out)
 {
     const int64_t n = d->n, half = n / 2;
-    const bool side = is_interleaved(d->g, d->cls);
+    const bool side = tf_class_is_interleaved(d->g, d->cls);
     double *t = tf_calloc(d->env, (size_t)(n * n), sizeof *t);
     if (!t)
         return TFUSE_ENOMEM;
@@ -248,15 +216,6 @@ tfuse_status tf_gauge_draw(tf_env *env, const tf_graph *g, const tf_group *group
 
 /* ---- the plan --------------------------------------------------------------------------------------------------------- */
 
-/* The residual stream: what additions carry. */
-static bool is_stream(const tf_graph *g, tf_id cls)
-{
-    for (size_t i = 0; i < g->n_nodes; i++)
-        if (g->nodes[i].op == &tf_op_add && binds(g, tf_value_channels(g, g->nodes[i].outputs[0]), cls))
-            return true;
-    return false;
-}
-
 static tfuse_status find_groups(tf_env *env, const tfuse_policy *policy, const tfuse_model *m, const tf_graph *g, tfuse_plan *plan,
                                 tf_group *groups)
 {
@@ -265,7 +224,7 @@ static tfuse_status find_groups(tf_env *env, const tfuse_policy *policy, const t
     const tfuse_status status = tf_groups(env, g, tf_canonical_top(&form), groups);
     tf_canonical_free(&form);
     for (size_t c = 0; c < g->n_classes && status == TFUSE_OK; c++)
-        if (!tf_policy_is(policy, "gauge.stream", "orthogonal") && is_stream(g, (tf_id)c))
+        if (!tf_policy_is(policy, "gauge.stream", "orthogonal") && tf_class_is_stream(g, (tf_id)c))
             groups[c] &= tf_policy_is(policy, "gauge.stream", "none") ? TF_GROUP_PINNED : TF_GROUP_PERM_SIGN;
     return status;
 }

@@ -6,6 +6,7 @@
  * up what is left, and keeps the anchor's norms: it shows what halved weights alone are worth.
  */
 #include "fuse/fuse.h"
+#include "align/carry.h"
 #include "graph/op.h"
 #include "passes/passes.h"
 #include <stdio.h>
@@ -163,42 +164,6 @@ const tf_map *tf_fusion_map(const tf_fusion *f, size_t k, tf_id param, int dim, 
     return e ? f->job->plan->maps[e->map].map : NULL;
 }
 
-/* A part moves as its ports do: dual when the graph says so of one of them. */
-static tf_use part_use(const tf_graph *g, const tf_param *p, int dim, const tf_part *part)
-{
-    for (int i = 0; i < part->n_factors; i++)
-        if (part->port[i] >= 0 && tf_param_use(g, (tf_id)(p - g->params), dim, part->port[i]) == TF_USE_DUAL)
-            return TF_USE_DUAL;
-    return p->use[dim];
-}
-
-/* A vector that is the same at every unit of the part: a gain of one, a bias of zero, which rotations of the units' axis leave as they are. */
-static bool is_constant(const float *x, int rank, const tf_part *part)
-{
-    bool same = rank == 1;
-    for (int64_t u = 1; same && u < part->size; u++)
-        same = x[tf_part_index(part, u)] == x[tf_part_index(part, 0)];
-    return same;
-}
-
-static tfuse_status carry_part(tf_env *env, const tf_map *map, tf_use use, bool produced, const float *src, int rank,
-                               const int64_t *shape, int dim, const tf_part *from, const tf_part *to, int64_t extent, float *dst)
-{
-    tf_map *neutral = NULL;
-    if (map && tf_map_invertible(map)) {
-        if (use == TF_USE_NEUTRAL && map->dense && is_constant(src, rank, from)) {
-            map = NULL;
-        } else if (use == TF_USE_NEUTRAL) {
-            TF_TRY(tf_map_neutral(env, map, &neutral));
-            map = neutral;
-        }
-        produced = use != TF_USE_DUAL && produced;
-    }
-    const tfuse_status status = tf_map_apply(env, map, produced, src, rank, shape, dim, from, to, extent, dst);
-    tf_map_free(neutral);
-    return status;
-}
-
 static tfuse_status carry_dim(tf_env *env, const tf_fusion *f, size_t k, const tf_param *pa, const tf_param *pm, int dim,
                               const float *src, const int64_t *shape, float *dst)
 {
@@ -212,7 +177,7 @@ static tfuse_status carry_dim(tf_env *env, const tf_fusion *f, size_t k, const t
         status = tf_fail(env, TFUSE_EGRAPH, "%s is laid out differently in %s", pa->name, tf_model_label(job->models[k]));
     for (int i = 0; i < n_to && status == TFUSE_OK; i++) {
         const tf_plan_entry *e = find_entry(f, k, (tf_id)(pa - job->graphs[0]->params), dim, i);
-        status = carry_part(env, e ? job->plan->maps[e->map].map : NULL, part_use(job->graphs[0], pa, dim, &to[i]), e && e->produced,
+        status = tf_carry_part(env, e ? job->plan->maps[e->map].map : NULL, tf_part_use(job->graphs[0], pa, dim, &to[i]), e && e->produced,
                             src, pa->rank, shape, dim, &from[i], &to[i], pa->shape[dim], dst);
         if (status != TFUSE_OK)
             status = tf_fail_in(env, status, "%s, dimension %d", pa->name, dim);

@@ -16,8 +16,8 @@
 #define REALS(key, min, max, fallback, help) {key, TFUSE_KEY_REALS, NULL, min, max, fallback, help}
 
 const tf_key tf_keys[] = {
-    CHOICE("align.strategy", "otfusion | none", "otfusion",
-           "how units are aligned: the transport of Imfeld et al. 2024, or not at all"),
+    CHOICE("align.strategy", "otfusion | matching | none", "otfusion",
+           "how units are aligned: the transport of Imfeld et al. 2024, one map an axis that keeps the function, or not at all"),
     CHOICE("align.control", "none | half-anchor | uniform | random", "none",
            "a baseline in place of the maps: the others times 0, uniform couplings, random permutations"),
     NAME("solver.name", "exact", "the transport solver: exact, sinkhorn, sinkhorn-scaling, or a registered name"),
@@ -38,6 +38,13 @@ const tf_key tf_keys[] = {
     NAME("otfusion.tokens", "all",
          "tokens whose activations count: all, class, or windowN (the class token and the centre N x N)"),
     FLAG("otfusion.compat", "0", "1: compute what the authors' published code computes, its deviations included"),
+    CHOICE("matching.use", "auto | both | weights | activations", "auto",
+           "what axes are matched by; auto: both if calibration inputs are given, else weights"),
+    CHOICE("matching.stream", "orthogonal | permutation | none", "orthogonal",
+           "maps of the residual stream; orthogonal: where its norms permit rotations, else as permutation"),
+    CHOICE("matching.inner", "procrustes | permutation | none", "procrustes",
+           "maps inside heads: the best rotation that attention permits, a permutation, or none"),
+    INT("matching.rounds", 1, 1000, "10", "most sweeps over all axes; they end before when nothing is gained"),
     CHOICE("gauge.stream", "orthogonal | permutation | none", "orthogonal",
            "what gauge does to the residual stream; orthogonal: in the canonical form; the others keep norm gains"),
     CHOICE("combine.method", "linear", "linear", "how aligned weights are combined: linear, their weighted sum"),

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * carry.c: see carry.h.
+ */
+#include "align/carry.h"
+
+tf_use tf_part_use(const tf_graph *g, const tf_param *p, int dim, const tf_part *part)
+{
+    for (int i = 0; i < part->n_factors; i++)
+        if (part->port[i] >= 0 && tf_param_use(g, (tf_id)(p - g->params), dim, part->port[i]) == TF_USE_DUAL)
+            return TF_USE_DUAL;
+    return p->use[dim];
+}
+
+/* A vector that is the same at every unit of the part, which rotations of the units' axis leave as it is. */
+static bool is_constant(const float *x, int rank, const tf_part *part)
+{
+    bool same = rank == 1;
+    for (int64_t u = 1; same && u < part->size; u++)
+        same = x[tf_part_index(part, u)] == x[tf_part_index(part, 0)];
+    return same;
+}
+
+tfuse_status tf_carry_part(tf_env *env, const tf_map *map, tf_use use, bool produced, const float *src, int rank, const int64_t *shape,
+                           int dim, const tf_part *from, const tf_part *to, int64_t extent, float *dst)
+{
+    tf_map *neutral = NULL;
+    if (map && tf_map_invertible(map)) {
+        if (use == TF_USE_NEUTRAL && map->dense && is_constant(src, rank, from)) {
+            map = NULL;
+        } else if (use == TF_USE_NEUTRAL) {
+            TF_TRY(tf_map_neutral(env, map, &neutral));
+            map = neutral;
+        }
+        produced = use != TF_USE_DUAL && produced;
+    }
+    const tfuse_status status = tf_map_apply(env, map, produced, src, rank, shape, dim, from, to, extent, dst);
+    tf_map_free(neutral);
+    return status;
+}

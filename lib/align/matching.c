@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * matching.c: the strategy `matching`: one map for every axis, a member of the group that both models' operations permit, found by coordinate
+ * ascent on the mean correlation of the evidence (matching.h). A sweep matches blocks (heads) before what is inside of them, and the residual
+ * stream last; the first one takes the stream before all else, from what touches nothing but it and the outside (embeddings, positions, the
+ * head) and from activations. Sweeps end when the objective gains nothing any more, and the best maps are kept. Since every map is of the group,
+ * each model carried alone computes what it did, so plans are exact.
+ *
+ * Sources: Ainsworth, Hayase, Srinivasa, "Git Re-Basin" (2023), for coordinate ascent over permutations; Theus et al., "Generalized Linear Mode
+ * Connectivity for Transformers" (2025), for orthogonal maps of the residual stream; the rest follows from the objective.
+ */
+#include "align/matching.h"
+#include "passes/passes.h"
+#include <math.h>
+#include <string.h>
+
+/* A round that gains less of the objective than this is the last. */
+#define LEAST_GAIN 1e-5
+
+/* ---- what each class may do ------------------------------------------------------------------------------------- */
+
+static mt_shape units_shape(tf_group group)
+{
+    return !(group & TF_G_PERM) ? MT_FIXED : group & TF_G_SIGN ? MT_SIGNED_UNITS : MT_UNITS;
+}
+
+static mt_shape rotation_shape(tf_group group)
+{
+    if (group & TF_G_ROT)
+        return MT_ROTATION;
+    if (group & TF_G_ROT_ONES)
+        return MT_ROTATION_ONES;
+    return group & TF_G_PAIR_ROT ? MT_PAIRS : units_shape(group);
+}
+
+static mt_shape shape_of(const matching *mt, tf_id cls, tf_group group)
+{
+    const tfuse_policy *p = mt->job->policy;
+    if (tf_class_pinned(mt->g, cls) || group == TF_GROUP_PINNED)
+        return MT_FIXED;
+    if (mt->classes[cls].outer)
+        return group & TF_G_PERM ? MT_UNITS : MT_FIXED;
+    const bool stream = tf_class_is_stream(mt->g, cls);
+    if (tf_policy_is(p, stream ? "matching.stream" : "matching.inner", "none") && (stream || tf_class_parent(mt->g, cls) >= 0))
+        return MT_FIXED;
+    if (stream ? tf_policy_is(p, "matching.stream", "permutation")
+               : tf_class_parent(mt->g, cls) >= 0 && tf_policy_is(p, "matching.inner", "permutation"))
+        return units_shape(group);
+    return rotation_shape(group);
+}
+
+static tfuse_status make_classes(matching *mt, const tf_view *const *views)
+{
+    const size_t n = mt->g->n_classes;
+    tf_group *groups = tf_alloc_array(mt->env, 2 * n + 1, sizeof *groups);
+    mt->classes = tf_calloc(mt->env, n + 1, sizeof *mt->classes);
+    tfuse_status status = groups && mt->classes ? TFUSE_OK : TFUSE_ENOMEM;
+    for (int s = 0; s < 2 && status == TFUSE_OK; s++)
+        status = tf_groups(mt->env, mt->job->graphs[s ? mt->k : 0], mt->job->tally ? NULL : views[s ? mt->k : 0], groups + (size_t)s * n);
+    for (size_t c = 0; c < n && status == TFUSE_OK; c++) {
+        mt_class *out = &mt->classes[c];
+        status = tf_class_is_outer(mt->env, mt->g, (tf_id)c, &out->outer);
+        out->group = groups[c] & groups[n + c];
+        out->shape = shape_of(mt, (tf_id)c, out->group);
+    }
+    tf_free(&mt->env->mem, groups);
+    return status;
+}
+
+static tfuse_status make_maps(matching *mt)
+{
+    if (!(mt->maps = tf_calloc(mt->env, mt->g->n_classes + 1, sizeof *mt->maps)))
+        return TFUSE_ENOMEM;
+    for (size_t c = 0; c < mt->g->n_classes; c++) {
+        const int64_t instances = tf_class_instances(mt->g, (tf_id)c);
+        if (mt->classes[c].shape == MT_FIXED)
+            continue;
+        if (!(mt->maps[c].maps = tf_calloc(mt->env, (size_t)instances, sizeof *mt->maps[c].maps)))
+            return TFUSE_ENOMEM;
+        mt->maps[c].instances = instances;
+        for (int64_t i = 0; i < instances; i++)
+            TF_TRY(tf_map_identity(mt->env, tf_class_extent(mt->g, (tf_id)c), &mt->maps[c].maps[i]));
+    }
+    return TFUSE_OK;
+}
+
+/* ---- coordinate ascent --------------------------------------------------------------------------------------------- */
+
+typedef enum phase { STREAMS, BLOCKS, UNITS, PHASES } phase;
+
+static phase phase_of(const matching *mt, tf_id cls)
+{
+    return mt->classes[cls].outer ? BLOCKS : tf_class_is_stream(mt->g, cls) ? STREAMS : UNITS;
+}
+
+static tfuse_status run_phase(matching *mt, phase which)
+{
+    for (size_t c = 0; c < mt->g->n_classes; c++) {
+        if (mt->classes[c].shape == MT_FIXED || phase_of(mt, (tf_id)c) != which)
+            continue;
+        TF_TRY(tf_progress(mt->env, "matching", c, mt->g->n_classes));
+        if (which != BLOCKS)
+            TF_TRY(mt_match_class(mt, (tf_id)c));
+        else if (tf_class_parent(mt->g, (tf_id)c) < 0) /* blocks inside blocks come with those */
+            TF_TRY(mt_match_outer(mt, (tf_id)c));
+    }
+    return TFUSE_OK;
+}
+
+static void know_all(matching *mt)
+{
+    for (size_t c = 0; c < mt->g->n_classes; c++)
+        mt->classes[c].known = true;
+}
+
+static tfuse_status sweep(matching *mt, int64_t round)
+{
+    if (round == 0)
+        TF_TRY(run_phase(mt, STREAMS));
+    TF_TRY(run_phase(mt, BLOCKS));
+    TF_TRY(run_phase(mt, UNITS));
+    know_all(mt);
+    return run_phase(mt, STREAMS);
+}
+
+static tfuse_status objective(matching *mt, double *out)
+{
+    double sum = 0, count = 0;
+    if (mt->use_weights)
+        TF_TRY(mt_weights_objective(mt, &sum, &count));
+    if (mt->use_activations)
+        TF_TRY(mt_values_objective(mt, &sum, &count));
+    *out = count > 0 ? sum / count : 0;
+    return TFUSE_OK;
+}
+
+static tfuse_status clone_maps(matching *mt, const tf_class_map *from, tf_class_map **out)
+{
+    if (!(*out = tf_calloc(mt->env, mt->g->n_classes + 1, sizeof **out)))
+        return TFUSE_ENOMEM;
+    for (size_t c = 0; c < mt->g->n_classes; c++) {
+        tf_class_map *to = &(*out)[c];
+        *to = from[c];
+        to->maps = from[c].instances ? tf_calloc(mt->env, (size_t)from[c].instances, sizeof *to->maps) : NULL;
+        if (from[c].instances && !to->maps) {
+            to->instances = 0;
+            return TFUSE_ENOMEM;
+        }
+        for (int64_t i = 0; i < from[c].instances; i++)
+            TF_TRY(tf_map_clone(mt->env, from[c].maps[i], &to->maps[i]));
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status ascend(matching *mt)
+{
+    const int64_t rounds = tf_policy_int(mt->job->policy, "matching.rounds");
+    tf_class_map *best = NULL;
+    double most = -INFINITY;
+    tfuse_status status = TFUSE_OK;
+    for (int64_t r = 0; r < rounds && status == TFUSE_OK; r++) {
+        double now = 0;
+        status = sweep(mt, r);
+        if (status == TFUSE_OK)
+            status = objective(mt, &now);
+        if (status != TFUSE_OK)
+            break;
+        tf_log(mt->env, TFUSE_LOG_INFO, "matching %s, round %lld: mean correlation %.6f", tf_model_label(mt->job->models[mt->k]),
+               (long long)r + 1, now);
+        const bool gained = now > most + LEAST_GAIN;
+        if (now > most) {
+            tf_class_maps_free(mt->env, mt->g, best);
+            status = clone_maps(mt, mt->maps, &best);
+            most = now;
+        }
+        if (!gained)
+            break;
+    }
+    if (status == TFUSE_OK) {
+        tf_class_maps_free(mt->env, mt->g, mt->maps);
+        mt->maps = best;
+    } else {
+        tf_class_maps_free(mt->env, mt->g, best);
+    }
+    return status;
+}
+
+/* ---- the strategy ---------------------------------------------------------------------------------------------------- */
+
+static bool uses(const tf_align_job *job, const char *what)
+{
+    const tfuse_policy *p = job->policy;
+    if (!tf_policy_is(p, "matching.use", "auto"))
+        return tf_policy_is(p, "matching.use", what) || tf_policy_is(p, "matching.use", "both");
+    return !strcmp(what, "weights") || tf_align_calibrated(job);
+}
+
+static tfuse_status check_policy(tf_env *env, const tf_align_job *job)
+{
+    const tfuse_policy *p = job->policy;
+    const char *solver = tf_policy_text(p, "solver.name");
+    char names[256];
+    if (uses(job, "activations") && !tf_align_calibrated(job))
+        return tf_fail(env, TFUSE_EINVAL, "matching.use=%s needs calibration inputs: give --calib FILE", tf_policy_text(p, "matching.use"));
+    if (!tf_solvers_has(job->solvers, solver)) {
+        TF_TRY(tf_solvers_names(env, job->solvers, names, sizeof names));
+        return tf_fail(env, TFUSE_EKEY, "solver.name=%s is not known; there are %s", solver, names);
+    }
+    if (!strncmp(solver, "sinkhorn", 8))
+        return tf_fail(env, TFUSE_EINVAL, "solver.name=%s gives soft couplings, which keep no function; matching needs exact or a solver like it", solver);
+    if (tf_policy_is(p, "align.control", "uniform") || tf_policy_is(p, "align.control", "random"))
+        return tf_fail(env, TFUSE_EINVAL, "align.control=%s replaces transport maps; use it with --align otfusion",
+                       tf_policy_text(p, "align.control"));
+    return TFUSE_OK;
+}
+
+static tfuse_status check_classes(tf_env *env, const tf_align_job *job, size_t k)
+{
+    const tf_graph *a = job->graphs[0], *g = job->graphs[k];
+    bool same = a->n_classes == g->n_classes;
+    for (size_t c = 0; same && c < a->n_classes; c++)
+        same = !strcmp(a->class_name[c], g->class_name[c]) && tf_class_extent(a, (tf_id)c) == tf_class_extent(g, (tf_id)c);
+    if (same)
+        return TFUSE_OK;
+    return tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH, "%s and %s have other axes: matching takes models of one shape; use --align otfusion",
+                                           tf_model_label(job->models[k]), tf_model_label(job->models[0])));
+}
+
+static tfuse_status matching_needs(tf_env *env, const tf_align_job *job)
+{
+    TF_TRY(tf_align_note(env, job, check_policy(env, job)));
+    for (size_t k = 1; k < job->n; k++) {
+        TF_TRY(tf_pair_graphs(env, job, k));
+        TF_TRY(check_classes(env, job, k));
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status matching_wants(tf_env *env, const tf_align_job *job, size_t k, tf_stat_wants *out)
+{
+    (void)k;
+    *out = (tf_stat_wants){0};
+    if (!uses(job, "activations"))
+        return TFUSE_OK;
+    return mt_values_wanted(env, job->graphs[0], out);
+}
+
+static tfuse_status gather(matching *mt, const tf_view *const *views, const tf_stat_wants *wants)
+{
+    const tf_align_job *job = mt->job;
+    tf_stats stats = {0};
+    if (!wants->n)
+        return TFUSE_OK;
+    tfuse_status status = job->feed ? tf_feed_stats(mt->env, job->feed, mt->k, wants, &stats)
+                                    : tf_stats_gather(mt->env, views[0], views[mt->k], job->calib, tf_policy_int(job->policy, "calib.samples"),
+                                                      &wants->filter, wants->items, wants->n, &stats);
+    if (status == TFUSE_OK)
+        status = mt_values_make(mt, &stats, wants);
+    tf_stats_free(&stats);
+    return status;
+}
+
+static tfuse_status match(matching *mt, const tf_view *const *views, const tf_stat_wants *wants)
+{
+    for (int s = 0; s < 2; s++)
+        TF_TRY(mt_balance(mt, s));
+    if (!(mt->weight = tf_calloc(mt->env, mt->g->n_nodes + 1, sizeof *mt->weight)))
+        return TFUSE_ENOMEM;
+    TF_TRY(mt_node_weights(mt));
+    TF_TRY(gather(mt, views, wants));
+    return ascend(mt);
+}
+
+static tfuse_status align_model(tf_env *env, const tf_align_job *job, size_t k, const tf_view *const *views, tfuse_plan *plan)
+{
+    matching mt = {.env = env, .job = job, .k = k, .g = job->graphs[0], .use_weights = uses(job, "weights"),
+                   .use_activations = uses(job, "activations"), .activation_weight = 1};
+    tf_stat_wants wants;
+    TF_TRY(matching_wants(env, job, k, &wants));
+    tf_class_map *maps = tf_calloc(env, mt.g->n_classes + 1, sizeof *maps);
+    tfuse_status status = maps ? make_classes(&mt, views) : TFUSE_ENOMEM;
+    if (status == TFUSE_OK)
+        status = make_maps(&mt);
+    if (status == TFUSE_OK)
+        status = mt_models_make(&mt, views);
+    if (status == TFUSE_OK && job->tally)
+        status = mt_estimate(&mt, &wants, maps);
+    else if (status == TFUSE_OK)
+        status = match(&mt, views, &wants);
+    if (status == TFUSE_OK && !job->tally)
+        status = mt_plan_maps(&mt, maps);
+    if (status == TFUSE_OK)
+        status = tf_class_plan(env, plan, (int32_t)k, mt.g, maps);
+    tf_class_maps_free(env, mt.g, maps);
+    tf_class_maps_free(env, mt.g, mt.maps);
+    mt_values_free(&mt);
+    mt_models_free(&mt);
+    tf_free(&env->mem, mt.classes);
+    tf_free(&env->mem, mt.weight);
+    tf_free(&env->mem, wants.items);
+    return status;
+}
+
+static tfuse_status matching_align(tf_env *env, const tf_align_job *job, const tf_view *const *views, tfuse_plan *plan)
+{
+    for (size_t k = 1; k < job->n; k++) {
+        const tfuse_status status = align_model(env, job, k, views, plan);
+        if (status != TFUSE_OK)
+            return tf_fail_in(env, status, "aligning %s", tf_model_label(job->models[k]));
+    }
+    return TFUSE_OK;
+}
+
+static const char *const matching_passes[] = {"fold-norms.1", "drop-key-bias.1", "move-value-bias.1", "centre-writes.1", NULL};
+
+const tf_strategy tf_strategy_matching = {"matching", true, matching_passes, matching_needs, matching_wants, matching_align};

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * matching.h: what the files of the matching strategy share.
+ *
+ * Matching maximises, over one map R_c for each class c, the mean over all evidence e of the correlation
+ *     <A_e, R B_e> / (|A_e| |B_e|)
+ * of the anchor's tensors with the model's carried ones. Evidence is a node's weights, or a value's activations. Both models are in canonical form
+ * and balanced: where an axis takes scales or any invertible map, its coordinates are changed to those in which what produces it and what
+ * consumes it have equal Grams. That leaves rotations and permutations, for which each class has a best map in closed form given the others, or
+ * by assignment. The map that the plan gets is G_model R G_anchor^-1, so the anchor's coordinates stay.
+ */
+#ifndef TF_ALIGN_MATCHING_H
+#define TF_ALIGN_MATCHING_H
+
+#include "align/align.h"
+#include "align/class_plan.h"
+#include "run/run.h"
+
+typedef struct mt_model {
+    const tf_graph *g;
+    const tf_view *view;
+    tf_id *param;          /* of each of the anchor's tensors */
+    tf_class_map *balance; /* G, one a class of the anchor's graph */
+    float **held;          /* balanced tensors in the anchor's layout, as far as they are kept */
+    uint64_t bytes;
+} mt_model;
+
+/* Activations of one value: the second moments of the model's units with the anchor's, balanced, scaled so that equal ones give a trace of 1. */
+typedef struct mt_value {
+    tf_id value;  /* of the anchor's graph */
+    float *cross; /* the model's units × the anchor's */
+} mt_value;
+
+typedef enum mt_shape { MT_FIXED, MT_ROTATION, MT_ROTATION_ONES, MT_PAIRS, MT_UNITS, MT_SIGNED_UNITS } mt_shape;
+
+typedef struct mt_class {
+    mt_shape shape; /* of R */
+    tf_group group; /* what both models permit */
+    bool outer;     /* stands outside of others, whose maps depend on its own */
+    bool known;     /* has been matched once */
+} mt_class;
+
+typedef struct matching {
+    tf_env *env;
+    const tf_align_job *job;
+    size_t k;
+    const tf_graph *g; /* the anchor's */
+    mt_model side[2];  /* anchor, model */
+    mt_class *classes;
+    tf_class_map *maps; /* R, one a class */
+    double *weight;    /* of each node: 1 / (|A| |B|) of its tensors */
+    mt_value *values;
+    size_t n_values;
+    bool use_weights, use_activations;
+    double activation_weight;
+} matching;
+
+enum { MT_ANCHOR, MT_MODEL };
+
+/* ---- matching_weights.c ---- */
+/* Bytes of balanced tensors that are kept of one model; what does not fit is read again. */
+#define MT_HELD_BYTES ((uint64_t)512 << 20)
+
+/* Sum over tensors of a class's evidence: inner products of the model's units (rows) with the anchor's (columns). */
+typedef struct mt_gram {
+    int64_t n, instances;
+    float *x;       /* instances × n × n */
+    float *neutral; /* the same of what keeps its sign whatever the map's; NULL where no map has signs */
+    double *most;   /* instances: what perfect agreement would give */
+} mt_gram;
+tfuse_status mt_gram_make(matching *mt, tf_id cls, mt_gram *out);
+void mt_gram_free(matching *mt, mt_gram *gram);
+
+/* A part of a tensor in which a class is factor `factor`. */
+typedef struct mt_place {
+    tf_id param;
+    int dim;
+    const tf_part *part;
+    int factor;
+} mt_place;
+typedef tfuse_status (*mt_place_fn)(matching *mt, const mt_place *place, void *arg);
+/* All places of a class whose other axes have known maps or are fixed. */
+tfuse_status mt_each_place(matching *mt, tf_id cls, mt_place_fn fn, void *arg);
+
+tfuse_status mt_models_make(matching *mt, const tf_view *const *views);
+void mt_models_free(matching *mt);
+/* Balanced, in the anchor's layout; given back by mt_give. */
+tfuse_status mt_take(matching *mt, int side, tf_id param, float **x);
+void mt_give(matching *mt, int side, tf_id param, float *x);
+/* The model's tensor carried by all maps but those of the classes with still[c] along dimension `dim`; freed by tf_free. */
+tfuse_status mt_moved(matching *mt, tf_id param, int dim, const bool *still, float **x);
+/* Rows of unit after unit of the part from `first` on, n × K. */
+void mt_rows(const tf_param *p, const float *x, int dim, const tf_part *part, int64_t first, int64_t n, float *rows);
+/* Evidence of the class from the innermost factor of all its places; gram is zeroed before. */
+tfuse_status mt_weights_gram(matching *mt, tf_id cls, mt_gram *gram);
+tfuse_status mt_node_weights(matching *mt);
+/* Mean correlation of all nodes' tensors under the maps. */
+tfuse_status mt_weights_objective(matching *mt, double *sum, double *count);
+
+/* ---- matching_balance.c: G of both models; the maps of the plan ---- */
+tfuse_status mt_balance(matching *mt, int side);
+tfuse_status mt_plan_maps(matching *mt, tf_class_map *out);
+
+/* ---- matching_values.c: activations ---- */
+tfuse_status mt_values_wanted(tf_env *env, const tf_graph *g, tf_stat_wants *out);
+tfuse_status mt_values_make(matching *mt, const tf_stats *stats, const tf_stat_wants *wants);
+void mt_values_free(matching *mt);
+tfuse_status mt_values_gram(matching *mt, tf_id cls, mt_gram *gram);
+tfuse_status mt_values_objective(matching *mt, double *sum, double *count);
+
+/* ---- matching_class.c: the best map of one class, given the others ---- */
+/* source[j]: the row i that column j gets, so that the sum of gain (n×n) is largest; *gap as certified. */
+tfuse_status mt_assign(matching *mt, int64_t n, const float *gain, int64_t *source, double *gap);
+tfuse_status mt_match_class(matching *mt, tf_id cls);
+tfuse_status mt_set_permutation(matching *mt, tf_id cls, int64_t instance, const int64_t *source);
+
+/* ---- matching_heads.c: outer classes (heads, groups of queries, experts), before what is inside of them ---- */
+tfuse_status mt_match_outer(matching *mt, tf_id cls);
+
+/* ---- matching_estimate.c ---- */
+tfuse_status mt_estimate(matching *mt, const tf_stat_wants *wants, tf_class_map *out);
+
+#endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * matching_balance.c: coordinates in which what produces an axis and what consumes it have equal Grams.
+ *
+ * Let P be the Gram of the rows that produce the n units (queries, values) and C that of the columns that consume them, or are dual to them
+ * (keys, output). A map G takes P to G' P G and C to G^-1 C G^-T; they are equal for S = G G' with S P S = C, that is for the geometric mean
+ * S = P^-1/2 (P^1/2 C P^1/2)^1/2 P^-1/2, of which G is the symmetric root. What is left is a rotation. Where only scales are
+ * permitted, unit by unit (or pair by pair) s^4 = c / p. Both Grams are kept from being singular by 1e-4 of their mean diagonal, so that
+ * dead units keep finite maps.
+ */
+#include "align/matching.h"
+#include "num/num.h"
+#include <math.h>
+#include <string.h>
+
+#define FLOOR 1e-4
+
+typedef struct grams {
+    int side;
+    int64_t n;
+    double *p, *c; /* instances × n × n */
+} grams;
+
+static tfuse_status add_place(matching *mt, const mt_place *at, void *arg)
+{
+    grams *to = arg;
+    const tf_param *p = &mt->g->params[at->param];
+    const int64_t n = to->n, width = tf_param_count(p) / p->shape[at->dim];
+    if (at->factor + 1 != at->part->n_factors || p->use[at->dim] == TF_USE_NEUTRAL)
+        return TFUSE_OK;
+    const tf_use use = tf_param_use(mt->g, at->param, at->dim, at->part->port[at->factor]);
+    float *x = NULL, *rows = tf_alloc_array(mt->env, (size_t)(n * width + n * n), sizeof *rows);
+    tfuse_status status = rows ? mt_take(mt, to->side, at->param, &x) : TFUSE_ENOMEM;
+    for (int64_t block = 0; block < at->part->size / n && status == TFUSE_OK; block++) {
+        int64_t units[TF_MAX_FACTORS];
+        tf_part_units(at->part, at->factor, block, units);
+        const int64_t i = tf_class_instance(mt->g, at->part, at->factor, units);
+        float *g = rows + n * width;
+        double *sum = (use == TF_USE_PRODUCED ? to->p : to->c) + i * n * n;
+        mt_rows(p, x, at->dim, at->part, block * n, n, rows);
+        tf_gemm(mt->env, 1, tf_mat_rows(rows, n, width), tf_mat_t(tf_mat_rows(rows, n, width)), 0, tf_mat_rows(g, n, n));
+        for (int64_t u = 0; u < n * n; u++)
+            sum[u] += (double)g[u];
+    }
+    if (x)
+        mt_give(mt, to->side, at->param, x);
+    tf_free(&mt->env->mem, rows);
+    return status;
+}
+
+static tf_dmat square(double *x, int64_t n)
+{
+    return (tf_dmat){x, n, n, n, 1};
+}
+
+/* x (n×n, symmetric and positive) to the power 1/2 or, inverse, -1/2. work: 3 n² + n. */
+static tfuse_status root(tf_env *env, int64_t n, const double *x, bool inverse, double *work, double *out)
+{
+    double *u = work, *vt = u + n * n, *w = vt + n * n, *s = w + n * n;
+    TF_TRY(tf_svd(env, n, n, x, u, s, vt));
+    for (int64_t i = 0; i < n * n; i++)
+        w[i] = u[i] * (inverse ? 1 / sqrt(s[i % n]) : sqrt(s[i % n]));
+    tf_dgemm(env, 1, square(w, n), (tf_dmat){u, n, n, 1, n}, 0, square(out, n));
+    return TFUSE_OK;
+}
+
+static double lift(double *x, int64_t n)
+{
+    double trace = 0;
+    for (int64_t i = 0; i < n; i++)
+        trace += x[i * n + i];
+    for (int64_t i = 0; i < n; i++)
+        x[i * n + i] += FLOOR * trace / (double)n;
+    return trace;
+}
+
+static tfuse_status general_map(tf_env *env, int64_t n, double *p, double *c, tf_map **out)
+{
+    const size_t count = (size_t)(n * n);
+    double *work = tf_alloc_array(env, 8 * count + (size_t)n, sizeof *work);
+    float *g = tf_alloc_array(env, count, sizeof *g);
+    tfuse_status status = work && g ? TFUSE_OK : TFUSE_ENOMEM;
+    double *half = work + 3 * count + n, *back = half + count, *x = back + count, *y = x + count, *z = y + count;
+    if (status == TFUSE_OK)
+        status = root(env, n, p, false, work, half);
+    if (status == TFUSE_OK)
+        status = root(env, n, p, true, work, back);
+    if (status == TFUSE_OK) {
+        tf_dgemm(env, 1, square(half, n), square(c, n), 0, square(y, n));
+        tf_dgemm(env, 1, square(y, n), square(half, n), 0, square(x, n));
+        status = root(env, n, x, false, work, y);
+    }
+    if (status == TFUSE_OK) {
+        tf_dgemm(env, 1, square(back, n), square(y, n), 0, square(x, n));
+        tf_dgemm(env, 1, square(x, n), square(back, n), 0, square(y, n));
+        status = root(env, n, y, false, work, z);
+    }
+    for (size_t i = 0; i < count && status == TFUSE_OK; i++)
+        g[i] = (float)z[i];
+    if (status == TFUSE_OK)
+        status = tf_map_square(env, TF_MAP_LINEAR, n, g, out);
+    tf_free(&env->mem, work);
+    tf_free(&env->mem, g);
+    return status;
+}
+
+/* The partner of a unit in its pair. */
+static int64_t partner(const matching *mt, tf_id cls, int64_t i)
+{
+    const int64_t n = tf_class_extent(mt->g, cls);
+    return tf_class_is_interleaved(mt->g, cls) ? (i ^ 1) : i < n / 2 ? i + n / 2 : i - n / 2;
+}
+
+static tfuse_status scale_map(matching *mt, tf_id cls, int64_t n, const double *p, const double *c, tf_map **out)
+{
+    const bool pairs = mt->classes[cls].shape == MT_PAIRS;
+    int64_t *source = tf_alloc_array(mt->env, (size_t)n, sizeof *source);
+    float *scale = tf_alloc_array(mt->env, (size_t)n, sizeof *scale);
+    tfuse_status status = source && scale ? TFUSE_OK : TFUSE_ENOMEM;
+    for (int64_t i = 0; i < n && status == TFUSE_OK; i++) {
+        const int64_t j = pairs ? partner(mt, cls, i) : i;
+        source[i] = i;
+        scale[i] = (float)pow((c[i * n + i] + c[j * n + j]) / (p[i * n + i] + p[j * n + j]), 0.25);
+    }
+    if (status == TFUSE_OK)
+        status = tf_map_scaled(mt->env, n, source, scale, out);
+    tf_free(&mt->env->mem, source);
+    tf_free(&mt->env->mem, scale);
+    return status;
+}
+
+static bool has_scales(const mt_class *c)
+{
+    return c->shape == MT_PAIRS ? c->group & TF_G_PAIR_SCALE : c->shape >= MT_UNITS ? c->group & TF_G_POS : c->group & TF_G_LINEAR;
+}
+
+static tfuse_status balance_class(matching *mt, int side, tf_id cls)
+{
+    const int64_t n = tf_class_extent(mt->g, cls), instances = tf_class_instances(mt->g, cls);
+    const size_t count = (size_t)(instances * n * n);
+    tf_class_map *out = &mt->side[side].balance[cls];
+    grams sum = {side, n, tf_calloc(mt->env, 2 * count, sizeof *sum.p), NULL};
+    tf_map **maps = tf_calloc(mt->env, (size_t)instances, sizeof *maps);
+    sum.c = sum.p + count;
+    tfuse_status status = sum.p && maps ? mt_each_place(mt, cls, add_place, &sum) : TFUSE_ENOMEM;
+    for (int64_t i = 0; i < instances && status == TFUSE_OK; i++) {
+        double *p = sum.p + i * n * n, *c = sum.c + i * n * n;
+        if (!(lift(p, n) > 0) || !(lift(c, n) > 0)) /* nothing to balance */
+            status = tf_map_identity(mt->env, n, &maps[i]);
+        else if (mt->classes[cls].shape == MT_ROTATION)
+            status = general_map(mt->env, n, p, c, &maps[i]);
+        else
+            status = scale_map(mt, cls, n, p, c, &maps[i]);
+    }
+    tf_free(&mt->env->mem, sum.p);
+    *out = (tf_class_map){.maps = maps, .instances = maps ? instances : 0};
+    if (status != TFUSE_OK)
+        status = tf_fail_in(mt->env, status, "balancing %s of %s", mt->g->class_name[cls], tf_model_label(mt->side[side].view->m));
+    return status;
+}
+
+tfuse_status mt_balance(matching *mt, int side)
+{
+    mt_model *m = &mt->side[side];
+    for (size_t c = 0; c < mt->g->n_classes; c++)
+        mt->classes[c].known = true; /* a Gram of one side needs no other's maps */
+    for (size_t c = 0; c < mt->g->n_classes; c++)
+        if (mt->classes[c].shape != MT_FIXED && !mt->classes[c].outer && has_scales(&mt->classes[c]))
+            TF_TRY(balance_class(mt, side, (tf_id)c));
+    for (size_t c = 0; c < mt->g->n_classes; c++)
+        mt->classes[c].known = false;
+    for (size_t p = 0; p < mt->g->n_params; p++) { /* what is held is not balanced */
+        tf_free(&mt->env->mem, m->held[p]);
+        m->held[p] = NULL;
+    }
+    m->bytes = 0;
+    return TFUSE_OK;
+}
+
+/* ---- back to the coordinates that the models are in ----------------------------------------------------------- */
+
+static const tf_map *balance_at(const matching *mt, int side, tf_id cls, int64_t instance)
+{
+    const tf_class_map *b = &mt->side[side].balance[cls];
+    return b->instances ? b->maps[instance] : NULL;
+}
+
+/* G_model R G_anchor^-1. */
+static tfuse_status plan_map(matching *mt, tf_id cls, int64_t instance, tf_map **out)
+{
+    tf_env *env = mt->env;
+    const tf_map *from = balance_at(mt, MT_MODEL, cls, tf_class_source(mt->g, mt->maps, cls, instance));
+    const tf_map *to = balance_at(mt, MT_ANCHOR, cls, instance), *r = mt->maps[cls].maps[instance];
+    if (!from || !to)
+        return tf_map_clone(env, r, out);
+    tf_map *mid = NULL, *back = NULL;
+    tfuse_status status = tf_map_compose(env, from, r, &mid);
+    if (status == TFUSE_OK)
+        status = tf_map_inverse(env, to, &back);
+    if (status == TFUSE_OK)
+        status = tf_map_compose(env, mid, back, out);
+    tf_map_free(mid);
+    tf_map_free(back);
+    return status;
+}
+
+tfuse_status mt_plan_maps(matching *mt, tf_class_map *out)
+{
+    for (size_t c = 0; c < mt->g->n_classes; c++) {
+        const tf_class_map *r = &mt->maps[c];
+        if (!r->instances)
+            continue;
+        out[c] = *r;
+        if (!(out[c].maps = tf_calloc(mt->env, (size_t)r->instances, sizeof *out[c].maps))) {
+            out[c].instances = 0;
+            return TFUSE_ENOMEM;
+        }
+        for (int64_t i = 0; i < r->instances; i++)
+            TF_TRY(plan_map(mt, (tf_id)c, i, &out[c].maps[i]));
+    }
+    return TFUSE_OK;
+}

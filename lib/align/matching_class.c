@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * matching_class.c: the map of one class that agrees best with its evidence, given the maps of the others. With X the inner products of the
+ * model's units with the anchor's, sum_ij T_ij X_ij is largest
+ *   over rotations         for the polar factor of X (Schoenemann 1966),
+ *   over those that fix 1  for the polar factor of X on the complement of 1, and 1 on 1,
+ *   over turns of pairs    for the angle atan2(X_ij - X_ji, X_ii + X_jj) of pair (i, j),
+ *   over permutations      by assignment; with signs on |X|.
+ */
+#include "align/matching.h"
+#include "num/num.h"
+#include <math.h>
+#include <string.h>
+
+static tfuse_status replace(matching *mt, tf_id cls, int64_t instance, tf_map *map)
+{
+    tf_map_free(mt->maps[cls].maps[instance]);
+    mt->maps[cls].maps[instance] = map;
+    return TFUSE_OK;
+}
+
+/* ---- permutations --------------------------------------------------------------------------------------------- */
+
+tfuse_status mt_assign(matching *mt, int64_t n, const float *gain, int64_t *source, double *gap)
+{
+    float *cost = tf_alloc_array(mt->env, (size_t)(n * n), sizeof *cost), most = -INFINITY;
+    tf_solution s = {0};
+    if (!cost)
+        return TFUSE_ENOMEM;
+    for (int64_t i = 0; i < n * n; i++)
+        most = fmaxf(most, gain[i]);
+    for (int64_t i = 0; i < n * n; i++)
+        cost[i] = most - gain[i];
+    const tf_ot_options options = {.strict = true};
+    tfuse_status status = tf_ot_solve(mt->env, mt->job->solvers, tf_policy_text(mt->job->policy, "solver.name"), &options, n, n, cost, NULL,
+                                      NULL, &s);
+    if (status == TFUSE_OK && s.kind != TF_COUPLING_PERMUTATION)
+        status = tf_fail(mt->env, TFUSE_EUNSUPPORTED, "solver.name=%s gives no permutation, which matching needs; use exact",
+                         tf_policy_text(mt->job->policy, "solver.name"));
+    for (int64_t i = 0; i < n && status == TFUSE_OK; i++)
+        source[s.perm[i]] = i;
+    *gap = s.gap * (double)n; /* of the sum, where masses are 1 / n */
+    tf_solution_free(&s);
+    tf_free(&mt->env->mem, cost);
+    return status;
+}
+
+tfuse_status mt_set_permutation(matching *mt, tf_id cls, int64_t instance, const int64_t *source)
+{
+    tf_map *map = NULL;
+    TF_TRY(tf_map_permutation(mt->env, tf_class_extent(mt->g, cls), source, &map));
+    return replace(mt, cls, instance, map);
+}
+
+static tfuse_status match_units(matching *mt, tf_id cls, int64_t instance, const mt_gram *gram, double *gap)
+{
+    const int64_t n = gram->n;
+    const float *x = gram->x + instance * n * n, *neutral = gram->neutral ? gram->neutral + instance * n * n : NULL;
+    const bool has_signs = mt->classes[cls].shape == MT_SIGNED_UNITS;
+    float *gain = tf_alloc_array(mt->env, (size_t)(n * n + n), sizeof *gain), *sign = gain + n * n;
+    int64_t *source = tf_alloc_array(mt->env, (size_t)n, sizeof *source);
+    tf_map *map = NULL;
+    tfuse_status status = gain && source ? TFUSE_OK : TFUSE_ENOMEM;
+    for (int64_t i = 0; i < n * n && status == TFUSE_OK; i++)
+        gain[i] = (has_signs ? fabsf(x[i]) : x[i]) + (neutral ? neutral[i] : 0);
+    if (status == TFUSE_OK)
+        status = mt_assign(mt, n, gain, source, gap);
+    for (int64_t j = 0; j < n && status == TFUSE_OK; j++)
+        sign[j] = x[source[j] * n + j] < 0 ? -1.0f : 1.0f;
+    if (status == TFUSE_OK)
+        status = has_signs ? tf_map_scaled(mt->env, n, source, sign, &map) : tf_map_permutation(mt->env, n, source, &map);
+    if (status == TFUSE_OK)
+        status = replace(mt, cls, instance, map);
+    tf_free(&mt->env->mem, gain);
+    tf_free(&mt->env->mem, source);
+    return status;
+}
+
+/* ---- rotations -------------------------------------------------------------------------------------------------- */
+
+/* x without its part along the ones vector on either side, and with a multiple of 1 1' in its place. */
+static void keep_ones(double *x, int64_t n)
+{
+    double size = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < n; i++) {
+            double *line = pass ? x + i : x + i * n, mean = 0;
+            const int64_t step = pass ? n : 1;
+            for (int64_t j = 0; j < n; j++)
+                mean += line[j * step] / (double)n;
+            for (int64_t j = 0; j < n; j++)
+                line[j * step] -= mean;
+        }
+    for (int64_t i = 0; i < n * n; i++)
+        size += x[i] * x[i];
+    for (int64_t i = 0; i < n * n; i++)
+        x[i] += (size > 0 ? sqrt(size) : 1) / (double)n;
+}
+
+static tfuse_status match_rotation(matching *mt, tf_id cls, int64_t instance, const mt_gram *gram)
+{
+    const int64_t n = gram->n;
+    const size_t count = (size_t)(n * n);
+    double *x = tf_alloc_array(mt->env, 2 * count, sizeof *x);
+    float *t = tf_alloc_array(mt->env, count, sizeof *t);
+    tf_map *map = NULL;
+    tfuse_status status = x && t ? TFUSE_OK : TFUSE_ENOMEM;
+    for (size_t i = 0; i < count && status == TFUSE_OK; i++)
+        x[i] = (double)gram->x[(size_t)instance * count + i];
+    if (status == TFUSE_OK && mt->classes[cls].shape == MT_ROTATION_ONES)
+        keep_ones(x, n);
+    if (status == TFUSE_OK)
+        status = tf_polar(mt->env, n, x, x + count);
+    for (size_t i = 0; i < count && status == TFUSE_OK; i++)
+        t[i] = (float)x[count + i];
+    if (status == TFUSE_OK)
+        status = tf_map_square(mt->env, TF_MAP_ORTHOGONAL, n, t, &map);
+    if (status == TFUSE_OK)
+        status = replace(mt, cls, instance, map);
+    tf_free(&mt->env->mem, x);
+    tf_free(&mt->env->mem, t);
+    return status;
+}
+
+static tfuse_status match_pairs(matching *mt, tf_id cls, int64_t instance, const mt_gram *gram)
+{
+    const int64_t n = gram->n;
+    const bool side = tf_class_is_interleaved(mt->g, cls);
+    const float *x = gram->x + instance * n * n;
+    float *t = tf_calloc(mt->env, (size_t)(n * n), sizeof *t);
+    tf_map *map = NULL;
+    if (!t)
+        return TFUSE_ENOMEM;
+    for (int64_t p = 0; p < n / 2; p++) {
+        const int64_t i = side ? 2 * p : p, j = side ? 2 * p + 1 : p + n / 2;
+        const double angle = atan2((double)x[i * n + j] - (double)x[j * n + i], (double)x[i * n + i] + (double)x[j * n + j]);
+        t[i * n + i] = t[j * n + j] = (float)cos(angle);
+        t[i * n + j] = (float)sin(angle);
+        t[j * n + i] = -t[i * n + j];
+    }
+    tfuse_status status = tf_map_square(mt->env, TF_MAP_ORTHOGONAL, n, t, &map);
+    tf_free(&mt->env->mem, t);
+    return status == TFUSE_OK ? replace(mt, cls, instance, map) : status;
+}
+
+/* ---- one class ---------------------------------------------------------------------------------------------------- */
+
+static tfuse_status match_instance(matching *mt, tf_id cls, int64_t instance, const mt_gram *gram, double *gap)
+{
+    switch (mt->classes[cls].shape) {
+    case MT_ROTATION:
+    case MT_ROTATION_ONES:
+        return match_rotation(mt, cls, instance, gram);
+    case MT_PAIRS:
+        return match_pairs(mt, cls, instance, gram);
+    case MT_UNITS:
+    case MT_SIGNED_UNITS:
+        return match_units(mt, cls, instance, gram, gap);
+    case MT_FIXED:
+        break;
+    }
+    return TFUSE_OK;
+}
+
+/* sum_ij T_ij X_ij of what was found. */
+static tfuse_status agreement(matching *mt, tf_id cls, int64_t instance, const mt_gram *gram, double *sum)
+{
+    const int64_t n = gram->n;
+    const float *x = gram->x + instance * n * n, *neutral = gram->neutral ? gram->neutral + instance * n * n : NULL;
+    float *t = tf_alloc_array(mt->env, (size_t)(n * n), sizeof *t);
+    if (!t)
+        return TFUSE_ENOMEM;
+    tf_map_matrix(mt->maps[cls].maps[instance], t);
+    for (int64_t i = 0; i < n * n; i++)
+        *sum += (double)t[i] * (double)x[i] + (neutral ? fabs((double)t[i]) * (double)neutral[i] : 0);
+    tf_free(&mt->env->mem, t);
+    return TFUSE_OK;
+}
+
+static bool has_evidence(const mt_gram *gram, int64_t instance)
+{
+    return gram->most[instance] > 0;
+}
+
+tfuse_status mt_match_class(matching *mt, tf_id cls)
+{
+    mt_gram gram;
+    double agreed = 0, most = 0, gap = 0;
+    bool any = false;
+    tfuse_status status = mt_gram_make(mt, cls, &gram);
+    if (status == TFUSE_OK && mt->use_weights)
+        status = mt_weights_gram(mt, cls, &gram);
+    if (status == TFUSE_OK && mt->use_activations)
+        status = mt_values_gram(mt, cls, &gram);
+    for (int64_t i = 0; i < gram.instances && status == TFUSE_OK; i++) {
+        double own = 0;
+        if (!has_evidence(&gram, i))
+            continue;
+        status = match_instance(mt, cls, i, &gram, &own);
+        if (status == TFUSE_OK)
+            status = agreement(mt, cls, i, &gram, &agreed);
+        most += gram.most[i];
+        gap += own;
+        any = true;
+    }
+    mt_gram_free(mt, &gram);
+    if (status != TFUSE_OK)
+        return tf_fail_in(mt->env, status, "matching %s", mt->g->class_name[cls]);
+    tf_class_map *out = &mt->maps[cls];
+    out->solver = mt->classes[cls].shape >= MT_UNITS ? tf_policy_text(mt->job->policy, "solver.name") : "procrustes";
+    out->cost = any ? 1 - agreed / most : NAN;
+    out->gap = any ? gap / most : NAN;
+    mt->classes[cls].known = mt->classes[cls].known || any;
+    return TFUSE_OK;
+}

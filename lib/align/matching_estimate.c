@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * matching_estimate.c: what matching would take, from headers alone, array by array of the other files; the plan's maps are hollow. Groups depend
+ * on weights, which are not looked at: the largest that the policy and the operations leave are assumed.
+ */
+#include "align/matching.h"
+#include "ops/common.h"
+
+static uint64_t square_of(int64_t n, size_t size)
+{
+    return tf_area(n, n, size);
+}
+
+static bool is_dense(const matching *mt, tf_id cls)
+{
+    const bool stream = tf_class_is_stream(mt->g, cls);
+    const char *key = stream ? "matching.stream" : "matching.inner";
+    return !mt->classes[cls].outer && (stream || tf_class_parent(mt->g, cls) >= 0) && !tf_policy_is(mt->job->policy, key, "permutation");
+}
+
+/* Of the class's maps: their bytes. */
+static uint64_t map_bytes(const matching *mt, tf_id cls)
+{
+    const int64_t n = tf_class_extent(mt->g, cls);
+    const uint64_t one = is_dense(mt, cls) ? 2 * square_of(n, sizeof(float)) : tf_area(n, 1, sizeof(int64_t));
+    return (uint64_t)tf_class_instances(mt->g, cls) * one;
+}
+
+static tfuse_status hollow(matching *mt, tf_id cls, tf_class_map *out)
+{
+    const int64_t instances = tf_class_instances(mt->g, cls);
+    if (!(out->maps = tf_calloc(mt->env, (size_t)instances, sizeof *out->maps)))
+        return TFUSE_ENOMEM;
+    out->instances = instances;
+    for (int64_t i = 0; i < instances; i++)
+        TF_TRY(tf_map_identity(mt->env, tf_class_extent(mt->g, cls), &out->maps[i]));
+    return TFUSE_OK;
+}
+
+static void tally_class(const matching *mt, tf_id cls, uint64_t largest)
+{
+    tf_tally *t = &mt->job->tally->memory;
+    const int64_t n = tf_class_extent(mt->g, cls), instances = tf_class_instances(mt->g, cls);
+    const tf_ot_bytes ot = tf_ot_bytes_of(tf_policy_text(mt->job->policy, "solver.name"), n, n);
+    const uint64_t gram = (uint64_t)instances * square_of(n, sizeof(float));
+    const uint64_t gather = 4 * largest, rotate = 8 * square_of(n, sizeof(double)), assign = 2 * square_of(n, sizeof(float)) + ot.work + ot.kept;
+    const uint64_t solve = is_dense(mt, cls) ? rotate : assign;
+    tf_tally_spike(t, gram + (gather > solve ? gather : solve));
+}
+
+static tfuse_status tally_values(matching *mt, const tf_view *anchor, const tf_view *model, const tf_stat_wants *wants)
+{
+    tf_tally *t = &mt->job->tally->memory;
+    uint64_t work = 0, kept = 0, values = 0;
+    for (size_t i = 0; i < wants->n; i++) {
+        const tf_id v = tf_graph_find_value(mt->g, wants->items[i].value);
+        values += square_of(tf_value_channels(mt->g, v)->extent, sizeof(float));
+    }
+    if (wants->n && mt->job->calib)
+        TF_TRY(tf_stats_bytes(mt->env, anchor, model, mt->job->calib, tf_policy_int(mt->job->policy, "calib.samples"), wants->items, wants->n,
+                              &work, &kept));
+    tf_tally_spike(t, work + kept);
+    tf_tally_spike(t, kept + values);
+    tf_tally_take(t, values);
+    return TFUSE_OK;
+}
+
+tfuse_status mt_estimate(matching *mt, const tf_stat_wants *wants, tf_class_map *out)
+{
+    tf_tally *t = &mt->job->tally->memory;
+    uint64_t held = 0, largest = 0, maps = 0;
+    const tf_tally was = *t;
+    for (size_t p = 0; p < mt->g->n_params; p++) {
+        const uint64_t bytes = tf_area(tf_param_count(&mt->g->params[p]), 1, sizeof(float));
+        held += bytes;
+        largest = bytes > largest ? bytes : largest;
+    }
+    for (size_t c = 0; c < mt->g->n_classes; c++)
+        if (mt->classes[c].shape != MT_FIXED)
+            maps += map_bytes(mt, (tf_id)c);
+    TF_TRY(tally_values(mt, mt->side[MT_ANCHOR].view, mt->side[MT_MODEL].view, wants));
+    tf_tally_take(t, 2 * (held < MT_HELD_BYTES ? held : MT_HELD_BYTES) + 3 * maps); /* R, the best so far, the balance */
+    for (size_t c = 0; c < mt->g->n_classes; c++) {
+        if (mt->classes[c].shape == MT_FIXED)
+            continue;
+        TF_TRY(hollow(mt, (tf_id)c, &out[c]));
+        tally_class(mt, (tf_id)c, largest);
+    }
+    t->live = was.live;
+    tf_tally_take(t, maps);
+    mt->job->tally->maps += maps;
+    return TFUSE_OK;
+}

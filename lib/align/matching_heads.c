@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * matching_heads.c: classes that stand outside of others: heads with the units inside them, groups of queries of one key head, experts. Blocks
+ * are assigned before what is inside of them is known, so blocks are compared by what no map inside can change.
+ *
+ * Let S0(b, a) be the inner products of the units of the model's block b with those of the anchor's block a where they are produced (queries,
+ * values), S1(b, a) where they are consumed or dual (keys, output). Then <S0, S1> is the inner product of the two blocks' circuits Q'K and
+ * O V, which every invertible inner map leaves as it is. Under rotary positions it is sum_p |z_p|, z_p being the complex sum of pair p's
+ * products. Where one side alone is there, |S|_F; where inner units are assigned, each unit's best partner.
+ *
+ * Weights and activations each give a table of gains over blocks, scaled to norm one; they are added. Blocks inside blocks (group in key head)
+ * are assigned for each pair of outer blocks first, and that assignment's gain is the pair's.
+ */
+#include "align/matching.h"
+#include "num/num.h"
+#include "ops/common.h"
+#include <math.h>
+#include <string.h>
+
+enum { FROM_WEIGHTS, FROM_ACTIVATIONS, KINDS, MOST_TERMS = 16 };
+
+/* Inner products of all pairs of blocks of one inner class: blocks × blocks × n × n. */
+typedef struct term {
+    tf_id cls;
+    int kind, side;
+    int64_t blocks, n;
+    float *s;
+} term;
+
+typedef struct outer {
+    tf_id cls, mid; /* mid: the class of blocks inside its blocks; -1 */
+    int64_t heads, group;
+    bool *still;
+    term terms[MOST_TERMS];
+    int n_terms;
+    float *direct[KINDS]; /* heads × heads: of tensors with a number a head */
+    tf_id now;            /* inner class that is being gathered */
+} outer;
+
+static bool is_inside(const tf_graph *g, tf_id cls, tf_id of)
+{
+    for (tf_id up = tf_class_parent(g, cls); up >= 0; up = tf_class_parent(g, up))
+        if (up == of)
+            return true;
+    return false;
+}
+
+static tfuse_status find_term(matching *mt, outer *o, int kind, int side, int64_t blocks, int64_t n, term **out)
+{
+    for (int i = 0; i < o->n_terms; i++) {
+        term *t = &o->terms[i];
+        *out = t;
+        if (t->cls == o->now && t->kind == kind && t->side == side && t->blocks == blocks)
+            return TFUSE_OK;
+    }
+    if (o->n_terms == MOST_TERMS)
+        return tf_fail(mt->env, TFUSE_EUNSUPPORTED, "%s holds more kinds of tensors than matching takes", mt->g->class_name[o->cls]);
+    term *t = &o->terms[o->n_terms];
+    *t = (term){o->now, kind, side, blocks, n, tf_calloc(mt->env, (size_t)(blocks * blocks * n * n), sizeof *t->s)};
+    if (!t->s)
+        return TFUSE_ENOMEM;
+    o->n_terms++;
+    *out = t;
+    return TFUSE_OK;
+}
+
+/* full: all units of the model × all of the anchor, in rows of `stride`; adds its blocks. */
+static void add_full(term *t, const tf_part *part, const float *full, int64_t stride, double weight)
+{
+    for (int64_t b = 0; b < t->blocks; b++)
+        for (int64_t a = 0; a < t->blocks; a++) {
+            float *s = t->s + (b * t->blocks + a) * t->n * t->n;
+            for (int64_t u = 0; u < t->n; u++)
+                for (int64_t v = 0; v < t->n; v++)
+                    s[u * t->n + v] += (float)weight * full[(part ? tf_part_index(part, b * t->n + u) : b * t->n + u) * stride +
+                                                            (part ? tf_part_index(part, a * t->n + v) : a * t->n + v)];
+        }
+}
+
+/* All units of a place, the model's against the anchor's: size × size, freed by tf_free. */
+static tfuse_status full_products(matching *mt, const outer *o, const mt_place *at, float **out)
+{
+    const tf_param *p = &mt->g->params[at->param];
+    const int64_t n = at->part->size, width = tf_param_count(p) / p->shape[at->dim];
+    float *a = NULL, *b = NULL, *rows = tf_alloc_array(mt->env, (size_t)(2 * n * width), sizeof *rows);
+    *out = tf_alloc_array(mt->env, (size_t)(n * n), sizeof **out);
+    tfuse_status status = rows && *out ? mt_moved(mt, at->param, at->dim, o->still, &b) : TFUSE_ENOMEM;
+    if (status == TFUSE_OK)
+        status = mt_take(mt, MT_ANCHOR, at->param, &a);
+    if (status == TFUSE_OK) {
+        mt_rows(p, b, at->dim, at->part, 0, n, rows);
+        mt_rows(p, a, at->dim, at->part, 0, n, rows + n * width);
+        tf_gemm(mt->env, (float)mt->weight[p->node], tf_mat_rows(rows, n, width), tf_mat_t(tf_mat_rows(rows + n * width, n, width)), 0,
+                tf_mat_rows(*out, n, n));
+        mt_give(mt, MT_ANCHOR, at->param, a);
+    }
+    tf_free(&mt->env->mem, b);
+    tf_free(&mt->env->mem, rows);
+    if (status != TFUSE_OK) {
+        tf_free(&mt->env->mem, *out);
+        *out = NULL;
+    }
+    return status;
+}
+
+static tfuse_status add_inner(matching *mt, const mt_place *at, void *arg)
+{
+    outer *o = arg;
+    float *full;
+    term *t = NULL;
+    if (at->factor + 1 != at->part->n_factors || at->part->n_factors < 2)
+        return TFUSE_OK;
+    TF_TRY(tf_check_cancel(mt->env));
+    const tf_use use = tf_param_use(mt->g, at->param, at->dim, at->part->port[at->factor]);
+    const int64_t n = at->part->extent[at->factor];
+    TF_TRY(find_term(mt, o, FROM_WEIGHTS, use == TF_USE_CONSUMED || use == TF_USE_DUAL, at->part->size / n, n, &t));
+    TF_TRY(full_products(mt, o, at, &full));
+    add_full(t, NULL, full, at->part->size, 1);
+    tf_free(&mt->env->mem, full);
+    return TFUSE_OK;
+}
+
+/* Tensors in which the class itself stands innermost: a number or a row for each head. */
+static tfuse_status add_direct(matching *mt, const mt_place *at, void *arg)
+{
+    outer *o = arg;
+    float *full;
+    if (at->factor + 1 != at->part->n_factors || at->part->n_factors != 1)
+        return TFUSE_OK;
+    TF_TRY(full_products(mt, o, at, &full));
+    for (int64_t i = 0; i < o->heads * o->heads; i++)
+        o->direct[FROM_WEIGHTS][i] += full[i];
+    tf_free(&mt->env->mem, full);
+    return TFUSE_OK;
+}
+
+static tfuse_status add_value(matching *mt, const mt_value *v, outer *o)
+{
+    const tf_binding *b = tf_value_channels(mt->g, v->value);
+    tf_part *parts;
+    int count;
+    TF_TRY(tf_binding_parts(mt->env, mt->g, b, &parts, &count));
+    tfuse_status status = TFUSE_OK;
+    for (int i = 0; i < count && status == TFUSE_OK; i++) {
+        const int last = parts[i].n_factors - 1;
+        const tf_id port = parts[i].port[last];
+        term *t = NULL;
+        if (last < 1 || tf_class_of(mt->g, port) != o->now)
+            continue;
+        const int64_t n = parts[i].extent[last];
+        status = find_term(mt, o, FROM_ACTIVATIONS, mt->g->class_dual[port], parts[i].size / n, n, &t);
+        if (status == TFUSE_OK)
+            add_full(t, &parts[i], v->cross, b->extent, 1);
+    }
+    tf_free(&mt->env->mem, parts);
+    return status;
+}
+
+/* ---- gains ----------------------------------------------------------------------------------------------------------- */
+
+/* Sum of a side's terms at blocks b and a (numbered at full depth) into s; false when there are none. */
+static bool side_at(const outer *o, tf_id cls, int kind, int side, int64_t b, int64_t a, int64_t n, float *s)
+{
+    bool any = false;
+    memset(s, 0, (size_t)(n * n) * sizeof *s);
+    for (int i = 0; i < o->n_terms; i++) {
+        const term *t = &o->terms[i];
+        if (t->cls != cls || t->kind != kind || t->side != side)
+            continue;
+        const int64_t each = o->heads * o->group / t->blocks;
+        const float *from = t->s + ((b / each) * t->blocks + a / each) * n * n;
+        for (int64_t u = 0; u < n * n; u++)
+            s[u] += from[u];
+        any = true;
+    }
+    return any;
+}
+
+static double pair_gain(const matching *mt, tf_id cls, const float *s, int64_t n)
+{
+    const bool beside = tf_class_is_interleaved(mt->g, cls);
+    double sum = 0;
+    for (int64_t p = 0; p < n / 2; p++) {
+        const int64_t i = beside ? 2 * p : p, j = beside ? 2 * p + 1 : p + n / 2;
+        sum += hypot((double)s[i * n + i] + (double)s[j * n + j], (double)s[i * n + j] - (double)s[j * n + i]);
+    }
+    return sum;
+}
+
+static double best_partners(const float *s, int64_t n, bool has_signs)
+{
+    double sum = 0;
+    for (int64_t j = 0; j < n; j++) {
+        double best = -INFINITY;
+        for (int64_t i = 0; i < n; i++)
+            best = fmax(best, has_signs ? fabs((double)s[i * n + j]) : (double)s[i * n + j]);
+        sum += best;
+    }
+    return sum;
+}
+
+static double dot(const float *x, const float *y, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)x[i] * (double)y[i];
+    return sum;
+}
+
+/* What inner class `cls` says of blocks b and a. Activations of one side stand beside weights of the other. */
+static double inner_gain(const matching *mt, const outer *o, tf_id cls, int kind, int64_t b, int64_t a, int64_t n, float *work)
+{
+    float *s0 = work, *s1 = work + n * n;
+    bool has0 = side_at(o, cls, kind, 0, b, a, n, s0), has1 = side_at(o, cls, kind, 1, b, a, n, s1);
+    const mt_shape shape = mt->classes[cls].shape;
+    if (!has0 && !has1)
+        return 0;
+    if (shape == MT_ROTATION || shape == MT_ROTATION_ONES) {
+        has0 = has0 || side_at(o, cls, FROM_WEIGHTS, 0, b, a, n, s0);
+        has1 = has1 || side_at(o, cls, FROM_WEIGHTS, 1, b, a, n, s1);
+        return has0 && has1 ? dot(s0, s1, n * n) : sqrt(dot(has0 ? s0 : s1, has0 ? s0 : s1, n * n));
+    }
+    for (int64_t i = 0; i < n * n; i++)
+        s0[i] += s1[i];
+    if (shape == MT_PAIRS)
+        return pair_gain(mt, cls, s0, n);
+    if (shape == MT_FIXED) {
+        double trace = 0;
+        for (int64_t i = 0; i < n; i++)
+            trace += (double)s0[i * n + i];
+        return trace;
+    }
+    return best_partners(s0, n, shape == MT_SIGNED_UNITS);
+}
+
+static void add_scaled(double *sum, const double *table, int64_t count)
+{
+    double size = 0;
+    for (int64_t i = 0; i < count; i++)
+        size += table[i] * table[i];
+    for (int64_t i = 0; i < count && size > 0; i++)
+        sum[i] += table[i] / sqrt(size);
+}
+
+/* Gains of all pairs of blocks at full depth: blocks × blocks, the model's in rows. */
+static tfuse_status all_gains(matching *mt, const outer *o, double *gain)
+{
+    const int64_t blocks = o->heads * o->group;
+    double *table = tf_alloc_array(mt->env, (size_t)(blocks * blocks), sizeof *table);
+    tfuse_status status = table ? TFUSE_OK : TFUSE_ENOMEM;
+    for (size_t c = 0; c < mt->g->n_classes && status == TFUSE_OK; c++) {
+        const int64_t n = tf_class_extent(mt->g, (tf_id)c);
+        if (mt->classes[c].outer || !is_inside(mt->g, (tf_id)c, o->cls))
+            continue;
+        float *work = tf_alloc_array(mt->env, (size_t)(2 * n * n), sizeof *work);
+        status = work ? TFUSE_OK : TFUSE_ENOMEM;
+        for (int kind = 0; kind < KINDS && status == TFUSE_OK; kind++) {
+            for (int64_t i = 0; i < blocks * blocks; i++)
+                table[i] = inner_gain(mt, o, (tf_id)c, kind, i / blocks, i % blocks, n, work);
+            add_scaled(gain, table, blocks * blocks);
+        }
+        tf_free(&mt->env->mem, work);
+    }
+    for (int kind = 0; kind < KINDS && status == TFUSE_OK; kind++) {
+        for (int64_t i = 0; i < blocks * blocks; i++)
+            table[i] = (double)o->direct[kind][(i / blocks / o->group) * o->heads + i % blocks / o->group];
+        add_scaled(gain, table, blocks * blocks);
+    }
+    tf_free(&mt->env->mem, table);
+    return status;
+}
+
+/* ---- assignment ---------------------------------------------------------------------------------------------------------- */
+
+/* Groups inside heads b and a: source (group) and its gain. */
+static tfuse_status match_group(matching *mt, const outer *o, const double *gain, int64_t b, int64_t a, float *part, int64_t *source,
+                                double *sum)
+{
+    const int64_t g = o->group, blocks = o->heads * g;
+    double gap;
+    for (int64_t i = 0; i < g * g; i++)
+        part[i] = (float)gain[(b * g + i / g) * blocks + a * g + i % g];
+    TF_TRY(mt_assign(mt, g, part, source, &gap));
+    *sum = 0;
+    for (int64_t j = 0; j < g; j++)
+        *sum += (double)part[source[j] * g + j];
+    return TFUSE_OK;
+}
+
+static tfuse_status assign(matching *mt, const outer *o, const double *gain)
+{
+    const int64_t h = o->heads, g = o->group;
+    float *table = tf_alloc_array(mt->env, (size_t)(h * h + g * g), sizeof *table);
+    int64_t *source = tf_alloc_array(mt->env, (size_t)(h + g), sizeof *source);
+    double gap = 0, agreed = 0, most = 0;
+    tfuse_status status = table && source ? TFUSE_OK : TFUSE_ENOMEM;
+    for (int64_t i = 0; i < h * h && status == TFUSE_OK; i++) {
+        double sum = 0;
+        status = match_group(mt, o, gain, i / h, i % h, table + h * h, source + h, &sum);
+        table[i] = (float)sum;
+    }
+    if (status == TFUSE_OK)
+        status = mt_assign(mt, h, table, source, &gap);
+    for (int64_t j = 0; j < h && status == TFUSE_OK; j++) {
+        double best = -INFINITY;
+        for (int64_t i = 0; i < h; i++)
+            best = fmax(best, (double)table[i * h + j]);
+        agreed += (double)table[source[j] * h + j];
+        most += best;
+        if (o->mid < 0)
+            continue;
+        double sum;
+        status = match_group(mt, o, gain, source[j], j, table + h * h, source + h, &sum);
+        if (status == TFUSE_OK)
+            status = mt_set_permutation(mt, o->mid, j, source + h);
+    }
+    if (status == TFUSE_OK)
+        status = mt_set_permutation(mt, o->cls, 0, source);
+    mt->maps[o->cls].solver = tf_policy_text(mt->job->policy, "solver.name");
+    mt->maps[o->cls].cost = most > 0 ? 1 - agreed / most : NAN;
+    mt->maps[o->cls].gap = most > 0 ? gap / most : NAN;
+    tf_free(&mt->env->mem, table);
+    tf_free(&mt->env->mem, source);
+    return status;
+}
+
+static tfuse_status gather(matching *mt, outer *o)
+{
+    for (size_t c = 0; c < mt->g->n_classes; c++) {
+        o->now = (tf_id)c;
+        if (mt->classes[c].outer || !is_inside(mt->g, (tf_id)c, o->cls))
+            continue;
+        const mt_class was = mt->classes[c];
+        mt->classes[c].outer = true; /* what stands around it is what is being matched: its places count as known */
+        tfuse_status status = mt_each_place(mt, (tf_id)c, add_inner, o);
+        mt->classes[c] = was;
+        for (size_t v = 0; v < mt->n_values && status == TFUSE_OK && mt->use_activations; v++)
+            status = add_value(mt, &mt->values[v], o);
+        TF_TRY(status);
+    }
+    o->now = o->cls;
+    return mt_each_place(mt, o->cls, add_direct, o);
+}
+
+/* The classes inside change as a whole with the blocks: they start again from the identity. */
+static tfuse_status reset_inside(matching *mt, const outer *o)
+{
+    for (size_t c = 0; c < mt->g->n_classes; c++) {
+        if (mt->classes[c].outer || !is_inside(mt->g, (tf_id)c, o->cls))
+            continue;
+        mt->classes[c].known = false;
+        for (int64_t i = 0; i < mt->maps[c].instances; i++) {
+            tf_map_free(mt->maps[c].maps[i]);
+            mt->maps[c].maps[i] = NULL;
+            TF_TRY(tf_map_identity(mt->env, tf_class_extent(mt->g, (tf_id)c), &mt->maps[c].maps[i]));
+        }
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status prepare(matching *mt, outer *o)
+{
+    o->heads = tf_class_extent(mt->g, o->cls);
+    o->group = 1;
+    o->mid = -1;
+    o->still = tf_calloc(mt->env, mt->g->n_classes, sizeof *o->still);
+    if (!o->still)
+        return TFUSE_ENOMEM;
+    o->still[o->cls] = true;
+    for (size_t c = 0; c < mt->g->n_classes; c++) {
+        if (!is_inside(mt->g, (tf_id)c, o->cls))
+            continue;
+        o->still[c] = true;
+        if (!mt->classes[c].outer || mt->classes[c].shape == MT_FIXED)
+            continue;
+        if (o->mid >= 0)
+            return tf_fail(mt->env, TFUSE_EUNSUPPORTED, "%s holds two axes of blocks, %s and %s, which matching does not take",
+                           mt->g->class_name[o->cls], mt->g->class_name[o->mid], mt->g->class_name[c]);
+        o->mid = (tf_id)c;
+        o->group = tf_class_extent(mt->g, (tf_id)c);
+    }
+    for (int k = 0; k < KINDS; k++)
+        if (!(o->direct[k] = tf_calloc(mt->env, (size_t)(o->heads * o->heads), sizeof *o->direct[k])))
+            return TFUSE_ENOMEM;
+    return TFUSE_OK;
+}
+
+tfuse_status mt_match_outer(matching *mt, tf_id cls)
+{
+    outer o = {.cls = cls};
+    tfuse_status status = prepare(mt, &o);
+    const int64_t blocks = o.heads * o.group;
+    double *gain = tf_calloc(mt->env, (size_t)(blocks * blocks) + 1, sizeof *gain);
+    if (status == TFUSE_OK && !gain)
+        status = TFUSE_ENOMEM;
+    if (status == TFUSE_OK)
+        status = gather(mt, &o);
+    if (status == TFUSE_OK)
+        status = all_gains(mt, &o, gain);
+    if (status == TFUSE_OK)
+        status = assign(mt, &o, gain);
+    if (status == TFUSE_OK)
+        status = reset_inside(mt, &o);
+    mt->classes[cls].known = true;
+    if (o.mid >= 0)
+        mt->classes[o.mid].known = true;
+    for (int k = 0; k < KINDS; k++)
+        tf_free(&mt->env->mem, o.direct[k]);
+    for (int i = 0; i < o.n_terms; i++)
+        tf_free(&mt->env->mem, o.terms[i].s);
+    tf_free(&mt->env->mem, o.still);
+    tf_free(&mt->env->mem, gain);
+    return status == TFUSE_OK ? status : tf_fail_in(mt->env, status, "matching %s", mt->g->class_name[cls]);
+}
