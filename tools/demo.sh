@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Fuses two Vision Transformers that were trained from different seeds on Fashion-MNIST, in every way that this version knows, and prints
-# the table: parents, ensemble, controls, the paper's method. Run by `make demo`, from the root of the repository.
+# the table: parents, ensemble, controls, the paper's method, matching. Run by `make demo`, from the root of the repository.
 set -eu
 
 bin=${BIN:-build/release}
@@ -70,10 +70,13 @@ echo "  the paper's method, from activations:"
     fuse "  Sinkhorn 0.08, residual mean (authors' default)" --align otfusion $acts $window --solver sinkhorn --reg 0.08
     fuse "  Sinkhorn 0.01, residual skip, all tokens (best)" --align otfusion $acts --solver sinkhorn --reg 0.01 \
         --set otfusion.residual=skip
+    echo "  matching, maps that keep each model's function:"
+    fuse "  from weights" --align matching
+    fuse "  from weights and activations" --align matching $acts
 }
 echo
 if [ "$unconverged" = 1 ]; then
     echo "* some Sinkhorn iterations stopped short of their tolerance of 1e-9; \`tfuse fuse\` without --quiet says which, and how far."
 fi
 echo "Read the controls first: what a method adds is what it has above half-anchor, in which the other model plays no part."
-echo "Try it: $bin/tfuse fuse $anchor $other -o fused --align otfusion --calib $calib"
+echo "Try it: $bin/tfuse fuse $anchor $other -o fused --align matching --calib $calib"

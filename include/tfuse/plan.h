@@ -22,7 +22,7 @@ typedef struct tfuse_plan tfuse_plan;
 
 /**
  * Aligns models to the first one, the anchor.
- * @param policy  in: align.*, otfusion.*, solver.*, calib.*, run.*.
+ * @param policy  in: align.*, matching.*, otfusion.*, solver.*, calib.*, run.*.
  * @param models  in: n_models sealed models, the anchor first; at least two. Borrowed for the call.
  * @param calib   in: calibration inputs (tfuse/run.h); NULL when the policy needs none. The first calib.samples are used.
  * @param out     out: release with tfuse_plan_free. It keeps nothing of the models.
@@ -42,7 +42,7 @@ typedef struct tfuse_map_info {
     size_t struct_size;
     const char *name;      /**< where it arises: "layer.0/fc1", "layer.0/residual1" */
     const char *axis;      /**< axes that it acts on: "layer.0/ffn", "layer.0/heads*layer.0/qk" */
-    const char *kind;      /**< identity, permutation, coupling, block; raw under otfusion.compat=1 */
+    const char *kind;      /**< identity, permutation, coupling, block; scaled, orthogonal, linear under matching and of gauge; raw under otfusion.compat=1 */
     int64_t model;         /**< index of the model that it moves: 1, 2, ... */
     int64_t n, m;          /**< units of the model, units of the anchor */
     double cost;           /**< of the transport problem, mass one; NaN where none was solved (joins) */

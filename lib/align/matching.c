@@ -274,7 +274,7 @@ static tfuse_status match(matching *mt, const tf_view *const *views, const tf_st
 static tfuse_status align_model(tf_env *env, const tf_align_job *job, size_t k, const tf_view *const *views, tfuse_plan *plan)
 {
     matching mt = {.env = env, .job = job, .k = k, .g = job->graphs[0], .use_weights = uses(job, "weights"),
-                   .use_activations = uses(job, "activations"), .activation_weight = 1};
+                   .use_activations = uses(job, "activations"), .activation_weight = 3};
     tf_stat_wants wants;
     TF_TRY(matching_wants(env, job, k, &wants));
     tf_class_map *maps = tf_calloc(env, mt.g->n_classes + 1, sizeof *maps);

@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+#define OUTSIDE_WEIGHT 3.0
+
 /* ---- tensors ---------------------------------------------------------------------------------------------- */
 
 static size_t size_of(const tf_param *p)
@@ -289,6 +291,27 @@ static bool is_alias(const tf_param *p)
     return p->source && p->source->kind == TF_SOURCE_ALIAS;
 }
 
+/* Whether the node's weight has the outside on one side: pixels, words, positions, classes. No other map mixes it. */
+static tfuse_status meets_outside(matching *mt, const tf_node *n, bool *outside)
+{
+    *outside = n->n_params > 0 && n->params[0] >= 0;
+    for (int d = 0; *outside && d < mt->g->params[n->params[0]].rank; d++) {
+        tf_part *parts;
+        int count;
+        TF_TRY(tf_binding_parts(mt->env, mt->g, mt->g->params[n->params[0]].dims[d], &parts, &count));
+        for (int i = 0; i < count; i++)
+            for (int f = 0; f < parts[i].n_factors; f++) {
+                const tf_id cls = tf_class_of(mt->g, parts[i].port[f]);
+                *outside = *outside && (cls < 0 || tf_class_pinned(mt->g, cls) || tf_class_is_stream(mt->g, cls));
+            }
+        tf_free(&mt->env->mem, parts);
+    }
+    return TFUSE_OK;
+}
+
+/* A node's weight lies between the two extremes, 1 (squared differences, which large tensors rule) and 1 / (|A| |B|) (correlations, all alike): it is
+ * 1 / sqrt(|A| |B|), scaled so that all nodes together would reach their number. OUTSIDE_WEIGHT is for tensors that only the map of the stream
+ * moves. Both were chosen on validation images of trained pairs. */
 tfuse_status mt_node_weights(matching *mt)
 {
     double *squares = tf_calloc(mt->env, 2 * mt->g->n_nodes, sizeof *squares);
@@ -302,16 +325,27 @@ tfuse_status mt_node_weights(matching *mt)
             squares[2 * mt->g->params[i].node + s] += tf_sum_sq(x, size_of(&mt->g->params[i]));
             mt_give(mt, s, (tf_id)i, x);
         }
+    double sum = 0, count = 0;
     for (size_t n = 0; n < mt->g->n_nodes && status == TFUSE_OK; n++) {
         const double most = sqrt(squares[2 * n] * squares[2 * n + 1]);
-        mt->weight[n] = most > 0 ? 1 / most : 0;
+        bool outside = false;
+        if (!(most > 0) || mt->g->nodes[n].op->normalises)
+            continue;
+        status = meets_outside(mt, &mt->g->nodes[n], &outside);
+        mt->weight[n] = (outside ? OUTSIDE_WEIGHT : 1) / sqrt(most);
+        sum += mt->weight[n] * most;
+        count++;
     }
+    for (size_t n = 0; n < mt->g->n_nodes && sum > 0; n++)
+        mt->weight[n] *= count / sum;
     tf_free(&mt->env->mem, squares);
     return status;
 }
 
 tfuse_status mt_weights_objective(matching *mt, double *sum, double *count)
 {
+    for (size_t n = 0; n < mt->g->n_nodes; n++)
+        *count += mt->weight[n] > 0;
     for (size_t i = 0; i < mt->g->n_params; i++) {
         const tf_param *p = &mt->g->params[i];
         float *a, *b;
@@ -328,7 +362,6 @@ tfuse_status mt_weights_objective(matching *mt, double *sum, double *count)
         }
         tf_free(&mt->env->mem, b);
         TF_TRY(status);
-        *count += i == 0 || mt->g->params[i - 1].node != p->node;
     }
     return TFUSE_OK;
 }

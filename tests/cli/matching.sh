@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# tfuse fuse --align matching: a model and its moved copy, two trained models, dry run, refusals.
+. "$(dirname "$0")/run.sh"
+
+works 'gauge' gauge "$a" --seed 7 -o "$work/moved"
+works 'a model and its copy' fuse "$a" "$work/moved" --align matching --json -o "$work/same"
+check 'self-check' "$(json selfcheck result)" = passed
+works 'the model' run "$a" --inputs "$images" -o "$work/a.npy"
+works 'the fused one' run "$work/same" --inputs "$images" -o "$work/same.npy"
+at_most 'outputs come back' "$(python3 tests/cli/make.py gap "$work/a.npy" "$work/same.npy")" 1e-3
+
+works 'from activations' fuse "$a" "$b" --align matching --calib "$calib" --json -o "$work/ab"
+check 'self-check of the pair' "$(json selfcheck result)" = passed
+works 'the other way' fuse "$b" "$a" --align matching --calib "$calib" -o "$work/ba"
+works 'ab runs' run "$work/ab" --inputs "$images" -o "$work/ab.npy"
+works 'ba runs' run "$work/ba" --inputs "$images" -o "$work/ba.npy"
+at_most 'the anchor is a choice of coordinates' "$(python3 tests/cli/make.py gap "$work/ab.npy" "$work/ba.npy")" 1e-2
+works 'a plan' align "$a" "$b" --align matching --threads 1 -o "$work/one.plan"
+works 'the same on three threads' align "$a" "$b" --align matching --threads 3 -o "$work/three.plan"
+if cmp -s "$work/one.plan" "$work/three.plan"; then pass 'equal bytes'; else fail 'equal bytes' 'plans differ'; fi
+works 'dry run' fuse "$a" "$b" --align matching --dry-run --json -o "$work/dry"
+check 'no problems' "$(json problems)" = 0
+refuses 1 'calib' 'activations without calibration' fuse "$a" "$b" --align matching --set matching.use=activations -o "$work/x"
+refuses 1 'soft' 'soft couplings' fuse "$a" "$b" --align matching --solver sinkhorn -o "$work/x"
+refuses 2 'matching.inner' 'a wrong key value' fuse "$a" "$b" --align matching --set matching.inner=some -o "$work/x"
+check 'nothing under OUT' ! -e "$work/x"
+finish
