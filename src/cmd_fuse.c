@@ -81,7 +81,36 @@ static void print_check(const json_t *found)
     printf("\n");
 }
 
-static int report(const tool *t, const tfuse_plan *plan, json_t *check, double seconds)
+/* Weights fitted on the calibration inputs, and what the library tells of them. */
+static int make_repair(const tool *t, const tfuse_plan *plan, const tfuse_model *const *models, size_t n, tfuse_repair **repair, json_t **found)
+{
+    tfuse_array *calib = NULL;
+    int code = open_array(t, t->calib, &calib);
+    if (code == EXIT_DONE)
+        code = library_status(t, tfuse_repair_new(t->ctx, t->policy, plan, models, n, calib, repair));
+    tfuse_array_free(calib);
+    if (code == EXIT_DONE)
+        *found = json_loads(tfuse_repair_report(*repair), 0, NULL);
+    if (code == EXIT_DONE && t->plan && t->calib && !json_array_size(json_object_get(*found, "stages")))
+        code = usage_error(t, "--calib bears on aligning, which --plan replaces, and on repair, which is off or not possible with its maps");
+    return code;
+}
+
+static void print_repair(const json_t *found)
+{
+    const json_t *stages = json_object_get(found, "stages");
+    size_t k;
+    json_t *name;
+    if (!json_array_size(stages))
+        return;
+    printf("  repair         ");
+    json_array_foreach(stages, k, name)
+        printf("%s%s", k ? ", " : "", json_string_value(name));
+    printf(", on %lld samples; from the ensemble %.4f nats, the anchor alone %.4f\n", (long long)json_integer_value(json_object_get(found, "samples")),
+           json_number_value(json_object_get(found, "kl_fused")), json_number_value(json_object_get(found, "kl_anchor")));
+}
+
+static int report(const tool *t, const tfuse_plan *plan, json_t *check, json_t *repaired, double seconds)
 {
     json_t *object = NULL;
     uint64_t peak = 0;
@@ -95,6 +124,7 @@ static int report(const tool *t, const tfuse_plan *plan, json_t *check, double s
         json_object_set(out, "strategy", json_object_get(object, "strategy"));
         json_object_set_new(out, "weights", weights_object(t, object, t->n_args));
         json_object_set(out, "selfcheck", check);
+        json_object_set(out, "repair", repaired);
         json_object_set_new(out, "seconds", json_real(seconds));
         json_object_set_new(out, "peak_bytes", json_integer((json_int_t)peak));
         json_object_set_new(out, "out", json_string(t->out));
@@ -105,6 +135,7 @@ static int report(const tool *t, const tfuse_plan *plan, json_t *check, double s
         print_totals(&totals);
         print_heads(object, false);
         print_check(check);
+        print_repair(repaired);
         printf("  time           %10.2f s\nfused model written to %s; look at it with: tfuse eval %s --inputs F --labels F\n",
                seconds, t->out, t->out);
     }
@@ -116,7 +147,8 @@ int cmd_fuse(tool *t)
 {
     tfuse_model **models = NULL;
     tfuse_plan *plan = NULL;
-    json_t *check = NULL;
+    tfuse_repair *repair = NULL;
+    json_t *check = NULL, *repaired = NULL;
     size_t n = 0;
     double start = seconds_now();
     int code = check_options(t);
@@ -137,11 +169,15 @@ int cmd_fuse(tool *t)
     if (code == EXIT_DONE)
         code = self_check(t, plan, (const tfuse_model *const *)models, n, &check);
     if (code == EXIT_DONE)
-        code = library_status(t, tfuse_fuse(t->ctx, t->policy, plan, (const tfuse_model *const *)models, n, t->out));
+        code = make_repair(t, plan, (const tfuse_model *const *)models, n, &repair, &repaired);
+    if (code == EXIT_DONE)
+        code = library_status(t, tfuse_fuse_repaired(t->ctx, t->policy, plan, (const tfuse_model *const *)models, n, repair, t->out));
     end_progress();
     if (code == EXIT_DONE)
-        code = report(t, plan, check, seconds_now() - start);
+        code = report(t, plan, check, repaired, seconds_now() - start);
     json_decref(check);
+    json_decref(repaired);
+    tfuse_repair_free(repair);
     tfuse_plan_free(plan);
     free_models(models, n);
     return code;

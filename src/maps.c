@@ -89,7 +89,7 @@ int make_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **out)
 
 int check_plan_options(const tool *t)
 {
-    if (t->plan && t->calib)
+    if (t->plan && t->calib && t->command->bit != CMD_FUSE)
         return usage_error(t, "--calib bears on aligning, which --plan replaces");
     if (t->plan && t->align_option)
         return usage_error(t, "%s bears on aligning, which --plan replaces", t->align_option);

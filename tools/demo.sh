@@ -72,7 +72,11 @@ echo "  the paper's method, from activations:"
         --set otfusion.residual=skip
     echo "  matching, maps that keep each model's function:"
     fuse "  from weights" --align matching
-    fuse "  from weights and activations" --align matching $acts
+    fuse "  from weights and activations" --align matching $acts --repair none
+    fuse "  and repair" --align matching $acts
+    fuse "  the same with 600 images" --align matching $acts --samples 600
+    echo "  controls of repair:"
+    fuse "  no fusion: the leading model, its head refitted" --align matching $acts --set repair.lead=1 --repair mix,head
 }
 echo
 if [ "$unconverged" = 1 ]; then

@@ -15,6 +15,7 @@
 #include <tfuse/model.h>
 #include <tfuse/plan.h>
 #include <tfuse/policy.h>
+#include <tfuse/repair.h>
 #include <tfuse/run.h>
 #include <tfuse/solver.h>
 #include <tfuse/statistics.h>

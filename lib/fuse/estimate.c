@@ -114,8 +114,12 @@ static tfuse_status tally_fusion(tf_env *env, const tf_align_job *align, const t
 {
     const tf_fuse_job job = {.policy = align->policy, .plan = plan, .models = align->models, .graphs = align->graphs, .n = align->n, .dry = true};
     tf_fusion *f;
+    int stages;
+    TF_TRY(tf_repair_stages(env, align->policy, plan, align->calib != NULL, &stages));
     TF_TRY(tf_fusion_new(env, &job, &f));
-    tfuse_status status = tf_fuse_estimate(env, &job, f, t);
+    tfuse_status status = stages ? tf_repair_estimate(env, &job, stages, align->calib, t) : TFUSE_OK;
+    if (status == TFUSE_OK)
+        status = tf_fuse_estimate(env, &job, f, t);
     if (status == TFUSE_OK && tf_policy_flag(align->policy, "fuse.selfcheck"))
         tally_selfcheck(&job, t);
     tf_fusion_free(f);

@@ -15,6 +15,7 @@ typedef struct tf_fuse_job {
     size_t n;
     const double *weights; /* in place of the policy's, summing to one; NULL */
     bool quiet; /* do not say again that weights are others than the plan's; tensors stay float32, whatever is asked for */
+    float *const *fitted; /* of each logical tensor of the anchor what is written in its place, made by tf_repair; NULL: none */
     bool dry; /* nothing will be computed: no weight is looked at, the plan's maps may be hollow */
 } tf_fuse_job;
 
@@ -56,6 +57,15 @@ tfuse_status tf_fuse_to_model(tf_env *env, const tf_fuse_job *job, tfuse_model *
 tfuse_status tf_fuse_selfcheck(tf_env *env, const tf_fuse_job *job, json_t **report);
 /* Whether model k has an aligned form to be run: maps, all of them invertible. */
 bool tf_selfcheck_aligns(const tfuse_plan *plan, size_t k);
+
+/* repair.c: weights fitted on calibration inputs (repair.h). Which stages the policy asks for (0: none), TFUSE_EINVAL when they cannot be had. */
+tfuse_status tf_repair_stages(tf_env *env, const tfuse_policy *policy, const tfuse_plan *plan, bool calibrated, int *stages);
+/* *fitted: one a logical tensor of the anchor, NULL where it stays as it is combined; freed by tf_fitted_free. *report: {"stages", "samples",
+ * "mix", "kl_fused", "kl_anchor", "linears": [{"name", "ridge", "before", "after"}], "selected": [{"axis", "units"}]}. */
+tfuse_status tf_repair(tf_env *env, const tf_fuse_job *job, int stages, const tfuse_array *calib, float ***fitted, json_t **report);
+/* repair_estimate.c: what tf_repair takes; the fitted tensors stay in the tally. */
+tfuse_status tf_repair_estimate(tf_env *env, const tf_fuse_job *job, int stages, const tfuse_array *calib, tf_tally *t);
+void tf_fitted_free(tf_env *env, const tf_graph *g, float **fitted);
 
 /* estimate.c: what fusing takes at most, beside models and plan. */
 tfuse_status tf_fuse_estimate(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, tf_tally *t);

@@ -259,6 +259,10 @@ tfuse_status tf_fusion_param(tf_env *env, const tf_fusion *f, tf_id param, float
 {
     const tf_param *p = &f->job->graphs[0]->params[param];
     size_t count = count_of(p->rank, p->shape);
+    if (f->job->fitted && f->job->fitted[param]) {
+        memcpy(dst, f->job->fitted[param], count * sizeof *dst);
+        return TFUSE_OK;
+    }
     double *sum = tf_calloc(env, count, sizeof *sum);
     tfuse_status status = sum ? TFUSE_OK : TFUSE_ENOMEM;
     for (size_t k = 0; k < f->job->n && status == TFUSE_OK; k++) {
@@ -349,7 +353,11 @@ static tfuse_status carry_rows(tf_env *env, const tf_fusion *f, size_t k, tf_id 
 tfuse_status tf_fusion_rows(tf_env *env, const tf_fusion *f, tf_id param, int64_t first, int64_t n, float *dst)
 {
     const tf_param *p = &f->job->graphs[0]->params[param];
-    const size_t count = count_of(p->rank, p->shape) / (size_t)p->shape[0] * (size_t)n;
+    const size_t width = count_of(p->rank, p->shape) / (size_t)p->shape[0], count = width * (size_t)n;
+    if (f->job->fitted && f->job->fitted[param]) {
+        memcpy(dst, f->job->fitted[param] + width * (size_t)first, count * sizeof *dst);
+        return TFUSE_OK;
+    }
     double *sum = tf_calloc(env, count, sizeof *sum);
     tfuse_status status = sum ? TFUSE_OK : TFUSE_ENOMEM;
     for (size_t k = 0; k < f->job->n && status == TFUSE_OK; k++) {

@@ -13,6 +13,7 @@
 #define FLAG(key, fallback, help) {key, TFUSE_KEY_FLAG, NULL, 0, 1, fallback, help}
 #define INT(key, min, max, fallback, help) {key, TFUSE_KEY_INT, NULL, min, max, fallback, help}
 #define REAL(key, min, max, fallback, help) {key, TFUSE_KEY_REAL, NULL, min, max, fallback, help}
+#define SET(key, words, fallback, help) {key, TFUSE_KEY_SET, words, 0, 0, fallback, help}
 #define REALS(key, min, max, fallback, help) {key, TFUSE_KEY_REALS, NULL, min, max, fallback, help}
 
 const tf_key tf_keys[] = {
@@ -49,6 +50,12 @@ const tf_key tf_keys[] = {
            "what gauge does to the residual stream; orthogonal: in the canonical form; the others keep norm gains"),
     CHOICE("combine.method", "linear", "linear", "how aligned weights are combined: linear, their weighted sum"),
     REALS("combine.weights", -1e30, 1e30, "equal", "one weight a model, the anchor's first, or equal"),
+    SET("repair", "auto | none | mix | select | regmean | refit | statistics | head", "auto",
+        "what is fitted on calibration inputs, a list; auto: mix,select,refit,head where there are some and the maps keep the functions, else none"),
+    REAL("repair.ridge", 0, 1e6, "0", "strength of the ridge in units of the inputs' mean square; 0: the best on held-out samples"),
+    REAL("repair.lead", 0.5, 1, "0.8",
+         "under mix, share of a leading model in what is fitted before the last linear; 1: it alone, which is a control"),
+    REAL("repair.class_tokens", 1e-6, 1e6, "10", "weight of class tokens in every fit, other tokens' being 1"),
     FLAG("fuse.selfcheck", "1",
          "1: before anything is written each model's canonical and aligned form runs beside the model as it is; 0: not"),
     INT("calib.samples", 1, MOST, "200", "how many calibration inputs are used, from the first on"),

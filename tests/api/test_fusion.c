@@ -198,6 +198,49 @@ START_TEST(test_selfcheck)
 }
 END_TEST
 
+/* Fitted weights: what they report, that they go in, and that other graphs' do not. */
+START_TEST(test_repair)
+{
+    tfuse_ctx *ctx = api_new();
+    tfuse_policy *policy = policy_with(ctx, "matching");
+    tfuse_model *a = api_vit(ctx, 2, 1, NULL), *b = api_vit(ctx, 2, 2, NULL), *c = api_vit(ctx, 3, 3, NULL), *fused = NULL, *plain = NULL;
+    const tfuse_model *models[] = {a, b}, *others[] = {c, c};
+    tfuse_array *small = api_images(ctx, 12, 5);
+    tfuse_plan *plan = NULL, *other = NULL;
+    tfuse_repair *repair = NULL, *nothing = NULL;
+    api_ok(ctx, tfuse_align(ctx, policy, models, 2, small, &plan));
+    api_ok(ctx, tfuse_repair_new(ctx, policy, plan, models, 2, small, &repair));
+    ck_assert_ptr_nonnull(strstr(tfuse_repair_report(repair), "\"kl_fused\":"));
+    api_ok(ctx, tfuse_repair_new(ctx, policy, plan, models, 2, NULL, &nothing));
+    ck_assert_str_eq(tfuse_repair_report(nothing), "{\"stages\":[]}");
+    api_ok(ctx, tfuse_fuse_model_repaired(ctx, policy, plan, models, 2, repair, &fused));
+    api_ok(ctx, tfuse_fuse_model_repaired(ctx, policy, plan, models, 2, nothing, &plain));
+    ck_assert_double_gt(off_average(fused, plain, plain, 1, 0), 1e-3);
+    api_ok(ctx, tfuse_align(ctx, policy, others, 2, NULL, &other));
+    tfuse_model *none = NULL;
+    api_fails(ctx, tfuse_fuse_model_repaired(ctx, policy, other, others, 2, repair, &none), TFUSE_EGRAPH, "repair again");
+    api_fails(ctx, tfuse_fuse_repaired(ctx, policy, other, others, 2, repair, "build/never"), TFUSE_EGRAPH, "repair again");
+    tfuse_repair *bad = NULL;
+    api_ok(ctx, tfuse_policy_set(ctx, policy, "repair", "refit"));
+    api_fails(ctx, tfuse_repair_new(ctx, policy, plan, models, 2, NULL, &bad), TFUSE_EINVAL, "--calib");
+    ck_assert_ptr_null(bad);
+    ck_assert_ptr_null(tfuse_repair_report(NULL));
+    tfuse_repair_free(NULL);
+    tfuse_repair_free(repair);
+    tfuse_repair_free(nothing);
+    tfuse_model_free(fused);
+    tfuse_model_free(plain);
+    tfuse_plan_free(plan);
+    tfuse_plan_free(other);
+    tfuse_array_free(small);
+    tfuse_policy_free(policy);
+    tfuse_model_free(a);
+    tfuse_model_free(b);
+    tfuse_model_free(c);
+    tfuse_ctx_free(ctx);
+}
+END_TEST
+
 START_TEST(test_threads_agree)
 {
     tfuse_ctx *ctx = api_new();
@@ -277,6 +320,7 @@ Suite *make_suite(void)
     API_ADD(test_plan_again);
     API_ADD(test_other_graph);
     API_ADD(test_selfcheck);
+    API_ADD(test_repair);
     API_ADD(test_threads_agree);
     API_ADD(test_eval);
     return api_suite;

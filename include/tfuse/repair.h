@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tfuse/repair.h: weights of the fused network fitted on calibration inputs, without labels and without gradients.
+ */
+#ifndef TFUSE_REPAIR_H
+#define TFUSE_REPAIR_H
+
+#include <tfuse/array.h>
+#include <tfuse/model.h>
+#include <tfuse/plan.h>
+#include <tfuse/policy.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Fitted weights, for the models and the plan that they were made from. May be read from several threads at once. */
+typedef struct tfuse_repair tfuse_repair;
+
+/**
+ * Walks the fused network from its input to its output, and fits each linear on the network's own inputs X to what the parents give there, carried to
+ * the anchor's coordinates: W = (Y'X + rho W0)(X'X + rho)^-1 with W0 the combined weights and Y the parents' mean outputs; of a linear that
+ * writes to the residual stream Y is the parents' mean stream after it less the network's own before it, so that errors are carried along and made
+ * good. rho is chosen on every fifth sample, left out for that. Stages, of the key `repair`, always in this order:
+ * mix (the parents' mean, or one parent that leads with the share repair.lead: whichever brings held-out samples nearest to the ensemble),
+ * select (heads and hidden units chosen from all parents by the energy that a ridge on them explains, in place of averages), regmean (Jin et al. 2023),
+ * refit (every linear but the last), statistics (Jordan et al. 2023), head (the last linear, to the mean of the logits).
+ * @param policy  in: repair, repair.*, calib.samples, combine.weights; NULL: defaults (repair=auto: mix, select, refit and head where there is
+ *                calibration and the plan's maps keep the models' functions; otherwise nothing).
+ * @param plan    in: must be exact (maps that keep the functions, such as those of align.strategy=matching) for any stage.
+ * @param models  in: as in tfuse_align, borrowed for the call.
+ * @param calib   in: unlabelled inputs as in tfuse_align; NULL: none.
+ * @param out     out: release with tfuse_repair_free. It holds the fused network's fitted tensors in float32.
+ * Memory while it runs: the live activations of calib.samples samples for each parent and the fused network, and three Grams of the widest linear.
+ * Errors: TFUSE_EINVAL (stages without calibration, or with a plan that is not exact), TFUSE_EKEY (an unknown stage), TFUSE_EUNSUPPORTED (a graph without
+ * output), TFUSE_ENUMERIC (values that become NaN or infinite), TFUSE_ECANCELLED, TFUSE_ENOMEM, and those of tfuse_align and tfuse_fuse.
+ */
+TFUSE_API tfuse_status tfuse_repair_new(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
+                                        size_t n_models, const tfuse_array *calib, tfuse_repair **out);
+/**
+ * What was done: JSON, owned by the handle: {"stages": [names], "samples", "mix": the share of each
+ * parent, "kl_fused", "kl_anchor": mean Kullback-Leibler divergence (nats) of the fused
+ * network and of the anchor alone from the ensemble, whose logits are the parents' mean; "linears": [{"name", "ridge" (null: nothing was better than
+ * what was there), "before", "after": squared error on held-out samples over the target's square}], "selected": [{"axis", "units": how many of each
+ * parent}]}. {"stages": []} when nothing was asked for. NULL: NULL.
+ */
+TFUSE_API const char *tfuse_repair_report(const tfuse_repair *repair);
+TFUSE_API void tfuse_repair_free(tfuse_repair *repair);
+
+/**
+ * tfuse_fuse and tfuse_fuse_model with the fitted weights in place of the combined ones. The policy's combine.weights hold for tensors that
+ * were not fitted. Errors: also TFUSE_EGRAPH when the fitted weights are of another graph. repair NULL: none.
+ */
+TFUSE_API tfuse_status tfuse_fuse_repaired(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
+                                           size_t n_models, const tfuse_repair *repair, const char *out);
+TFUSE_API tfuse_status tfuse_fuse_model_repaired(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan,
+                                                 const tfuse_model *const *models, size_t n_models, const tfuse_repair *repair,
+                                                 tfuse_model **fused);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * api_repair.c: tfuse/repair.h.
+ */
+#include "api/api.h"
+#include "fuse/fuse.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct tfuse_repair {
+    tf_mem mem;
+    tf_graph *graph; /* the anchor's, by which the tensors are counted; NULL: nothing was fitted */
+    float **fitted;
+    char signature[17];
+    char *report;
+};
+
+void tfuse_repair_free(tfuse_repair *repair)
+{
+    if (!repair)
+        return;
+    const tf_mem mem = repair->mem;
+    for (size_t p = 0; repair->fitted && p < repair->graph->n_params; p++)
+        tf_free(&mem, repair->fitted[p]);
+    tf_free(&mem, repair->fitted);
+    tf_graph_free(repair->graph);
+    tfuse_string_free(repair->report);
+    tf_free(&mem, repair);
+}
+
+const char *tfuse_repair_report(const tfuse_repair *repair)
+{
+    return repair ? repair->report : NULL;
+}
+
+static tfuse_status keep_report(tf_env *env, json_t *object, char **out)
+{
+    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    const tfuse_status status = text ? tf_api_string(env, text, out) : tf_fail(env, TFUSE_ENOMEM, "out of memory for the report of repair");
+    free(text);
+    return status;
+}
+
+static tfuse_status run(tf_env *env, const tf_fuse_job *job, tf_graph **graphs, const tfuse_array *calib, tfuse_repair *out)
+{
+    json_t *report = NULL;
+    int stages;
+    TF_TRY(tf_repair_stages(env, job->policy, job->plan, calib != NULL, &stages));
+    tfuse_status status = TFUSE_OK;
+    if (stages)
+        status = tf_repair(env, job, stages, calib, &out->fitted, &report);
+    else
+        report = json_pack("{s:[]}", "stages");
+    if (status == TFUSE_OK && stages) {
+        out->graph = graphs[0];
+        graphs[0] = NULL;
+        tf_graph_signature(out->graph, out->signature);
+    }
+    if (status == TFUSE_OK)
+        status = keep_report(env, report, &out->report);
+    json_decref(report);
+    return status;
+}
+
+static tfuse_status repair_new(tf_env *env, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models, size_t n,
+                               const tfuse_array *calib, tfuse_repair **out)
+{
+    tf_graph **graphs = NULL;
+    if (n != plan->n_models)
+        return tf_fail(env, TFUSE_EINVAL, "the plan is of %zu models, but %zu are given", plan->n_models, n);
+    TF_TRY(tf_api_models(env, models, n));
+    TF_TRY(tf_api_graphs(env, models, n, tf_policy_is(policy, "io.extra", "copy"), &graphs));
+    const tf_fuse_job job = {.policy = policy, .plan = plan, .models = models, .graphs = graphs, .n = n};
+    tfuse_repair *made = tf_calloc(env, 1, sizeof *made);
+    const tf_align_job sizes = {.policy = policy, .models = models, .graphs = graphs, .n = n, .calib = calib};
+    tfuse_status status = made ? tf_fuse_check_memory(env, &sizes, plan, false) : TFUSE_ENOMEM;
+    if (made)
+        made->mem = env->mem;
+    if (status == TFUSE_OK)
+        status = run(env, &job, graphs, calib, made);
+    tf_api_graphs_free(env, graphs, n);
+    if (status != TFUSE_OK)
+        tfuse_repair_free(made);
+    else
+        *out = made;
+    return status;
+}
+
+tfuse_status tfuse_repair_new(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
+                              size_t n_models, const tfuse_array *calib, tfuse_repair **out)
+{
+    TF_OUT(out);
+    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(models), TF_ARG(out));
+    return tf_api_leave(ctx, repair_new(&ctx->env, policy, plan, models, n_models, calib, out));
+}
+
+/* Into a checkpoint when `path` is given, else into memory. */
+static tfuse_status fuse(tf_env *env, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models, size_t n,
+                         const tfuse_repair *repair, const char *path, tfuse_model **fused)
+{
+    tf_graph **graphs = NULL;
+    json_t *report = NULL;
+    char signature[17];
+    if (n != plan->n_models)
+        return tf_fail(env, TFUSE_EINVAL, "the plan is of %zu models, but %zu are given", plan->n_models, n);
+    TF_TRY(tf_api_models(env, models, n));
+    TF_TRY(tf_api_graphs(env, models, n, tf_policy_is(policy, "io.extra", "copy"), &graphs));
+    tf_fuse_job job = {.policy = policy, .plan = plan, .models = models, .graphs = graphs, .n = n};
+    const tf_align_job sizes = {.policy = policy, .models = models, .graphs = graphs, .n = n};
+    tfuse_status status = tf_fuse_check_memory(env, &sizes, plan, !path);
+    if (status == TFUSE_OK && path && tf_policy_flag(policy, "fuse.selfcheck"))
+        status = tf_fuse_selfcheck(env, &job, &report);
+    json_decref(report);
+    tf_graph_signature(graphs[0], signature);
+    if (status == TFUSE_OK && repair && repair->graph && strcmp(signature, repair->signature))
+        status = tf_fail(env, TFUSE_EGRAPH, "the fitted weights are of graph %s and %s has %s; repair again", repair->signature,
+                         tf_model_label(models[0]), signature);
+    job.fitted = repair ? repair->fitted : NULL;
+    if (status == TFUSE_OK)
+        status = path ? tf_fuse_to_checkpoint(env, &job, path) : tf_fuse_to_model(env, &job, fused);
+    tf_api_graphs_free(env, graphs, n);
+    return status;
+}
+
+tfuse_status tfuse_fuse_repaired(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
+                                 size_t n_models, const tfuse_repair *repair, const char *out)
+{
+    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(models), TF_ARG(out));
+    return tf_api_leave(ctx, fuse(&ctx->env, policy, plan, models, n_models, repair, out, NULL));
+}
+
+tfuse_status tfuse_fuse_model_repaired(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
+                                       size_t n_models, const tfuse_repair *repair, tfuse_model **fused)
+{
+    TF_OUT(fused);
+    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(models), TF_ARG(fused));
+    return tf_api_leave(ctx, fuse(&ctx->env, policy, plan, models, n_models, repair, NULL, fused));
+}
+
+tfuse_status tfuse_fuse(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models, size_t n_models,
+                        const char *out)
+{
+    return tfuse_fuse_repaired(ctx, policy, plan, models, n_models, NULL, out);
+}
+
+tfuse_status tfuse_fuse_model(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
+                              size_t n_models, tfuse_model **fused)
+{
+    return tfuse_fuse_model_repaired(ctx, policy, plan, models, n_models, NULL, fused);
+}

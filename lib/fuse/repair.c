@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * repair.c: the walk, and what it is told and tells.
+ */
+#include "fuse/repair.h"
+#include "ops/common.h"
+#include "ops/ops.h"
+#include <math.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int stage;
+} names[] = {{"mix", RP_MIX}, {"select", RP_SELECT}, {"regmean", RP_REGMEAN}, {"refit", RP_REFIT}, {"statistics", RP_STATISTICS}, {"head", RP_HEAD}};
+
+/* ---- what is asked for -------------------------------------------------------------------------------------------------------- */
+
+static tfuse_status parse_one(tf_env *env, const char *text, size_t size, int *stages)
+{
+    for (size_t i = 0; i < TF_LEN(names); i++)
+        if (strlen(names[i].name) == size && !strncmp(names[i].name, text, size)) {
+            *stages |= names[i].stage;
+            return TFUSE_OK;
+        }
+    return tf_fail(env, TFUSE_EKEY, "repair: '%.*s' does not go with other stages", (int)size, text);
+}
+
+tfuse_status tf_repair_stages(tf_env *env, const tfuse_policy *policy, const tfuse_plan *plan, bool calibrated, int *stages)
+{
+    const char *text = tf_policy_text(policy, "repair");
+    *stages = 0;
+    if (!strcmp(text, "none"))
+        return TFUSE_OK;
+    if (!strcmp(text, "auto")) {
+        const bool can = calibrated && plan->exact && plan->n_maps > 0 && tf_policy_is(policy, "align.control", "none");
+        *stages = can ? RP_MIX | RP_SELECT | RP_REFIT | RP_HEAD : 0;
+        return TFUSE_OK;
+    }
+    for (const char *at = text; ; at++) {
+        const size_t size = strcspn(at, ",");
+        TF_TRY(parse_one(env, at, size, stages));
+        at += size;
+        if (!*at)
+            break;
+    }
+    if (!calibrated)
+        return tf_fail(env, TFUSE_EINVAL, "repair=%s fits to calibration inputs: give --calib FILE", text);
+    if (!plan->exact)
+        return tf_fail(env, TFUSE_EINVAL, "repair=%s compares the models' values, for which the plan's maps must keep their functions; those of "
+                       "align.strategy=%s do not: use matching", text, plan->strategy);
+    if (!tf_policy_is(policy, "align.control", "none"))
+        return tf_fail(env, TFUSE_EINVAL, "repair=%s and align.control=%s do not go together", text, tf_policy_text(policy, "align.control"));
+    return TFUSE_OK;
+}
+
+/* ---- the walk --------------------------------------------------------------------------------------------------------------------- */
+
+static tfuse_status walk(repair *r)
+{
+    for (size_t s = 0; s < r->n_nodes; s++) {
+        TF_TRY(tf_progress(r->env, "repairing", s, r->n_nodes));
+        if (r->stages & RP_SELECT)
+            TF_TRY(rp_select(r, s));
+        if (r->g->nodes[r->nodes[s]].op == &tf_op_linear)
+            TF_TRY(rp_fit_linear(r, s));
+        for (size_t k = 0; k <= r->n; k++)
+            TF_TRY(rp_advance(r, k, s));
+        rp_release(r, s);
+    }
+    return tf_progress(r->env, "repairing", r->n_nodes, r->n_nodes);
+}
+
+/* ---- what came of it ------------------------------------------------------------------------------------------------------------------ */
+
+static void log_softmax(const double *x, int64_t n, double *out)
+{
+    double most = -INFINITY, sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        most = fmax(most, x[i]);
+    for (int64_t i = 0; i < n; i++)
+        sum += exp(x[i] - most);
+    for (int64_t i = 0; i < n; i++)
+        out[i] = x[i] - most - log(sum);
+}
+
+/* Mean KL divergence of a lane's softmax from that of the parents' mean logits, over all samples or those held out. work: 3 × channels. */
+static double divergence(const repair *r, size_t lane, bool held, double *work)
+{
+    const tf_batch *b = rp_value(r, lane, r->g->output);
+    const int64_t n = tf_batch_channels(b), rows = tf_batch_rows(b);
+    double *x = work, *p = x + n, *q = p + n, sum = 0, count = 0;
+    for (int64_t row = 0; row < rows; row++) {
+        if (held && !rp_is_held(r->samples, row / (rows / b->n)))
+            continue;
+        count++;
+        for (int64_t i = 0; i < n; i++) {
+            x[i] = 0;
+            for (size_t k = 0; k < r->n; k++)
+                x[i] += r->weights[k] * (double)rp_value(r, k, r->g->output)->data[row * n + i];
+        }
+        log_softmax(x, n, p);
+        for (int64_t i = 0; i < n; i++)
+            x[i] = (double)b->data[row * n + i];
+        log_softmax(x, n, q);
+        for (int64_t i = 0; i < n; i++)
+            sum += exp(p[i]) * (p[i] - q[i]);
+    }
+    return count > 0 ? sum / count : NAN;
+}
+
+static json_t *stage_names(int stages)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < TF_LEN(names); i++)
+        if (stages & names[i].stage)
+            json_array_append_new(list, json_string(names[i].name));
+    return list;
+}
+
+static json_t *number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static json_t *numbers(const double *x, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < n; i++)
+        json_array_append_new(list, json_real(x[i]));
+    return list;
+}
+
+static tfuse_status make_report(repair *r, json_t **out)
+{
+    double *work = tf_alloc_array(r->env, (size_t)(3 * tf_batch_channels(rp_value(r, 0, r->g->output))), sizeof *work);
+    if (!work)
+        return TFUSE_ENOMEM;
+    const double fused = divergence(r, r->n, !r->all, work), anchor = divergence(r, 0, !r->all, work);
+    tf_free(&r->env->mem, work);
+    if (!isfinite(fused) && r->all)
+        return tf_fail(r->env, TFUSE_ENUMERIC, "repair: the fused network's outputs become NaN or infinite on the calibration inputs");
+    if (fused > anchor && r->all)
+        tf_log(r->env, TFUSE_LOG_WARN, "the fused network is farther from the ensemble (%.4f nats) than the anchor alone (%.4f)", fused, anchor);
+    *out = json_pack("{s:o, s:I, s:o, s:o, s:o, s:O, s:O}", "stages", stage_names(r->stages), "samples", (json_int_t)r->samples, "mix",
+                     numbers(r->mix, r->n), "kl_fused", number(fused), "kl_anchor", number(anchor), "linears", r->report, "selected", r->selected);
+    return *out ? TFUSE_OK : tf_fail(r->env, TFUSE_ENOMEM, "out of memory for the report of repair");
+}
+
+static tfuse_status prepare(repair *r, const tfuse_array *calib)
+{
+    tf_env *env = r->env;
+    const tfuse_policy *p = r->job->policy;
+    r->samples = tf_policy_int(p, "calib.samples");
+    r->token_weight = tf_policy_real(p, "repair.class_tokens");
+    r->ridge = tf_policy_real(p, "repair.ridge");
+    r->fitted = tf_calloc(env, r->g->n_params + 1, sizeof *r->fitted);
+    r->report = json_array();
+    r->selected = json_array();
+    if (!r->fitted || !r->report || !r->selected)
+        return TFUSE_ENOMEM;
+    TF_TRY(tf_value_class_only(env, r->g, &r->class_only));
+    TF_TRY(rp_lanes_make(r, calib));
+    return r->stages & RP_SELECT ? rp_blocks_make(r) : TFUSE_OK;
+}
+
+void tf_fitted_free(tf_env *env, const tf_graph *g, float **fitted)
+{
+    for (size_t p = 0; fitted && p < g->n_params; p++)
+        tf_free(&env->mem, fitted[p]);
+    tf_free(&env->mem, fitted);
+}
+
+/* One walk from the input to the output; *fitted may be NULL: only the report is wanted. */
+static tfuse_status run(const repair *with, const tfuse_array *calib, float ***fitted, json_t **report)
+{
+    repair r = *with;
+    tfuse_status status = prepare(&r, calib);
+    if (status == TFUSE_OK)
+        status = walk(&r);
+    if (status == TFUSE_OK)
+        status = make_report(&r, report);
+    rp_blocks_free(&r);
+    rp_lanes_free(&r);
+    tf_free(&r.env->mem, r.class_only);
+    json_decref(r.report);
+    json_decref(r.selected);
+    if (status == TFUSE_OK && fitted)
+        *fitted = r.fitted;
+    else
+        tf_fitted_free(r.env, r.g, r.fitted);
+    return status;
+}
+
+/* ---- the mix ------------------------------------------------------------------------------------------------------------------------ */
+
+static tfuse_status normalise_weights(repair *r)
+{
+    double sum = 0;
+    TF_TRY(tf_fuse_weights(r->env, r->job, r->weights));
+    for (size_t k = 0; k < r->n; k++)
+        sum += r->weights[k];
+    if (!(fabs(sum) > 1e-12))
+        return tf_fail(r->env, TFUSE_EINVAL, "combine.weights sum to nothing: repair needs a mean of the models");
+    for (size_t k = 0; k < r->n; k++)
+        r->mix[k] = r->weights[k] /= sum;
+    return TFUSE_OK;
+}
+
+/* Candidate 0 is the weights themselves; in candidate k + 1 parent k leads: it has the share repair.lead of all that is fitted to before the last
+ * linear, and the others share the rest. */
+static void set_mix(repair *r, size_t candidate)
+{
+    const double lead = tf_policy_real(r->job->policy, "repair.lead");
+    double others = 0;
+    for (size_t k = 0; k < r->n && candidate; k++)
+        others += k + 1 == candidate ? 0 : r->weights[k];
+    for (size_t k = 0; k < r->n; k++)
+        r->mix[k] = !candidate ? r->weights[k] : k + 1 == candidate ? lead : (1 - lead) * r->weights[k] / others;
+}
+
+/* Two networks of equal use share few features, and the mean of their streams is the stream of neither: often one that leads, with what the other
+ * adds, comes nearer to the ensemble. Whether so, and which, is found on samples that the fits leave out. */
+static tfuse_status choose_mix(repair *r, const tfuse_array *calib)
+{
+    double least = INFINITY;
+    size_t best = 0;
+    r->all = false;
+    for (size_t c = 0; c <= r->n; c++) {
+        json_t *report = NULL;
+        if (c && (r->weights[c - 1] <= 0 || r->weights[c - 1] >= 1))
+            continue;
+        set_mix(r, c);
+        TF_TRY(run(r, calib, NULL, &report));
+        const double kl = json_is_number(json_object_get(report, "kl_fused")) ? json_number_value(json_object_get(report, "kl_fused")) : INFINITY;
+        json_decref(report);
+        tf_log(r->env, TFUSE_LOG_INFO, "repair: %s is %.5f nats from the ensemble on held-out samples",
+               c ? tf_model_label(r->job->models[c - 1]) : "the mean of all", kl);
+        if (kl < least) {
+            least = kl;
+            best = c;
+        }
+    }
+    set_mix(r, best);
+    return TFUSE_OK;
+}
+
+tfuse_status tf_repair(tf_env *env, const tf_fuse_job *job, int stages, const tfuse_array *calib, float ***fitted, json_t **report)
+{
+    repair r = {.env = env, .job = job, .g = job->graphs[0], .stages = stages, .n = job->n};
+    *fitted = NULL;
+    *report = NULL;
+    if (r.g->output < 0 || r.g->n_inputs != 1)
+        return tf_fail(env, TFUSE_EUNSUPPORTED, "repair runs the models, and %s has %s", tf_model_label(job->models[0]),
+                       r.g->output < 0 ? "no output" : "several inputs");
+    r.weights = tf_calloc(env, 2 * r.n, sizeof *r.weights);
+    r.mix = r.weights ? r.weights + r.n : NULL;
+    tfuse_status status = r.weights ? normalise_weights(&r) : TFUSE_ENOMEM;
+    if (status == TFUSE_OK && (stages & RP_MIX))
+        status = choose_mix(&r, calib);
+    r.all = true;
+    if (status == TFUSE_OK)
+        status = run(&r, calib, fitted, report);
+    tf_free(&env->mem, r.weights);
+    return status;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * repair.h: weights from a plan, models and calibration inputs: what the files of repair share.
+ *
+ * Lanes. All samples go through the anchor's graph node by node, in one lane for each parent (in canonical form, carried to the anchor's coordinates by
+ * the plan) and one for the merged network. When the merged lane comes to a linear, that linear is fitted on the merged network's own inputs
+ * towards the mean of the parents' outputs; so later linears see, and make good, what earlier ones left. A plan must be exact: only then do the
+ * parents' values share coordinates.
+ */
+#ifndef TF_FUSE_REPAIR_H
+#define TF_FUSE_REPAIR_H
+
+#include "fuse/fuse.h"
+
+enum { RP_SELECT = 1, RP_REGMEAN = 2, RP_REFIT = 4, RP_STATISTICS = 8, RP_HEAD = 16, RP_MIX = 32 };
+
+/* Every fifth sample is held out where strengths and mixes are chosen. */
+enum { RP_FOLD = 5 };
+static inline bool rp_is_held(int64_t samples, int64_t s) { return samples >= RP_FOLD && s % RP_FOLD == RP_FOLD - 1; }
+
+typedef struct rp_lane {
+    tf_fuse_job job;
+    double *only;       /* weights of the job: one for this parent */
+    tf_fusion *fusion;
+    tf_inputs inputs;
+    tf_batch *values;   /* of all samples; data NULL where it is not live */
+    size_t next;        /* step that runs next */
+} rp_lane;
+
+/* Blocks of units that may come from any parent: the axis that a write to the stream reads, and the linears that feed it. */
+typedef struct rp_block {
+    tf_id write;        /* linear node */
+    tf_id cls;          /* heads, or hidden units */
+    int64_t units;      /* of the class */
+    size_t first;       /* step of the first of the linears that feed it */
+    tf_id *feeds;       /* those nodes */
+    int n_feeds;
+    int32_t *owner;     /* after selection: parent of each unit; NULL before */
+    int64_t *from;      /* and its unit there */
+} rp_block;
+
+typedef struct repair {
+    tf_env *env;
+    const tf_fuse_job *job;
+    const tf_graph *g;
+    int stages;
+    int64_t samples;
+    double token_weight;
+    double ridge;       /* 0: chosen on held-out samples */
+    bool all;           /* what is held out is fitted to as well, in the end */
+    size_t n;           /* parents; lane n is the merged one */
+    double *weights;    /* of parents, summing to one: in the ensemble, whose logits the last linear is fitted to */
+    double *mix;        /* and in all that comes before: values and weights that are fitted to, or averaged */
+    rp_lane *lanes;
+    tf_id *nodes;       /* that the output needs, in order: steps */
+    size_t n_nodes;
+    size_t *last;       /* of each value: the step that reads it last */
+    bool *class_only;   /* of each value */
+    rp_block *blocks;
+    size_t n_blocks;
+    float **fitted;     /* of each parameter of the anchor; NULL: as averaged */
+    json_t *report;     /* rows of linears */
+    json_t *selected;
+} repair;
+
+/* ---- repair_lane.c ---- */
+/* last, of the nodes. */
+tfuse_status rp_lives_make(repair *r);
+tfuse_status rp_lanes_make(repair *r, const tfuse_array *calib);
+void rp_lanes_free(repair *r);
+/* Runs a lane up to and with `step`. Values that nobody reads any more stay until rp_release. */
+tfuse_status rp_advance(repair *r, size_t lane, size_t step);
+void rp_release(repair *r, size_t step);
+/* A parameter of a lane: *owned is freed by the caller (NULL: it is not his). */
+tfuse_status rp_param(repair *r, size_t lane, tf_id param, const float **x, float **owned);
+static inline tf_batch *rp_value(const repair *r, size_t lane, tf_id value) { return &r->lanes[lane].values[value]; }
+
+/* ---- repair_rows.c: what is fitted to what ---- */
+/* Rows of all samples of a value with a weight each: square roots, 0 where the token of the value `reaches` cannot reach the output, more for class
+ * tokens. */
+typedef struct rp_rows {
+    int64_t tokens, count; /* of a sample, of all */
+    float *root;           /* tokens */
+} rp_rows;
+tfuse_status rp_rows_make(repair *r, tf_id value, tf_id reaches, rp_rows *out);
+/* The other input of the addition that a linear writes to, where all lanes have it; -1: the linear writes to none. */
+tf_id rp_residual(const repair *r, tf_id value);
+/* One row of the target of a linear's output: the parents' mean, with the stream's error so far when it is a write. */
+void rp_target(const repair *r, tf_id value, tf_id residual, int64_t row, float *out);
+
+/* ---- repair_fit.c ---- */
+/* Grams of inputs (with a column of ones when there is a bias) and targets, of samples to fit by and held out. */
+typedef struct rp_grams {
+    int64_t n, m;            /* columns of the inputs, ones included; targets */
+    double *xx[2], *xy[2];   /* n×n, n×m: fitted, held out */
+    double yy[2];
+} rp_grams;
+typedef void (*rp_row_fn)(const repair *r, const void *arg, int64_t row, float *out);
+tfuse_status rp_grams_make(repair *r, const rp_rows *rows, int64_t n, rp_row_fn input, const void *input_arg, int64_t m, rp_row_fn target,
+                           const void *target_arg, rp_grams *out);
+void rp_grams_free(repair *r, rp_grams *g);
+/* W (n×m) of min |X W - Y|² + rho |W - base|², rho from held-out samples unless given; *base is replaced. before, after: relative squared
+ * errors on held-out samples. */
+tfuse_status rp_ridge(repair *r, const rp_grams *g, double *w, double *rho, double *before, double *after);
+
+/* ---- stages ---- */
+tfuse_status rp_fit_linear(repair *r, size_t step);                    /* repair_refit.c: base weights, regmean, refit, head, statistics */
+tfuse_status rp_blocks_make(repair *r);                                /* repair_select.c */
+void rp_blocks_free(repair *r);
+tfuse_status rp_select(repair *r, size_t step);                        /* blocks whose first linear is this step */
+const rp_block *rp_block_of(const repair *r, tf_id node, bool *write); /* the selected block that a linear feeds or writes from */
+
+#endif

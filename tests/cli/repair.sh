@@ -1,0 +1,38 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# tfuse fuse --repair: stages, report, the same bytes on any number of threads, an estimate, refusals.
+. "$(dirname "$0")/run.sh"
+
+# Repair may warn that 40 images leave the result farther from the ensemble than the anchor is.
+repairs() { # repairs NAME ARGS...
+    name=$1
+    shift
+    run fuse "$a" "$b" --align matching --calib "$calib" --json --force "$@"
+    check "$name" "$code" = 0
+}
+
+repairs 'auto' -o "$work/auto"
+check 'four stages' "$(json repair stages)" = 4
+check 'samples' "$(json repair samples)" = 40
+at_most 'the ensemble is near' "$(json repair kl_fused)" 1
+said=$(json peak_bytes)
+run fuse "$a" "$b" --align matching --calib "$calib" --dry-run --json -o "$work/dry"
+at_most 'estimate <= 1.15 x metered' "$(json peak_bytes)" "$(awk "BEGIN { print 1.15 * $said + 64 * 2097152 }")"
+at_most 'metered <= 1.15 x estimate' "$said" "$(awk "BEGIN { print 1.15 * $(json peak_bytes) }")"
+repairs 'one thread' --repair select,refit,head --threads 1 -o "$work/one"
+repairs 'three threads' --repair select,refit,head --threads 3 -o "$work/three"
+if cmp -s "$work/one/model.safetensors" "$work/three/model.safetensors"; then pass 'equal bytes'; else fail 'equal bytes' 'files differ'; fi
+repairs 'a list' --repair regmean,statistics -o "$work/list"
+check 'two stages' "$(json repair stages)" = 2
+repairs 'none' --repair none -o "$work/none"
+check 'no stage' "$(json repair stages)" = 0
+works 'a plan' align "$a" "$b" --align matching -o "$work/p.plan"
+run fuse "$a" "$b" --plan "$work/p.plan" --calib "$calib" --repair refit -o "$work/planned"
+check 'a plan is repaired' "$code" = 0
+works 'it runs' run "$work/auto" --inputs "$images" -o "$work/auto.npy"
+refuses 1 'calib' 'without calibration' fuse "$a" "$b" --align matching --repair refit -o "$work/x"
+refuses 1 'matching' 'maps that keep no function' fuse "$a" "$b" --align otfusion --calib "$calib" --repair refit -o "$work/x"
+refuses 2 'repair' 'an unknown stage' fuse "$a" "$b" --align matching --repair polish -o "$work/x"
+refuses 1 'memory' 'too little memory' fuse "$a" "$b" --align matching --calib "$calib" --memory 4M -o "$work/x"
+check 'nothing under OUT' ! -e "$work/x"
+finish

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Repair where the answer is known: a linear network's refit is the ridge solution, a model fused with its moved copy stays what it is under
+ * every stage, units are selected from the parent that has them, and hostile inputs (few samples, constant, dead and huge units) stay finite.
+ *
+ * Tolerances: Grams are summed from float32 products, so solutions agree with a float64 reference to about 1e-5; 1e-4 is tested. The copy
+ * comes back as aligned (2e-3 of the largest output, see test_matching.c) and selection may swap a unit for its equal twin.
+ */
+#include "align/align.h"
+#include "align/gauge.h"
+#include "fuse/fuse.h"
+#include "t_graph.h"
+
+enum { SAMPLES = 64, FEATURES = 6, TOKENS = 5 };
+
+static const t_node llama[] = {
+    {"input", "x", "", "kind=features shape=5,6"},
+    {"linear", "embed", "x", "out=/stream:12 bias=0"},
+    {"rmsnorm", "l0/norm", "embed", ""},
+    {"linear", "l0/q", "l0/norm", "out=kv:3*group:2*qk:4 bias=0"},
+    {"linear", "l0/k", "l0/norm", "out=kv:3*qk:4 bias=0"},
+    {"linear", "l0/v", "l0/norm", "out=kv:3*vo:4 bias=0"},
+    {"attention", "l0/core", "l0/q l0/k l0/v", "rope=1 rope_theta=100 causal=1"},
+    {"linear", "l0/o", "l0/core", "out=/stream:12 bias=0"},
+    {"add", "l0/add", "embed l0/o", ""},
+    {"rmsnorm", "l0/norm2", "l0/add", ""},
+    {"linear", "l0/gate", "l0/norm2", "out=ffn:10 bias=0"},
+    {"activation", "l0/act", "l0/gate", "kind=silu"},
+    {"linear", "l0/up", "l0/norm2", "out=ffn:10 bias=0"},
+    {"multiply", "l0/mul", "l0/act l0/up", ""},
+    {"linear", "l0/down", "l0/mul", "out=/stream:12 bias=0"},
+    {"add", "l0/add2", "l0/add l0/down", ""},
+    {"rmsnorm", "last", "l0/add2", ""},
+    {"linear", "head", "last", "out=!classes:9 bias=0"},
+};
+
+static const t_node hidden[] = {
+    {"input", "x", "", "kind=features shape=5,6"},
+    {"linear", "embed", "x", "out=/stream:8"},
+    {"linear", "up", "embed", "out=ffn:10"},
+    {"activation", "act", "up", "kind=gelu"},
+    {"linear", "down", "act", "out=/stream:8"},
+    {"add", "add", "embed down", ""},
+    {"linear", "head", "add", "out=!classes:9"},
+};
+
+static const t_node linear[] = {
+    {"input", "x", "", "kind=features shape=5,6"},
+    {"linear", "first", "x", "out=hidden:7"},
+    {"linear", "head", "first", "out=!classes:3"},
+};
+
+typedef struct scene {
+    tf_env *env;
+    tf_graph *g;
+    t_model a, b;
+    tfuse_policy *policy;
+    tf_solver_registry solvers;
+    tfuse_array *calib;
+    tfuse_plan *plan;
+    float **fitted;
+    json_t *report;
+    const tfuse_model *models[2];
+    tf_graph *graphs[2];
+} scene;
+
+static void scene_open(scene *s, const t_node *nodes, size_t count, int threads, int64_t samples)
+{
+    *s = (scene){.env = t_env(threads)};
+    s->g = t_graph(s->env, nodes, count, "head");
+    s->a = t_random_model(s->env, s->g, 3);
+    s->b = t_random_model(s->env, s->g, 1003);
+    t_ok(s->env, tf_solvers_init(s->env, &s->solvers));
+    t_ok(s->env, tf_policy_new(s->env, &s->policy));
+    t_ok(s->env, tf_array_new(s->env, TFUSE_F32, 3, (const int64_t[]){samples, TOKENS, FEATURES}, &s->calib));
+    t_fill((float *)s->calib->data, (size_t)(samples * TOKENS * FEATURES), 21);
+    s->models[0] = s->a.m;
+    s->models[1] = s->b.m;
+    s->graphs[0] = s->graphs[1] = s->g;
+}
+
+static void forget(scene *s)
+{
+    tf_fitted_free(s->env, s->g, s->fitted);
+    json_decref(s->report);
+    tf_plan_free(s->plan);
+    s->fitted = NULL;
+    s->report = NULL;
+    s->plan = NULL;
+}
+
+static void scene_close(scene *s)
+{
+    forget(s);
+    tf_array_free(s->calib);
+    tf_policy_free(s->policy);
+    tf_solvers_free(&s->solvers);
+    t_model_free(&s->a);
+    t_model_free(&s->b);
+    tf_graph_free(s->g);
+    t_env_free(s->env);
+}
+
+static void set(scene *s, const char *key, const char *value)
+{
+    t_ok(s->env, tf_policy_set(s->env, s->policy, key, value));
+}
+
+static tf_fuse_job job_of(const scene *s)
+{
+    return (tf_fuse_job){.policy = s->policy, .plan = s->plan, .models = s->models, .graphs = s->graphs, .n = 2, .fitted = s->fitted};
+}
+
+static tfuse_status repair(scene *s, const char *strategy, const char *stages)
+{
+    int which;
+    forget(s);
+    set(s, "align.strategy", strategy);
+    set(s, "repair", stages);
+    const tf_align_job job = {.policy = s->policy, .solvers = &s->solvers, .models = s->models, .graphs = s->graphs, .n = 2, .calib = s->calib};
+    t_ok(s->env, tf_align(s->env, &job, &s->plan));
+    const tf_fuse_job fuse = job_of(s);
+    TF_TRY(tf_repair_stages(s->env, s->policy, s->plan, true, &which));
+    return tf_repair(s->env, &fuse, which, s->calib, &s->fitted, &s->report);
+}
+
+/* Outputs of a model on the calibration inputs, freed by free. */
+static float *outputs_of(scene *s, const tfuse_model *m)
+{
+    tf_view *view;
+    t_ok(s->env, tf_view_root(s->env, s->g, m, &view));
+    float *y = t_run(s->env, view, (const float *)s->calib->data, s->calib->shape[0]);
+    tf_view_free(view);
+    return y;
+}
+
+static float *fused_outputs(scene *s)
+{
+    const tf_fuse_job job = job_of(s);
+    tfuse_model *fused;
+    t_ok(s->env, tf_fuse_to_model(s->env, &job, &fused));
+    float *y = outputs_of(s, fused);
+    tf_model_free(fused);
+    return y;
+}
+
+/* ---- a linear network ------------------------------------------------------------------------------------------------------ */
+
+/* Solves A X = B for n×n A and n×m B in place by Gauss-Jordan with pivots: the reference. */
+static void gauss(int n, int m, double *a, double *b)
+{
+    for (int c = 0; c < n; c++) {
+        int pivot = c;
+        for (int i = c + 1; i < n; i++)
+            if (fabs(a[i * n + c]) > fabs(a[pivot * n + c]))
+                pivot = i;
+        for (int j = 0; j < n; j++) {
+            const double t = a[c * n + j];
+            a[c * n + j] = a[pivot * n + j];
+            a[pivot * n + j] = t;
+        }
+        for (int j = 0; j < m; j++) {
+            const double t = b[c * m + j];
+            b[c * m + j] = b[pivot * m + j];
+            b[pivot * m + j] = t;
+        }
+        for (int i = 0; i < n; i++) {
+            const double f = i == c ? 0 : a[i * n + c] / a[c * n + c];
+            for (int j = 0; j < n; j++)
+                a[i * n + j] -= f * a[c * n + j];
+            for (int j = 0; j < m; j++)
+                b[i * m + j] -= f * b[c * m + j];
+        }
+    }
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < m; j++)
+            b[i * m + j] /= a[i * n + i];
+}
+
+/* The last linear sees the merged hidden units, whose mean map is known (the first is fitted to what it already gives), and is fitted to the mean
+ * outputs: (X'X + rho mean(diag)) W = X'Y + rho mean(diag) W0. */
+START_TEST(test_linear_network)
+{
+    enum { HIDDEN = 7, OUT = 3, ROWS = SAMPLES * TOKENS, N = HIDDEN + 1 };
+    scene s;
+    scene_open(&s, linear, TF_LEN(linear), 2, SAMPLES);
+    set(&s, "repair.ridge", "0.01");
+    t_ok(s.env, repair(&s, "none", "refit,head"));
+    const float *x = (const float *)s.calib->data;
+    const float *w1[2] = {t_data(&s.a, s.g, "first.weight"), t_data(&s.b, s.g, "first.weight")};
+    const float *b1[2] = {t_data(&s.a, s.g, "first.bias"), t_data(&s.b, s.g, "first.bias")};
+    const float *w2[2] = {t_data(&s.a, s.g, "head.weight"), t_data(&s.b, s.g, "head.weight")};
+    const float *b2[2] = {t_data(&s.a, s.g, "head.bias"), t_data(&s.b, s.g, "head.bias")};
+    double xx[N * N] = {0}, xy[N * OUT] = {0}, trace = 0;
+    for (int r = 0; r < ROWS; r++) {
+        double h[2][N], mean[N], y[OUT] = {0};
+        for (int k = 0; k < 2; k++)
+            for (int i = 0; i < HIDDEN; i++) {
+                h[k][i] = (double)b1[k][i];
+                for (int j = 0; j < FEATURES; j++)
+                    h[k][i] += (double)w1[k][i * FEATURES + j] * (double)x[r * FEATURES + j];
+            }
+        for (int i = 0; i < HIDDEN; i++)
+            mean[i] = (h[0][i] + h[1][i]) / 2;
+        mean[HIDDEN] = 1;
+        for (int k = 0; k < 2; k++)
+            for (int o = 0; o < OUT; o++) {
+                y[o] += (double)b2[k][o] / 2;
+                for (int i = 0; i < HIDDEN; i++)
+                    y[o] += (double)w2[k][o * HIDDEN + i] * h[k][i] / 2;
+            }
+        for (int i = 0; i < N; i++) {
+            for (int j = 0; j < N; j++)
+                xx[i * N + j] += mean[i] * mean[j];
+            for (int o = 0; o < OUT; o++)
+                xy[i * OUT + o] += mean[i] * y[o];
+        }
+    }
+    for (int i = 0; i < N; i++)
+        trace += xx[i * N + i];
+    for (int i = 0; i < N; i++) {
+        xx[i * N + i] += 0.01 * trace / N;
+        for (int o = 0; o < OUT; o++)
+            xy[i * OUT + o] += 0.01 * trace / N *
+                               (i < HIDDEN ? ((double)w2[0][o * HIDDEN + i] + (double)w2[1][o * HIDDEN + i]) / 2
+                                           : ((double)b2[0][o] + (double)b2[1][o]) / 2);
+    }
+    gauss(N, OUT, xx, xy);
+    const float *w = s.fitted[tf_graph_find_param(s.g, "head.weight")], *b = s.fitted[tf_graph_find_param(s.g, "head.bias")];
+    for (int i = 0; i < HIDDEN; i++)
+        for (int o = 0; o < OUT; o++)
+            ck_assert_msg(fabs((double)w[o * HIDDEN + i] - xy[i * OUT + o]) < 1e-4, "weight %d %d: %g, not %g", o, i,
+                          (double)w[o * HIDDEN + i], xy[i * OUT + o]);
+    for (int o = 0; o < OUT; o++)
+        ck_assert(fabs((double)b[o] - xy[HIDDEN * OUT + o]) < 1e-4);
+    scene_close(&s);
+}
+END_TEST
+
+/* ---- a model and its copy -------------------------------------------------------------------------------------------------------- */
+
+static void check_copy(const t_node *nodes, size_t count)
+{
+    static const char *const stages[] = {"refit,head", "regmean", "statistics", "select,refit,head", "auto"};
+    scene s;
+    tfuse_plan *plan;
+    tfuse_model *copy;
+    scene_open(&s, nodes, count, 2, SAMPLES);
+    s.models[1] = s.models[0];
+    t_ok(s.env, tf_gauge(s.env, s.policy, s.a.m, s.g, &plan));
+    set(&s, "combine.weights", "0,1");
+    tf_fuse_job job = job_of(&s);
+    job.plan = plan;
+    t_ok(s.env, tf_fuse_to_model(s.env, &job, &copy));
+    tf_plan_free(plan);
+    set(&s, "combine.weights", "equal");
+    s.models[1] = copy;
+    float *was = outputs_of(&s, s.a.m);
+    for (size_t i = 0; i < TF_LEN(stages); i++) {
+        t_ok(s.env, repair(&s, "matching", stages[i]));
+        float *now = fused_outputs(&s);
+        double worst = 0, most = 0;
+        for (size_t k = 0; k < (size_t)SAMPLES * TOKENS * 9; k++) {
+            worst = fmax(worst, fabs((double)was[k] - (double)now[k]));
+            most = fmax(most, fabs((double)was[k]));
+        }
+        ck_assert_msg(worst < 5e-3 * most, "%s: outputs deviate by %g of %g", stages[i], worst, most);
+        free(now);
+    }
+    free(was);
+    tf_model_free(copy);
+    scene_close(&s);
+}
+
+START_TEST(test_copy_llama)
+{
+    check_copy(llama, TF_LEN(llama));
+}
+END_TEST
+
+START_TEST(test_copy_hidden)
+{
+    check_copy(hidden, TF_LEN(hidden));
+}
+END_TEST
+
+/* ---- selection ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Parent b's hidden units write nothing, so that only a's explain anything: all come from a. */
+START_TEST(test_selects_what_is_used)
+{
+    scene s;
+    scene_open(&s, hidden, TF_LEN(hidden), 1, SAMPLES);
+    memset(t_data(&s.b, s.g, "down.weight"), 0, 8 * 10 * sizeof(float));
+    memset(t_data(&s.b, s.g, "up.weight"), 0, 8 * 10 * sizeof(float));
+    memset(t_data(&s.b, s.g, "up.bias"), 0, 10 * sizeof(float));
+    t_ok(s.env, repair(&s, "none", "select"));
+    const json_t *units = json_object_get(json_array_get(json_object_get(s.report, "selected"), 0), "units");
+    ck_assert_int_eq(json_integer_value(json_array_get(units, 0)), 10);
+    ck_assert_int_eq(json_integer_value(json_array_get(units, 1)), 0);
+    scene_close(&s);
+}
+END_TEST
+
+/* Two networks that share nothing: with repair the fused one is nearer to the mean of their outputs than without, and than either parent. */
+START_TEST(test_gains)
+{
+    scene s;
+    double error[3] = {0};
+    scene_open(&s, hidden, TF_LEN(hidden), 2, SAMPLES);
+    float *a = outputs_of(&s, s.a.m), *b = outputs_of(&s, s.b.m);
+    t_ok(s.env, repair(&s, "matching", "select,refit,head"));
+    float *repaired = fused_outputs(&s);
+    tf_fitted_free(s.env, s.g, s.fitted);
+    s.fitted = NULL;
+    float *plain = fused_outputs(&s);
+    for (size_t i = 0; i < (size_t)SAMPLES * TOKENS * 9; i++) {
+        const double mean = ((double)a[i] + (double)b[i]) / 2;
+        error[0] += (mean - (double)repaired[i]) * (mean - (double)repaired[i]);
+        error[1] += (mean - (double)plain[i]) * (mean - (double)plain[i]);
+        error[2] += (mean - (double)a[i]) * (mean - (double)a[i]);
+    }
+    ck_assert_msg(error[0] < error[1] / 2 && error[0] < error[2] / 2, "errors: repaired %g, plain %g, anchor %g", error[0], error[1], error[2]);
+    free(a);
+    free(b);
+    free(repaired);
+    free(plain);
+    scene_close(&s);
+}
+END_TEST
+
+/* ---- hostile inputs -------------------------------------------------------------------------------------------------------------------- */
+
+static void check_finite(scene *s, const char *what)
+{
+    static const char *const stages[] = {"auto", "regmean,statistics", "select,regmean,refit,statistics,head"};
+    for (size_t i = 0; i < TF_LEN(stages); i++) {
+        t_ok(s->env, repair(s, "matching", stages[i]));
+        float *y = fused_outputs(s);
+        ck_assert_msg(tf_find_nonfinite(y, (size_t)s->calib->shape[0] * TOKENS * 9) < 0, "%s, %s: not finite", what, stages[i]);
+        free(y);
+    }
+}
+
+START_TEST(test_hostile)
+{
+    scene s;
+    scene_open(&s, llama, TF_LEN(llama), 1, 2); /* ten rows for 24 inputs */
+    check_finite(&s, "few samples");
+    scene_close(&s);
+    scene_open(&s, llama, TF_LEN(llama), 1, 1);
+    check_finite(&s, "one sample");
+    scene_close(&s);
+    scene_open(&s, hidden, TF_LEN(hidden), 1, SAMPLES);
+    memset((float *)s.calib->data, 0, (size_t)(SAMPLES * TOKENS * FEATURES) * sizeof(float));
+    check_finite(&s, "constant inputs");
+    scene_close(&s);
+    scene_open(&s, hidden, TF_LEN(hidden), 1, SAMPLES);
+    for (int j = 0; j < 8; j++)
+        t_data(&s.a, s.g, "up.weight")[j] = t_data(&s.b, s.g, "up.weight")[16 + j] = 0; /* dead units */
+    for (int j = 0; j < FEATURES; j++)
+        t_data(&s.a, s.g, "embed.weight")[j] *= 1e3f; /* an outlier channel */
+    check_finite(&s, "dead units and outliers");
+    scene_close(&s);
+}
+END_TEST
+
+START_TEST(test_threads)
+{
+    static const int threads[] = {1, 2, 7};
+    float *first = NULL;
+    for (size_t t = 0; t < TF_LEN(threads); t++) {
+        scene s;
+        scene_open(&s, llama, TF_LEN(llama), threads[t], SAMPLES);
+        t_ok(s.env, repair(&s, "matching", "auto"));
+        float *now = fused_outputs(&s);
+        if (first)
+            ck_assert_mem_eq(first, now, (size_t)SAMPLES * TOKENS * 9 * sizeof *now);
+        free(first);
+        first = now;
+        scene_close(&s);
+    }
+    free(first);
+}
+END_TEST
+
+START_TEST(test_refusals)
+{
+    scene s;
+    int stages;
+    scene_open(&s, hidden, TF_LEN(hidden), 1, SAMPLES);
+    t_ok(s.env, repair(&s, "matching", "refit"));
+    set(&s, "repair", "refit,head");
+    t_fails(s.env, tf_repair_stages(s.env, s.policy, s.plan, false, &stages), TFUSE_EINVAL, "--calib");
+    s.plan->exact = false;
+    t_fails(s.env, tf_repair_stages(s.env, s.policy, s.plan, true, &stages), TFUSE_EINVAL, "matching");
+    set(&s, "repair", "auto");
+    t_ok(s.env, tf_repair_stages(s.env, s.policy, s.plan, true, &stages));
+    ck_assert_int_eq(stages, 0);
+    set(&s, "repair", "none,refit");
+    t_fails(s.env, tf_repair_stages(s.env, s.policy, s.plan, true, &stages), TFUSE_EKEY, "none");
+    scene_close(&s);
+}
+END_TEST
+
+Suite *make_suite(void)
+{
+    Suite *s = suite_create("repair");
+    TCase *c = tcase_create("recovery");
+    tcase_add_test(c, test_linear_network);
+    tcase_add_test(c, test_copy_llama);
+    tcase_add_test(c, test_copy_hidden);
+    tcase_add_test(c, test_selects_what_is_used);
+    tcase_add_test(c, test_gains);
+    tcase_add_test(c, test_hostile);
+    tcase_add_test(c, test_threads);
+    tcase_add_test(c, test_refusals);
+    suite_add_tcase(s, c);
+    return s;
+}
