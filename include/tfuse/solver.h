@@ -78,7 +78,7 @@ typedef struct tfuse_solution_info {
     double cost;       /**< sum of coupling × cost; masses sum to one */
     double gap;        /**< primal minus a certified dual bound: 0 up to rounding is a proof; NaN where there is no bound */
     double error;      /**< L1 deviation of the marginals, rows and columns together */
-    int64_t iterations; /**< bids and augmenting paths, pivots, or scalings, by the method */
+    int64_t iterations; /**< bids and augmenting paths, bids and pivots, or scalings, by the method */
     double seconds;    /**< the solve alone */
     int32_t converged;
 } tfuse_solution_info;

@@ -22,6 +22,7 @@ typedef struct tf_auction {
     int32_t *first;   /* m: cheapest piece */
     tf_piece *pieces; /* capacity of them */
     int32_t used, capacity, unused; /* unused: a list of pieces given back */
+    int64_t bids;   /* made so far */
     int32_t *queue; /* rows with mass left, a ring of n */
     bool *queued;
 } tf_auction;

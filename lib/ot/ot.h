@@ -34,7 +34,7 @@ typedef struct tf_solution {
     double gap;              /* primal - dual from float64 potentials made feasible, of exact solvers and of a caller's that gives
                               * potentials; NAN where there is none. Below 0 only if the marginals are off (error) */
     double error;            /* L1 deviation of the marginals, rows and columns together */
-    int64_t iterations;      /* bids and augmenting paths, pivots, or scalings, by the method */
+    int64_t iterations;      /* bids and augmenting paths, bids and pivots, or scalings, by the method */
     bool converged;
     double seconds;
     char method[128];        /* how it was solved, and where there was a choice, why so */
