@@ -10,7 +10,8 @@
  * to the shortest paths, which need at most n settled columns each.
  *
  * From LISTS_FROM rows on, bids and paths look at short lists of each row's best columns (lists.h), which give the same optimum from
- * a fraction of the memory traffic. Where ties make them read whole rows again and again, paths go back to whole rows.
+ * a fraction of the memory traffic. Where ties make them read whole rows again and again, paths go back to whole rows. Costs that come
+ * from one number a line (sorted.c), the worst case of paths, start from their own potentials.
  */
 #include "ot/assignment.h"
 #include "ot/internal.h"
@@ -18,7 +19,9 @@
 
 #include <math.h>
 
-enum { BIDS_PER_ROW = 60, CANCEL_EVERY = 1024, LISTS_FROM = 600, PASSES = 6 };
+enum { CANCEL_EVERY = 1024, ROWS_A_CHECK = 256, LISTS_FROM = 800, PASSES = 6 };
+/* A bid over a whole row costs as much as a step of a path, one over a list a tenth of that. */
+enum { BIDS_WHOLE = 10, BIDS_LISTS = 60 };
 
 typedef tf_jv jv;
 
@@ -39,7 +42,7 @@ static tfuse_status jv_init(tf_env *env, tf_arena *arena, int64_t n, const float
 }
 
 /* v_j = min_i C_ij; a column takes the row of its minimum if that is still free. */
-static void reduce_columns(jv *s)
+static tfuse_status reduce_columns(tf_env *env, jv *s)
 {
     int64_t n = s->n;
     float *low = (float *)(void *)s->key; /* scratch of the searches */
@@ -49,8 +52,11 @@ static void reduce_columns(jv *s)
         best[j] = 0;
         s->row_of[j] = s->col_of[j] = -1;
     }
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
+        if (i % ROWS_A_CHECK == 0)
+            TF_TRY(tf_check_cancel(env));
         tf_column_min(s->cost + i * n, n, (int32_t)i, low, best);
+    }
     for (int64_t j = 0; j < n; j++) {
         s->v[j] = (double)low[j];
         if (s->col_of[best[j]] >= 0)
@@ -58,11 +64,12 @@ static void reduce_columns(jv *s)
         s->col_of[best[j]] = j;
         s->row_of[j] = best[j];
     }
+    return TFUSE_OK;
 }
 
 /* The same over C_ij - u_i, for potentials u of a neighbouring problem: v_j = min_i (C_ij - u_i) is feasible beside u, and where u is
  * nearly optimal most columns have their minima in different rows. */
-static void reduce_columns_from(jv *s, const double *u)
+static tfuse_status reduce_columns_from(tf_env *env, jv *s, const double *u)
 {
     int64_t n = s->n;
     for (int64_t j = 0; j < n; j++) {
@@ -70,8 +77,11 @@ static void reduce_columns_from(jv *s, const double *u)
         s->open[j] = 0;
         s->row_of[j] = s->col_of[j] = -1;
     }
-    for (int64_t i = 0, at; i < n; i++)
+    for (int64_t i = 0, at; i < n; i++) {
+        if (i % ROWS_A_CHECK == 0)
+            TF_TRY(tf_check_cancel(env));
         tf_row_relax(s->cost + i * n, s->open, n, -u[i], i, s->v, s->pred, &at);
+    }
     for (int64_t j = 0; j < n; j++) {
         int64_t i = s->pred[j];
         if (s->col_of[i] >= 0)
@@ -79,6 +89,7 @@ static void reduce_columns_from(jv *s, const double *u)
         s->col_of[i] = j;
         s->row_of[j] = i;
     }
+    return TFUSE_OK;
 }
 
 static void list_free_rows(jv *s)
@@ -90,9 +101,11 @@ static void list_free_rows(jv *s)
 }
 
 /* Lowers the price of each matched column until its row has a second column of the same reduced cost. */
-static void transfer_reduction(jv *s)
+static tfuse_status transfer_reduction(tf_env *env, jv *s)
 {
     for (int64_t i = 0; i < s->n; i++) {
+        if (i % ROWS_A_CHECK == 0)
+            TF_TRY(tf_check_cancel(env));
         int64_t j = s->col_of[i], at;
         if (j < 0)
             continue;
@@ -103,6 +116,7 @@ static void transfer_reduction(jv *s)
         double slack = second - ((double)row[j] - price);
         s->v[j] = slack > 0 ? price - slack : price;
     }
+    return TFUSE_OK;
 }
 
 /* First column other than `skip` whose reduced cost is `value`. */
@@ -155,7 +169,7 @@ static tfuse_status report(tf_env *env, const jv *s, int64_t open)
 
 static tfuse_status reduce_rows(tf_env *env, jv *s)
 {
-    int64_t budget = s->n > INT64_MAX / BIDS_PER_ROW ? INT64_MAX : s->n * BIDS_PER_ROW;
+    int64_t budget = s->n * (s->use_lists ? BIDS_LISTS : BIDS_WHOLE);
     for (int pass = 0; pass < PASSES && s->row_count > 0; pass++) {
         int64_t k = 0, end = s->row_count, kept = 0;
         while (k < end && budget > 0) {
@@ -241,7 +255,7 @@ static tfuse_status match_rest(tf_env *env, tf_arena *arena, jv *s)
     s->use_lists = s->n >= LISTS_FROM;
     if (s->use_lists)
         TF_TRY(tf_lists_init(env, arena, s->n, s->n, s->cost, &s->lists));
-    transfer_reduction(s);
+    TF_TRY(transfer_reduction(env, s));
     TF_TRY(reduce_rows(env, s));
     for (int64_t j = 0; j < s->n; j++)
         if (s->row_of[j] < 0)
@@ -258,6 +272,18 @@ static tfuse_status match_rest(tf_env *env, tf_arena *arena, jv *s)
     return TFUSE_OK;
 }
 
+/* Costs of one number a line would take a path of hundreds of columns for nearly every row. */
+static tfuse_status try_sorted(tf_env *env, tf_arena *arena, jv *s)
+{
+    bool found;
+    TF_TRY(tf_sorted_start(env, arena, s->n, s->cost, s->dist, &found));
+    if (found) {
+        TF_TRY(reduce_columns_from(env, s, s->dist));
+        list_free_rows(s);
+    }
+    return TFUSE_OK;
+}
+
 tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, const double *start, int64_t *perm, double *u, double *v,
                            int64_t *steps)
 {
@@ -266,11 +292,10 @@ tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, const doub
     jv s;
     tfuse_status status;
     TF_TRY_OUT(jv_init(env, &arena, n, cost, perm, v, &s));
-    if (start)
-        reduce_columns_from(&s, start);
-    else
-        reduce_columns(&s);
+    TF_TRY_OUT(start ? reduce_columns_from(env, &s, start) : reduce_columns(env, &s));
     list_free_rows(&s);
+    if (s.row_count > 0 && !start)
+        TF_TRY_OUT(try_sorted(env, &arena, &s));
     if (s.row_count > 0)
         TF_TRY_OUT(match_rest(env, &arena, &s));
     *steps = s.steps;

@@ -33,7 +33,7 @@ static tfuse_status auction_init(tf_env *env, tf_arena *arena, int64_t n, int64_
 }
 
 /* Every row costs at least its minimum: the mean above the smallest of all is the scale of what there is to decide. */
-static double scale_of(const tf_lists *l, const double *zero)
+static double spread(const tf_lists *l, const double *zero)
 {
     double total = 0, least = INFINITY;
     for (int64_t i = 0; i < l->n; i++) {
@@ -42,8 +42,7 @@ static double scale_of(const tf_lists *l, const double *zero)
         total += low;
         least = low < least ? low : least;
     }
-    double scale = total / (double)l->n - least;
-    return scale > 0 ? scale : tf_max_abs(l->cost, l->n * l->m);
+    return total / (double)l->n - least;
 }
 
 /* Puts a piece into its column, in order of price. */
@@ -185,16 +184,15 @@ static tfuse_status first_prices(tf_env *env, tf_arena *arena, const tf_lists *l
 }
 
 tfuse_status tf_auction_run(tf_env *env, tf_arena *arena, tf_lists *lists, const double *mu, const double *nu, const double *start,
-                            tf_auction *a)
+                            double scale, tf_auction *a)
 {
     TF_TRY(auction_init(env, arena, lists->n, lists->m, a));
-    double most = tf_max_abs(lists->cost, lists->n * lists->m);
-    double last = fmax(LAST_EPS * scale_of(lists, a->v), LEAST_EPS * most);
+    double last = fmax(LAST_EPS * spread(lists, a->v), LEAST_EPS * scale);
     if (start)
         memcpy(a->v, start, (size_t)lists->m * sizeof *start);
     else
         TF_TRY(first_prices(env, arena, lists, a));
-    for (a->eps = start ? last : fmax(FIRST_EPS * most, last);; a->eps = fmax(a->eps / EPS_STEP, last)) {
+    for (a->eps = start ? last : fmax(FIRST_EPS * scale, last);; a->eps = fmax(a->eps / EPS_STEP, last)) {
         TF_TRY(phase(env, lists, mu, nu, a));
         if (a->eps <= last)
             return TFUSE_OK;

@@ -28,8 +28,9 @@ typedef struct tf_auction {
 } tf_auction;
 
 /* Runs the auction until little mass is left or the bids are used up: what it leaves is a start for an exact method and needs no proof.
- * start: column potentials (m) of a neighbouring problem, where bidding begins; NULL: at zero. */
+ * start: column potentials (m) of a neighbouring problem, where bidding begins; NULL: at the columns' minima.
+ * scale: largest |C|. */
 tfuse_status tf_auction_run(tf_env *env, tf_arena *arena, tf_lists *lists, const double *mu, const double *nu, const double *start,
-                            tf_auction *a);
+                            double scale, tf_auction *a);
 
 #endif

@@ -49,6 +49,9 @@ tfuse_status tf_solution_alloc_dense(tf_env *env, tf_solution *s);
 /* Fills in cost and error where they are NAN. */
 tfuse_status tf_solution_measure(tf_env *env, const float *cost, const double *mu, const double *nu, tf_solution *s);
 
+/* sorted.c: row potentials (n) of a square problem whose costs come from one number a line, as (x - y)^2 or x y; found: whether they do. */
+tfuse_status tf_sorted_start(tf_env *env, tf_arena *arena, int64_t n, const float *cost, double *u, bool *found);
+
 /* kernels.c, all with the smallest index among ties. Smallest cost[j] - v[j] over a row of m > 0. An entry v[j] of -INFINITY takes
  * column j out. */
 double tf_row_min(const float *cost, const double *v, int64_t m, int64_t *arg);

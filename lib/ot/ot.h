@@ -52,6 +52,7 @@ typedef struct tf_ot_options {
     int64_t max_iterations; /* 0: the solver's own */
     double tolerance;       /* 0: the solver's own */
     bool strict;            /* not converging is an error */
+    double scale;           /* largest |C|; tf_ot_solve sets it for the solvers */
 } tf_ot_options;
 
 /* The registry: built-in solvers and those of the caller, in one table. It belongs to a context. */

@@ -217,7 +217,7 @@ static tfuse_status warm_start(tf_env *env, tf_arena *arena, tf_simplex *s, cons
     if (!s->arcs)
         return TFUSE_ENOMEM;
     TF_TRY(tf_lists_init(env, arena, s->n, s->m, s->cost, &s->lists));
-    TF_TRY(tf_auction_run(env, arena, &s->lists, mu, nu, start, &s->auction));
+    TF_TRY(tf_auction_run(env, arena, &s->lists, mu, nu, start, s->scale, &s->auction));
     return tf_simplex_list_arcs(env, s);
 }
 
