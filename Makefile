@@ -273,7 +273,7 @@ check-hf: ## against Hugging Face's transformers and safetensors, in an environm
 	@TFUSE='$(TFUSE)' HF_HUB_OFFLINE=1 build/hf/bin/python tests/hf/check_hf.py
 
 .PHONY: bench-ot
-bench-ot: ## exact solvers beside SciPy and POT: ratios of times (BENCH='--seeds 1 --quick --large')
+bench-ot: ## solvers beside SciPy and POT: ratios of times (BENCH='--seeds 1 --quick --large')
 	$(BASE_DEPS) bench
 	+@$(MAKE) --no-print-directory shared
 	@python3 tests/bench/bench_ot.py $(B)/libtfuse.so $(BENCH)
