@@ -14,8 +14,8 @@
 #include <math.h>
 #include <string.h>
 
-/* A round that gains less of the objective than this is the last. */
-#define LEAST_GAIN 1e-5
+/* A round that gains a smaller part of the objective than this is the last. */
+#define LEAST_GAIN 2e-3
 
 /* ---- what each class may do ------------------------------------------------------------------------------------- */
 
@@ -120,6 +120,7 @@ static tfuse_status sweep(matching *mt, int64_t round)
     TF_TRY(run_phase(mt, BLOCKS));
     TF_TRY(run_phase(mt, UNITS));
     know_all(mt);
+    mt->stream_sum = 0;
     return run_phase(mt, STREAMS);
 }
 
@@ -167,7 +168,7 @@ static tfuse_status ascend(matching *mt)
             break;
         tf_log(mt->env, TFUSE_LOG_INFO, "matching %s, round %lld: mean correlation %.6f", tf_model_label(mt->job->models[mt->k]),
                (long long)r + 1, now);
-        const bool gained = now > most + LEAST_GAIN;
+        const bool gained = now > most + LEAST_GAIN * fabs(most);
         if (now > most) {
             tf_class_maps_free(mt->env, mt->g, best);
             status = clone_maps(mt, mt->maps, &best);

@@ -22,7 +22,8 @@ typedef struct mt_model {
     tf_id *param;          /* of each of the anchor's tensors */
     tf_class_map *balance; /* G, one a class of the anchor's graph */
     float **held;          /* balanced tensors in the anchor's layout, as far as they are kept */
-    uint64_t bytes;
+    float **streamed;      /* the same moved by the maps of streams, which all other classes see; forgotten when one changes */
+    uint64_t bytes, streamed_bytes;
 } mt_model;
 
 /* Activations of one value: the second moments of the model's units with the anchor's, balanced, scaled so that equal ones give a trace of 1. */
@@ -53,6 +54,7 @@ typedef struct matching {
     size_t n_values;
     bool use_weights, use_activations;
     double activation_weight;
+    double stream_sum; /* agreement of weights at the last match of streams */
 } matching;
 
 enum { MT_ANCHOR, MT_MODEL };
@@ -94,7 +96,8 @@ void mt_rows(const tf_param *p, const float *x, int dim, const tf_part *part, in
 /* Evidence of the class from the innermost factor of all its places; gram is zeroed before. */
 tfuse_status mt_weights_gram(matching *mt, tf_id cls, mt_gram *gram);
 tfuse_status mt_node_weights(matching *mt);
-/* Mean correlation of all nodes' tensors under the maps. */
+void mt_forget_streams(matching *mt);
+/* Mean correlation of all nodes' tensors under the maps. Those that a stream moves are in the sums of its own match. */
 tfuse_status mt_weights_objective(matching *mt, double *sum, double *count);
 
 /* ---- matching_balance.c: G of both models; the maps of the plan ---- */

@@ -182,6 +182,20 @@ static bool has_evidence(const mt_gram *gram, int64_t instance)
     return gram->most[instance] > 0;
 }
 
+static tfuse_status copy_gram(matching *mt, const mt_gram *from, mt_gram *to)
+{
+    const size_t count = (size_t)(from->instances * from->n * from->n);
+    *to = (mt_gram){.n = from->n, .instances = from->instances};
+    to->x = tf_alloc_array(mt->env, count, sizeof *to->x);
+    to->neutral = from->neutral ? tf_alloc_array(mt->env, count, sizeof *to->neutral) : NULL;
+    if (!to->x || (from->neutral && !to->neutral))
+        return TFUSE_ENOMEM;
+    memcpy(to->x, from->x, count * sizeof *to->x);
+    if (to->neutral)
+        memcpy(to->neutral, from->neutral, count * sizeof *to->neutral);
+    return TFUSE_OK;
+}
+
 tfuse_status mt_match_class(matching *mt, tf_id cls)
 {
     mt_gram gram;
@@ -190,6 +204,10 @@ tfuse_status mt_match_class(matching *mt, tf_id cls)
     tfuse_status status = mt_gram_make(mt, cls, &gram);
     if (status == TFUSE_OK && mt->use_weights)
         status = mt_weights_gram(mt, cls, &gram);
+    mt_gram weights = {0};
+    const bool stream = tf_class_is_stream(mt->g, cls);
+    if (status == TFUSE_OK && stream && mt->use_weights)
+        status = copy_gram(mt, &gram, &weights);
     if (status == TFUSE_OK && mt->use_activations)
         status = mt_values_gram(mt, cls, &gram);
     for (int64_t i = 0; i < gram.instances && status == TFUSE_OK; i++) {
@@ -199,11 +217,16 @@ tfuse_status mt_match_class(matching *mt, tf_id cls)
         status = match_instance(mt, cls, i, &gram, &own);
         if (status == TFUSE_OK)
             status = agreement(mt, cls, i, &gram, &agreed);
+        if (status == TFUSE_OK && weights.x)
+            status = agreement(mt, cls, i, &weights, &mt->stream_sum);
         most += gram.most[i];
         gap += own;
         any = true;
     }
     mt_gram_free(mt, &gram);
+    mt_gram_free(mt, &weights);
+    if (stream)
+        mt_forget_streams(mt);
     if (status != TFUSE_OK)
         return tf_fail_in(mt->env, status, "matching %s", mt->g->class_name[cls]);
     tf_class_map *out = &mt->maps[cls];

@@ -19,6 +19,18 @@ static size_t size_of(const tf_param *p)
     return (size_t)tf_param_count(p);
 }
 
+static tfuse_status moves_dim(matching *mt, const tf_class_map *maps, const tf_binding *b, bool *moves)
+{
+    tf_part *parts;
+    int count;
+    *moves = false;
+    TF_TRY(tf_binding_parts(mt->env, mt->g, b, &parts, &count));
+    for (int i = 0; i < count; i++)
+        *moves = *moves || tf_class_moves(mt->g, maps, &parts[i]);
+    tf_free(&mt->env->mem, parts);
+    return TFUSE_OK;
+}
+
 /* One dimension, from a graph's layout to the anchor's, by maps of classes; `x` is replaced. */
 static tfuse_status carry_dim(matching *mt, const tf_class_map *maps, const tf_param *from, const tf_param *to, int dim, float **x)
 {
@@ -86,8 +98,9 @@ tfuse_status mt_models_make(matching *mt, const tf_view *const *views)
         m->g = mt->job->graphs[s ? mt->k : 0];
         m->param = tf_alloc_array(env, mt->g->n_params, sizeof *m->param);
         m->held = tf_calloc(env, mt->g->n_params + 1, sizeof *m->held);
+        m->streamed = s ? tf_calloc(env, mt->g->n_params + 1, sizeof *m->streamed) : NULL;
         m->balance = tf_calloc(env, mt->g->n_classes + 1, sizeof *m->balance);
-        if (!m->param || !m->held || !m->balance)
+        if (!m->param || !m->held || !m->balance || (s && !m->streamed))
             return TFUSE_ENOMEM;
         for (size_t p = 0; p < mt->g->n_params; p++)
             m->param[p] = s ? tf_graph_find_param(m->g, mt->g->params[p].name) : (tf_id)p;
@@ -102,13 +115,118 @@ void mt_models_free(matching *mt)
         for (size_t p = 0; m->held && p < mt->g->n_params; p++)
             tf_free(&mt->env->mem, m->held[p]);
         tf_free(&mt->env->mem, m->held);
+        if (s)
+            mt_forget_streams(mt);
+        tf_free(&mt->env->mem, m->streamed);
         tf_free(&mt->env->mem, m->param);
         tf_class_maps_free(mt->env, mt->g, m->balance);
     }
 }
 
+void mt_forget_streams(matching *mt)
+{
+    mt_model *m = &mt->side[MT_MODEL];
+    for (size_t p = 0; m->streamed && p < mt->g->n_params; p++) {
+        tf_free(&mt->env->mem, m->streamed[p]);
+        m->streamed[p] = NULL;
+    }
+    m->streamed_bytes = 0;
+}
+
+/* The maps of streams, or of all other classes; the rest are the identity. */
+static void pick(const matching *mt, bool streams, tf_class_map *out)
+{
+    for (size_t c = 0; c < mt->g->n_classes; c++) {
+        out[c] = mt->maps[c];
+        if (tf_class_is_stream(mt->g, (tf_id)c) != streams)
+            out[c].instances = 0;
+    }
+}
+
+/* Moves what moves, in place of *x. */
+static tfuse_status move_all(matching *mt, const tf_param *p, const tf_class_map *maps, float **x)
+{
+    for (int d = 0; d < p->rank; d++) {
+        bool moves;
+        TF_TRY(moves_dim(mt, maps, p->dims[d], &moves));
+        if (moves)
+            TF_TRY(carry_dim(mt, maps, p, p, d, x));
+    }
+    return TFUSE_OK;
+}
+
+/* A copy of the model's balanced tensor moved by streams. */
+static tfuse_status take_streamed(matching *mt, tf_id param, float **x)
+{
+    mt_model *m = &mt->side[MT_MODEL];
+    const tf_param *p = &mt->g->params[param];
+    const size_t bytes = size_of(p) * sizeof(float);
+    float *kept = NULL;
+    tf_class_map *streams = tf_alloc_array(mt->env, mt->g->n_classes + 1, sizeof *streams);
+    *x = tf_alloc_array(mt->env, size_of(p), sizeof **x);
+    tfuse_status status = streams && *x ? TFUSE_OK : TFUSE_ENOMEM;
+    if (status == TFUSE_OK && m->streamed[param]) {
+        memcpy(*x, m->streamed[param], bytes);
+    } else if (status == TFUSE_OK) {
+        pick(mt, true, streams);
+        status = mt_take(mt, MT_MODEL, param, &kept);
+        if (status == TFUSE_OK) {
+            memcpy(*x, kept, bytes);
+            mt_give(mt, MT_MODEL, param, kept);
+            status = move_all(mt, p, streams, x);
+        }
+        if (status == TFUSE_OK && m->streamed_bytes + bytes <= MT_HELD_BYTES &&
+            (m->streamed[param] = tf_alloc_array(mt->env, size_of(p), sizeof **x))) {
+            memcpy(m->streamed[param], *x, bytes);
+            m->streamed_bytes += bytes;
+        }
+    }
+    tf_free(&mt->env->mem, streams);
+    return status;
+}
+
+/* As mt_moved, where no stream stays where it is. */
+static tfuse_status move_rest(matching *mt, tf_id param, int dim, const bool *still, float **x)
+{
+    const tf_param *p = &mt->g->params[param];
+    tf_class_map *all = tf_alloc_array(mt->env, 2 * mt->g->n_classes + 1, sizeof *all), *some = all + mt->g->n_classes;
+    tfuse_status status = all ? take_streamed(mt, param, x) : TFUSE_ENOMEM;
+    if (all)
+        pick(mt, false, all);
+    for (size_t c = 0; c < mt->g->n_classes && all; c++) {
+        some[c] = all[c];
+        if (still && still[c])
+            some[c].instances = 0;
+    }
+    for (int d = 0; d < p->rank && status == TFUSE_OK; d++) {
+        bool moves;
+        status = moves_dim(mt, d == dim ? some : all, p->dims[d], &moves);
+        if (status == TFUSE_OK && moves)
+            status = carry_dim(mt, d == dim ? some : all, p, p, d, x);
+    }
+    tf_free(&mt->env->mem, all);
+    return status;
+}
+
+static bool holds_stream(const matching *mt, const bool *still)
+{
+    bool any = false;
+    for (size_t c = 0; still && c < mt->g->n_classes; c++)
+        any = any || (still[c] && tf_class_is_stream(mt->g, (tf_id)c));
+    return any;
+}
+
 tfuse_status mt_moved(matching *mt, tf_id param, int dim, const bool *still, float **x)
 {
+    if (!holds_stream(mt, still)) {
+        *x = NULL;
+        const tfuse_status moved = move_rest(mt, param, dim, still, x);
+        if (moved != TFUSE_OK) {
+            tf_free(&mt->env->mem, *x);
+            *x = NULL;
+        }
+        return moved;
+    }
     const tf_param *p = &mt->g->params[param];
     tf_env *env = mt->env;
     float *kept = NULL;
@@ -126,9 +244,17 @@ tfuse_status mt_moved(matching *mt, tf_id param, int dim, const bool *still, flo
         memcpy(*x, kept, size_of(p) * sizeof **x);
     if (kept)
         mt_give(mt, MT_MODEL, param, kept);
-    for (int d = 0; d < p->rank && status == TFUSE_OK; d++)
-        status = carry_dim(mt, d == dim ? some : mt->maps, p, p, d, x);
+    for (int d = 0; d < p->rank && status == TFUSE_OK; d++) {
+        bool moves;
+        status = moves_dim(mt, d == dim ? some : mt->maps, p->dims[d], &moves);
+        if (status == TFUSE_OK && moves)
+            status = carry_dim(mt, d == dim ? some : mt->maps, p, p, d, x);
+    }
     tf_free(&env->mem, some);
+    if (status != TFUSE_OK) {
+        tf_free(&env->mem, *x);
+        *x = NULL;
+    }
     return status;
 }
 
@@ -342,14 +468,34 @@ tfuse_status mt_node_weights(matching *mt)
     return status;
 }
 
+/* Whether a matched stream is among the tensor's axes. */
+static tfuse_status on_stream(matching *mt, const tf_param *p, bool *on)
+{
+    *on = false;
+    for (int d = 0; d < p->rank; d++) {
+        tf_part *parts;
+        int count;
+        TF_TRY(tf_binding_parts(mt->env, mt->g, p->dims[d], &parts, &count));
+        for (int i = 0; i < count; i++) {
+            const tf_id cls = tf_class_of(mt->g, parts[i].port[parts[i].n_factors - 1]);
+            *on = *on || (cls >= 0 && mt->classes[cls].shape != MT_FIXED && tf_class_is_stream(mt->g, cls));
+        }
+        tf_free(&mt->env->mem, parts);
+    }
+    return TFUSE_OK;
+}
+
 tfuse_status mt_weights_objective(matching *mt, double *sum, double *count)
 {
     for (size_t n = 0; n < mt->g->n_nodes; n++)
         *count += mt->weight[n] > 0;
+    *sum += mt->stream_sum;
     for (size_t i = 0; i < mt->g->n_params; i++) {
         const tf_param *p = &mt->g->params[i];
         float *a, *b;
-        if (is_alias(p) || mt->g->nodes[p->node].op->normalises)
+        bool streamed;
+        TF_TRY(on_stream(mt, p, &streamed));
+        if (is_alias(p) || mt->weight[p->node] <= 0 || streamed)
             continue;
         TF_TRY(mt_moved(mt, (tf_id)i, -1, NULL, &b));
         tfuse_status status = mt_take(mt, MT_ANCHOR, (tf_id)i, &a);

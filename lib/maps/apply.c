@@ -4,7 +4,7 @@
  *
  * Both sides are one formula: dst[o, j, i] = sum_u Op[u, j] src[o, u, i] with Op the n×m produced or consumed operator,
  * o what stands before the dimension and i what stands after it. One-to-one maps copy; the others gather the part, multiply
- * in float32 on BLIS, and scatter.
+ * in float32 on BLIS, and scatter. Of a block map each block is moved by itself.
  */
 #include "maps/map.h"
 #include "num/num.h"
@@ -15,14 +15,15 @@ typedef struct move {
     const float *src;
     float *dst;
     int64_t outer, inner, src_extent, dst_extent;
+    int64_t first, n, dst_first, m; /* units of the parts: from `first` n of the source, from `dst_first` m of the other */
 } move;
 
 static void copy_units(const move *mv, const int64_t *source, const float *scale, bool produced)
 {
     for (int64_t o = 0; o < mv->outer; o++)
-        for (int64_t j = 0; j < mv->dst_part->size; j++) {
-            int64_t to = tf_part_index(mv->dst_part, j);
-            int64_t from = tf_part_index(mv->src_part, source ? source[j] : j);
+        for (int64_t j = 0; j < mv->m; j++) {
+            int64_t to = tf_part_index(mv->dst_part, mv->dst_first + j);
+            int64_t from = tf_part_index(mv->src_part, mv->first + (source ? source[j] : j));
             float *dst = mv->dst + (o * mv->dst_extent + to) * mv->inner;
             memcpy(dst, mv->src + (o * mv->src_extent + from) * mv->inner, (size_t)mv->inner * sizeof(float));
             for (int64_t i = 0; scale && i < mv->inner; i++)
@@ -33,21 +34,29 @@ static void copy_units(const move *mv, const int64_t *source, const float *scale
 /* Copies between a part of a tensor and a dense [outer, size, inner] block. */
 static void gather(const move *mv, float *block)
 {
-    int64_t n = mv->src_part->size;
+    const int64_t n = mv->n;
     for (int64_t o = 0; o < mv->outer; o++)
         for (int64_t u = 0; u < n; u++)
             memcpy(block + (o * n + u) * mv->inner,
-                   mv->src + (o * mv->src_extent + tf_part_index(mv->src_part, u)) * mv->inner,
+                   mv->src + (o * mv->src_extent + tf_part_index(mv->src_part, mv->first + u)) * mv->inner,
                    (size_t)mv->inner * sizeof(float));
 }
 
 static void scatter(const move *mv, const float *block)
 {
-    int64_t m = mv->dst_part->size;
+    const int64_t m = mv->m;
     for (int64_t o = 0; o < mv->outer; o++)
         for (int64_t j = 0; j < m; j++)
-            memcpy(mv->dst + (o * mv->dst_extent + tf_part_index(mv->dst_part, j)) * mv->inner,
+            memcpy(mv->dst + (o * mv->dst_extent + tf_part_index(mv->dst_part, mv->dst_first + j)) * mv->inner,
                    block + (o * m + j) * mv->inner, (size_t)mv->inner * sizeof(float));
+}
+
+static void clear_units(const move *mv)
+{
+    for (int64_t o = 0; o < mv->outer; o++)
+        for (int64_t j = 0; j < mv->m; j++)
+            memset(mv->dst + (o * mv->dst_extent + tf_part_index(mv->dst_part, mv->dst_first + j)) * mv->inner, 0,
+                   (size_t)mv->inner * sizeof(float));
 }
 
 static void multiply(tf_env *env, const move *mv, float *op, int64_t n, int64_t m, float *x, float *y)
@@ -83,10 +92,34 @@ static tfuse_status apply_dense(tf_env *env, const tf_map *map, bool produced, c
     return status;
 }
 
+static tfuse_status apply(tf_env *env, const tf_map *map, bool produced, const move *mv)
+{
+    if (!map || map->kind == TF_MAP_IDENTITY || map->source) {
+        copy_units(mv, map ? map->source : NULL, map ? map->scale : NULL, produced);
+        return TFUSE_OK;
+    }
+    if (map->kind != TF_MAP_BLOCK)
+        return apply_dense(env, map, produced, mv);
+    for (int64_t b = 0; b < map->blocks_m; b++) {
+        const tf_map *inner = map->inner[b];
+        move one = *mv;
+        one.m = mv->m / map->blocks_m;
+        one.dst_first += b * one.m;
+        if (!inner) { /* nothing comes here */
+            clear_units(&one);
+            continue;
+        }
+        one.first += map->block_source[b] * inner->n;
+        one.n = inner->n;
+        TF_TRY(apply(env, inner, produced, &one));
+    }
+    return TFUSE_OK;
+}
+
 tfuse_status tf_map_apply(tf_env *env, const tf_map *map, bool produced, const float *src, int rank, const int64_t *shape,
                           int dim, const tf_part *src_part, const tf_part *dst_part, int64_t dst_extent, float *dst)
 {
-    move mv = {src_part, dst_part, src, dst, 1, 1, shape[dim], dst_extent};
+    move mv = {src_part, dst_part, src, dst, 1, 1, shape[dim], dst_extent, 0, src_part->size, 0, dst_part->size};
     for (int d = 0; d < rank; d++)
         if (d != dim)
             *(d < dim ? &mv.outer : &mv.inner) *= shape[d];
@@ -96,8 +129,5 @@ tfuse_status tf_map_apply(tf_env *env, const tf_map *map, bool produced, const f
     if (!map && src_part->size != dst_part->size)
         return tf_fail(env, TFUSE_ESHAPE, "%lld units have no map onto %lld", (long long)src_part->size,
                        (long long)dst_part->size);
-    if (map && map->kind != TF_MAP_IDENTITY && !map->source)
-        return apply_dense(env, map, produced, &mv);
-    copy_units(&mv, map ? map->source : NULL, map ? map->scale : NULL, produced);
-    return TFUSE_OK;
+    return apply(env, map, produced, &mv);
 }
