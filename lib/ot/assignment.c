@@ -9,7 +9,7 @@
  * Augmenting row reduction may creep by rounding errors when costs tie, so it has a budget of bids; rows that are left over go
  * to the shortest paths, which need at most n settled columns each.
  *
- * From LISTS_FROM rows on, bids and paths look at short lists of each row's best columns (lists.h), which give the same optimum from
+ * Where rows are long (exact.c), bids and paths look at short lists of each row's best columns (lists.h), which give the same optimum from
  * a fraction of the memory traffic. Where ties make them read whole rows again and again, paths go back to whole rows. Costs that come
  * from one number a line (sorted.c), the worst case of paths, start from their own potentials.
  */
@@ -19,7 +19,7 @@
 
 #include <math.h>
 
-enum { CANCEL_EVERY = 1024, ROWS_A_CHECK = 256, LISTS_FROM = 800, PASSES = 6 };
+enum { CANCEL_EVERY = 1024, ROWS_A_CHECK = 256, PASSES = 6 };
 /* A bid over a whole row costs as much as a step of a path, one over a list a tenth of that. */
 enum { BIDS_WHOLE = 10, BIDS_LISTS = 60 };
 
@@ -246,13 +246,13 @@ static tfuse_status augment(tf_env *env, jv *s, int64_t start)
 
 uint64_t tf_assignment_lists_bytes(int64_t n)
 {
-    return n < LISTS_FROM ? 0 : tf_area(n, TF_LIST_ROOM, sizeof(int32_t) + sizeof(float)) + tf_area(n, 8, sizeof(double));
+    return !tf_assignment_lists(n) ? 0 : tf_area(n, TF_LIST_ROOM, sizeof(int32_t) + sizeof(float)) + tf_area(n, 8, sizeof(double));
 }
 
 /* Bids and paths for the rows that column reduction left over. */
 static tfuse_status match_rest(tf_env *env, tf_arena *arena, jv *s)
 {
-    s->use_lists = s->n >= LISTS_FROM;
+    s->use_lists = tf_assignment_lists(s->n);
     if (s->use_lists)
         TF_TRY(tf_lists_init(env, arena, s->n, s->n, s->cost, &s->lists));
     TF_TRY(transfer_reduction(env, s));

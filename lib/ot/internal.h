@@ -32,13 +32,15 @@ tfuse_status tf_run_foreign(tf_env *env, const struct tf_solver_entry *entry, co
 tfuse_status tf_start_potentials(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const float *cost, const double *mu,
                                  const double *nu, tf_ot_options *options);
 
-/* solve.c: gap = primal - dual. A coupling whose marginals are off by `error` may lie below the bound by about error * scale; such negative
+/* exact.c: gap = primal - dual. A coupling whose marginals are off by `error` may lie below the bound by about error * scale; such negative
  * numbers, rounding included, are 0. */
 void tf_certify(const float *cost, const double *mu, const double *nu, double scale, tf_solution *s);
 /* Log lines about a solution; `where` goes before them. */
 void tf_solution_announce(tf_env *env, const char *where, const char *name, const tf_solution *s);
 
-/* solve.c: the solver "exact". */
+/* exact.c: the solver "exact", and whether its methods go over short lists. */
+bool tf_assignment_lists(int64_t n);
+bool tf_transport_lists(int64_t n, int64_t m);
 tfuse_status tf_exact(tf_env *env, const tf_ot_options *options, int64_t n, int64_t m, const float *cost,
                       const double *mu, const double *nu, tf_solution *out);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * solve.c: one door to all solvers: checks the problem, normalises its masses, runs a row of the solver table, and measures
- * what came back. Exact results carry a certificate, the gap to a dual bound in float64, and one that is not small is an error.
+ * what came back.
  */
 #include "ot/internal.h"
 
@@ -11,7 +11,6 @@
 #include <time.h>
 
 #define MASS_TOLERANCE 1e-6  /* relative difference of the two totals */
-#define GAP_TOLERANCE 1e-9   /* of an exact result, relative to the largest cost */
 
 /* ---- the problem --------------------------------------------------------------------------- */
 
@@ -64,75 +63,6 @@ static tfuse_status check_masses(tf_env *env, int64_t n, int64_t m, const double
     if (mu && nu && fabs(*mu_total - *nu_total) > MASS_TOLERANCE * fmax(*mu_total, *nu_total))
         return tf_fail(env, TFUSE_ENUMERIC, "mu sums to %.9g and nu to %.9g: the totals must be equal", *mu_total, *nu_total);
     return TFUSE_OK;
-}
-
-/* ---- the exact solver ------------------------------------------------------------------------- */
-
-static double without_rounding(double gap, double scale, const tf_solution *s)
-{
-    return gap < 0 && gap >= -(1e-12 + s->error) * scale ? 0 : gap;
-}
-
-void tf_certify(const float *cost, const double *mu, const double *nu, double scale, tf_solution *s)
-{
-    s->gap = without_rounding(s->cost - tf_dual_bound(s->n, s->m, cost, mu, nu, s->u, s->v), scale, s);
-}
-
-static tfuse_status assign(tf_env *env, int64_t n, const float *cost, const double *start, tf_solution *out)
-{
-    tf_solution_init(env, n, n, out);
-    out->kind = TF_COUPLING_PERMUTATION;
-    out->perm = tf_alloc_array(env, (size_t)n, sizeof *out->perm);
-    out->u = tf_alloc_array(env, (size_t)n, sizeof *out->u);
-    out->v = tf_alloc_array(env, (size_t)n, sizeof *out->v);
-    tfuse_status status = TFUSE_ENOMEM;
-    if (out->perm && out->u && out->v)
-        status = tf_assignment(env, n, cost, start, out->perm, out->u, out->v, &out->iterations);
-    out->converged = true;
-    if (status != TFUSE_OK)
-        tf_solution_free(out);
-    return status;
-}
-
-/* Without a bid or a path, u = 0 and v holds the columns' minima, which are feasible as they were read from all costs. */
-static bool is_column_reduction(const tf_solution *s)
-{
-    return s->kind == TF_COUPLING_PERMUTATION && s->iterations == 0 && s->u[0] == 0 && tf_all_equal(s->u, s->n);
-}
-
-static double sum_of_minima(const tf_solution *s)
-{
-    double total = 0;
-    for (int64_t j = 0; j < s->m; j++)
-        total += s->v[j] * (1.0 / (double)s->m);
-    return total;
-}
-
-tfuse_status tf_exact(tf_env *env, const tf_ot_options *options, int64_t n, int64_t m, const float *cost,
-                      const double *mu, const double *nu, tf_solution *out)
-{
-    const char *why = n != m                ? "n differs from m"
-                      : !tf_all_equal(mu, n) ? "row masses are not uniform"
-                      : !tf_all_equal(nu, m) ? "column masses are not uniform"
-                                             : NULL;
-    tfuse_status status = why ? tf_transport(env, n, m, cost, mu, nu, options->v, out) : assign(env, n, cost, options->u, out);
-    if (status != TFUSE_OK)
-        return status;
-    snprintf(out->method, sizeof out->method, "%s: %s%s", why ? "network simplex" : "assignment",
-             why ? why : "square, uniform masses", options->v ? ", from potentials" : "");
-    status = tf_solution_measure(env, cost, mu, nu, out);
-    if (status == TFUSE_OK) {
-        const double scale = options->scale;
-        if (is_column_reduction(out))
-            out->gap = without_rounding(out->cost - sum_of_minima(out), scale, out);
-        else
-            tf_certify(cost, mu, nu, scale, out);
-        if (!(fabs(out->gap) <= GAP_TOLERANCE * scale))
-            status = tf_fail(env, TFUSE_EINTERNAL, "exact: the certificate leaves a gap of %g at costs up to %g", out->gap, scale);
-    }
-    if (status != TFUSE_OK)
-        tf_solution_free(out);
-    return status;
 }
 
 /* ---- the door ------------------------------------------------------------------------------- */

@@ -4,11 +4,11 @@
  * (Dantzig 1951; tree form after Ahuja, Magnanti & Orlin, Network Flows, 1993, chapter 11).
  *
  * Basis. A spanning tree of rows 0..n-1, columns n..n+m-1 and a root; a node other than the root carries the flow between it and its
- * parent. From SPARSE_FROM entries on, the first tree follows the flow of an auction (auction.h) as far as it goes; what is left of it, else all
+ * parent. Unless the problem is small (exact.c), the first tree follows the flow of an auction (auction.h) as far as it goes; what is left of it, else all
  * nodes, hangs on the root by artificial arcs that cost as much as the auction's price and a penalty. Subtrees thus begin small and
  * nearly optimal. If any of these arcs still carries flow at an optimum, the penalty grows.
  *
- * Pricing (transport_price.c). From SPARSE_FROM entries on, from a list of arcs; all arcs are priced when none of these enters.
+ * Pricing (transport_price.c). Then also from a list of arcs; all arcs are priced when none of these enters.
  *
  * Termination. Masses become integers, so that flows are exact, and every node but one column supplies one unit more than its mass,
  * where the mass is a multiple of 2^k > n + m. No proper part of the nodes then balances, so every basic flow is positive,
@@ -24,7 +24,7 @@
 
 #include <math.h>
 
-enum { MASS_BITS = 90, CANCEL_EVERY = 256, MIN_BLOCK = 64, SPARSE_FROM = 1024, ARCS_PER_PLACE = 3 };
+enum { MASS_BITS = 90, CANCEL_EVERY = 256, MIN_BLOCK = 64, ARCS_PER_PLACE = 3 };
 #define BALANCE_TOLERANCE 1e-9
 /* The first penalty in steps of the auction, and its growth. */
 #define PENALTY_OF_EPS 8.0
@@ -200,7 +200,7 @@ static tfuse_status optimise(tf_env *env, tf_simplex *s, int64_t *pivots)
 
 uint64_t tf_transport_lists_bytes(int64_t n, int64_t m)
 {
-    if (tf_area(n, m, 1) < SPARSE_FROM)
+    if (!tf_transport_lists(n, m))
         return 0;
     return tf_area(n, TF_LIST_ROOM, sizeof(int32_t) + sizeof(float) + ARCS_PER_PLACE * sizeof(tf_arc)) + tf_area(n, 3, sizeof(double)) +
            tf_area(m, 5, sizeof(double)) + 4 * (tf_area(n, 1, sizeof(tf_piece)) + tf_area(m, 1, sizeof(tf_piece)));
@@ -209,7 +209,7 @@ uint64_t tf_transport_lists_bytes(int64_t n, int64_t m)
 /* Prices and a flow from the auction, and the arcs that its prices make look good. */
 static tfuse_status warm_start(tf_env *env, tf_arena *arena, tf_simplex *s, const double *mu, const double *nu, const double *start)
 {
-    s->sparse = s->n * s->m >= SPARSE_FROM && s->nodes < INT32_MAX / 8;
+    s->sparse = tf_transport_lists(s->n, s->m);
     if (!s->sparse)
         return TFUSE_OK;
     s->arc_room = ARCS_PER_PLACE * s->n * TF_LIST_ROOM;

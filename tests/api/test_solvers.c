@@ -174,8 +174,8 @@ START_TEST(test_batch)
     api_ok(ctx, tfuse_solve_batch(ctx, NULL, tasks, 3, s));
     ck_assert_double_eq_tol(info_of(s[0]).cost, 5.0 / 3, 1e-12);
     ck_assert_double_eq_tol(info_of(s[1]).cost, 1.75, 1e-12);
-    ck_assert_str_eq(tfuse_solution_method(s[0]), "assignment: square, uniform masses");
-    ck_assert_str_eq(tfuse_solution_method(s[1]), "network simplex: row masses are not uniform");
+    ck_assert_str_eq(tfuse_solution_method(s[0]), "assignment: square, uniform masses; whole rows, being short");
+    ck_assert_str_eq(tfuse_solution_method(s[1]), "network simplex: row masses are not uniform; all arcs, few enough");
     api_ok(ctx, tfuse_solution_potentials(ctx, s[0], &u, &v));
     const double *x = tfuse_array_data(u), *y = tfuse_array_data(v);
     double dual = 0;
@@ -190,7 +190,7 @@ START_TEST(test_batch)
     tasks[2].v = v;
     api_ok(ctx, tfuse_solve_batch(ctx, NULL, tasks + 2, 1, s));
     ck_assert_double_eq_tol(info_of(s[0]).cost, 5.0 / 3, 1e-12);
-    ck_assert_str_eq(tfuse_solution_method(s[0]), "assignment: square, uniform masses, from potentials");
+    ck_assert_str_eq(tfuse_solution_method(s[0]), "assignment: square, uniform masses; whole rows, being short, from potentials");
     tfuse_solution_free(s[0]);
     tasks[2].v = c;
     api_fails(ctx, tfuse_solve_batch(ctx, NULL, tasks, 3, s), TFUSE_ENUMERIC, "problem 2: v[1] is nan");

@@ -22,10 +22,10 @@ works 'the last option wins' solve "$work/c.npy" --reg 5 --set solver.reg=0.01 -
 at_most 'the last option wins: cost' "$(json cost | awk '{d = $1 - 5 / 3; print d < 0 ? -d : d}')" 1e-6
 
 works 'potentials out' solve "$work/c.npy" --save-u "$work/u.npy" --save-v "$work/v.npy" --json
-check 'method' "$(json method)" = 'assignment: square, uniform masses'
+check 'method' "$(json method)" = 'assignment: square, uniform masses; whole rows, being short'
 at_most 'bound 5/3' "$(json bound | awk '{d = $1 - 5 / 3; print d < 0 ? -d : d}')" 1e-9
 works 'potentials in' solve "$work/c.npy" --u "$work/u.npy" --v "$work/v.npy" --json
-check 'method: from potentials' "$(json method)" = 'assignment: square, uniform masses, from potentials'
+check 'method: from potentials' "$(json method)" = 'assignment: square, uniform masses; whole rows, being short, from potentials'
 at_most 'from potentials: cost 5/3' "$(json cost | awk '{d = $1 - 5 / 3; print d < 0 ? -d : d}')" 1e-9
 works 'the method in a table' solve "$work/c.npy" --v "$work/v.npy"
 says 'the certificate in words' 'certified: no coupling costs less'

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ot_cases.h"
+#include "ot_plain.h"
 #include "ot_reference.h"
 
 static double check_transport(tf_env *env, const problem *p)
@@ -73,6 +74,29 @@ START_TEST(every_size_is_certified)
                 check_transport(env, &p);
                 free_problem(&p);
             }
+        }
+    }
+    t_env_free(env);
+}
+END_TEST
+
+/* All sizes with all masses in turn, and costs of all kinds, or over sixty orders. Both solvers and the plain method see the same rounded marginals,
+ * which need not balance beyond 1e-15; 1e-12 of the largest cost covers that and the rounding of both. */
+START_TEST(every_size_costs_what_plain_paths_find)
+{
+    tf_env *env = t_env(1);
+    for (int64_t n = 1; n <= 40; n++) {
+        for (int64_t m = 1; m <= 40; m++) {
+            int64_t mixed = 7 * n + 3 * m;
+            problem p = make_problem((int)(mixed % COST_KINDS), (int)((n + 2 * m) % MASS_KINDS), n, m, (unsigned)mixed);
+            for (int64_t k = 0; mixed % 11 == 0 && k < n * m; k++)
+                p.cost[k] = (float)pow(10, 60 * (double)(k * 7919 % 1009) / 1009 - 30);
+            tf_solution s;
+            t_ok(env, solve_named(env, "exact", 0, &p, &s));
+            double want = plain_cost(&p);
+            ck_assert_msg(fabs(s.cost - want) <= 1e-12 * largest_cost(&p), "%d x %d: %.17g, plain paths %.17g", (int)n, (int)m, s.cost, want);
+            tf_solution_free(&s);
+            free_problem(&p);
         }
     }
     t_env_free(env);
@@ -197,6 +221,7 @@ Suite *make_suite(void)
     T_SUITE("transport");
     T_ADD(whole_masses_match_brute_force);
     T_ADD(every_size_is_certified);
+    T_ADD(every_size_costs_what_plain_paths_find);
     T_ADD(the_same_cost_as_assignment);
     T_ADD(the_same_cost_as_scipy_and_pot);
     T_ADD(degenerate_problems_end);
