@@ -4,7 +4,7 @@
  * pile of pieces, each with its price and the row that holds it. A row with mass left takes the cheapest piece of the column that is
  * best for it, at a price that makes its second choice as good, plus eps; who held that piece is out of it and bids in turn. What a row
  * already holds of a column joins its new piece, so pieces stay few. Phases with a falling eps each start from the prices of the one before.
- * Prices only rise, so short lists (lists.h) serve, with v = -price.
+ * Prices only rise, so for long rows short lists (lists.h) serve, with v = -price.
  */
 #include "ot/auction.h"
 #include "ot/internal.h"
@@ -102,7 +102,10 @@ static int32_t bid(tf_auction *a, tf_lists *l, int32_t row)
     int64_t at[2];
     double low[2];
     a->bids++;
-    tf_lists_min2(l, row, a->v, at, low);
+    if (tf_auction_lists(l->m))
+        tf_lists_min2(l, row, a->v, at, low);
+    else
+        low[0] = tf_row_min2(l->cost + row * l->m, a->v, l->m, &at[0], &low[1]);
     double own = take_own(a, at[0], row), base = low[0] + a->v[at[0]], amount = 0, second = low[1];
     int32_t *first = &a->first[at[0]], loser = -1;
     if (*first >= 0) {

@@ -14,11 +14,16 @@
 /* ---- the choice ------------------------------------------------------------------------------- */
 
 /* Measured on normal, structured and tied costs: below, a whole row is in cache, and reading it costs less than keeping a list of it. */
-enum { ASSIGNMENT_LISTS_FROM = 800, TRANSPORT_LISTS_FROM = 1024 };
+enum { ASSIGNMENT_LISTS_FROM = 800, AUCTION_LISTS_FROM = 1500, TRANSPORT_LISTS_FROM = 1024 };
 
 bool tf_assignment_lists(int64_t n)
 {
     return n >= ASSIGNMENT_LISTS_FROM;
+}
+
+bool tf_auction_lists(int64_t m)
+{
+    return m >= AUCTION_LISTS_FROM;
 }
 
 bool tf_transport_lists(int64_t n, int64_t m)

@@ -40,6 +40,7 @@ void tf_solution_announce(tf_env *env, const char *where, const char *name, cons
 
 /* exact.c: the solver "exact", and whether its methods go over short lists. */
 bool tf_assignment_lists(int64_t n);
+bool tf_auction_lists(int64_t m);
 bool tf_transport_lists(int64_t n, int64_t m);
 tfuse_status tf_exact(tf_env *env, const tf_ot_options *options, int64_t n, int64_t m, const float *cost,
                       const double *mu, const double *nu, tf_solution *out);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ot_cases.h"
 #include "ot_plain.h"
+#include "ot/internal.h"
 #include "ot_reference.h"
 
 static double check_transport(tf_env *env, const problem *p)
@@ -145,6 +146,22 @@ START_TEST(the_same_cost_as_scipy_and_pot)
 }
 END_TEST
 
+/* Rows so long that the auction, too, goes over short lists. */
+START_TEST(long_rows_are_certified)
+{
+    tf_env *env = t_env(1);
+    ck_assert(tf_auction_lists(1601) && !tf_auction_lists(300));
+    for (int kind = 0; kind < COST_KINDS; kind++) {
+        for (int mass = 0; mass < MASS_KINDS; mass++) {
+            problem p = make_problem(kind, mass, 31, 1601, (unsigned)(kind + mass));
+            check_transport(env, &p);
+            free_problem(&p);
+        }
+    }
+    t_env_free(env);
+}
+END_TEST
+
 /* Equal splits are the degenerate case: almost every subset of rows balances a subset of columns. */
 START_TEST(degenerate_problems_end)
 {
@@ -224,6 +241,7 @@ Suite *make_suite(void)
     T_ADD(every_size_costs_what_plain_paths_find);
     T_ADD(the_same_cost_as_assignment);
     T_ADD(the_same_cost_as_scipy_and_pot);
+    T_ADD(long_rows_are_certified);
     T_ADD(degenerate_problems_end);
     T_ADD(tiny_masses_keep_their_rows);
     T_ADD(only_one_mass_each);
