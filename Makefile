@@ -294,6 +294,13 @@ demo: ## installs what is missing, builds, fuses two real models and prints a ta
 	+@$(MAKE) --no-print-directory -s cli examples
 	@BIN='$(B)' sh tools/demo.sh
 
+.PHONY: study
+PAIRS ?= tests/data/vit-fmnist-a,tests/data/vit-fmnist-b
+study: ## every method and control on real pairs, as docs/study.md (PAIRS='A,B C,D' SAMPLES='100 600 3000')
+	$(BASE_DEPS) demo
+	+@$(MAKE) --no-print-directory -s cli
+	@SAMPLES='$(or $(SAMPLES),100 600 3000)' python3 tools/study.py '$(B)/tfuse' docs $(PAIRS)
+
 deps: ## installs the Debian packages that building and testing need
 	$(BASE_DEPS) check
 

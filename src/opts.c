@@ -42,7 +42,7 @@ static const option_row rows[] = {
     {"labels", 0, TEXT, "F", NULL, FIELD(labels), CMD_EVAL | CMD_PATH, "labels, one for each input; -100 is left out"},
     {"limit", 0, COUNT, "N", NULL, FIELD(limit), CMD_EVAL | CMD_RUN | CMD_PATH, "the first N inputs only"},
     {"steps", 0, COUNT, "N", NULL, FIELD(steps), CMD_PATH, "points on the line, both ends among them; 11"},
-    {"align", 0, KEY, "NAME", "align.strategy", 0, MODELS, "how units are aligned: otfusion, matching, none"},
+    {"align", 0, KEY, "NAME", "align.strategy", 0, MODELS, "how units are aligned: matching, otfusion, none"},
     {"control", 0, KEY, "NAME", "align.control", 0, MODELS, "a baseline: half-anchor, uniform, random"},
     {"solver", 0, KEY, "NAME", "solver.name", 0, MODELS | CMD_SOLVE, "exact, sinkhorn, sinkhorn-scaling"},
     {"reg", 0, KEY, "X", "solver.reg", 0, MODELS | CMD_SOLVE, "strength of the entropy in sinkhorn"},

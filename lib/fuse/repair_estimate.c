@@ -71,6 +71,12 @@ static uint64_t fit_bytes(int64_t n, int64_t m)
     return doubles(n, m) + 2 * doubles(n, n) + 2 * doubles(n, m) + (gather > solve ? gather : solve);
 }
 
+/* Choosing among n features towards m targets: Grams, while rows are gathered. */
+static uint64_t choice_bytes(int64_t n, int64_t m)
+{
+    return 2 * doubles(n, n) + 2 * doubles(n, m) + floats(ROWS, n) + floats(ROWS, m) + floats(n, n > m ? n : m);
+}
+
 static uint64_t step_bytes(const repair *r, size_t step)
 {
     const tf_node *n = &r->g->nodes[r->nodes[step]];
@@ -81,7 +87,7 @@ static uint64_t step_bytes(const repair *r, size_t step)
     }
     for (size_t b = 0; b < r->n_blocks; b++) {
         const int64_t *shape = r->g->params[r->g->nodes[r->blocks[b].write].params[0]].shape;
-        const uint64_t choice = fit_bytes((int64_t)r->n * shape[1], shape[0]);
+        const uint64_t choice = choice_bytes((int64_t)r->n * shape[1], shape[0]);
         if (r->blocks[b].first == step && choice > most)
             most = choice;
     }

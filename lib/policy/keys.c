@@ -17,7 +17,7 @@
 #define REALS(key, min, max, fallback, help) {key, TFUSE_KEY_REALS, NULL, min, max, fallback, help}
 
 const tf_key tf_keys[] = {
-    CHOICE("align.strategy", "otfusion | matching | none", "otfusion",
+    CHOICE("align.strategy", "matching | otfusion | none", "matching",
            "how units are aligned: the transport of Imfeld et al. 2024, one map an axis that keeps the function, or not at all"),
     CHOICE("align.control", "none | half-anchor | uniform | random", "none",
            "a baseline in place of the maps: the others times 0, uniform couplings, random permutations"),

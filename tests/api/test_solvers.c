@@ -132,6 +132,7 @@ START_TEST(test_registered)
     tfuse_plan *plan = NULL;
     api_ok(ctx, tfuse_policy_new(ctx, &policy));
     api_ok(ctx, tfuse_policy_set(ctx, policy, "solver.name", "outer"));
+    api_ok(ctx, tfuse_policy_set(ctx, policy, "align.strategy", "otfusion"));
     api_fails(ctx, tfuse_solve(ctx, policy, cost, NULL, NULL, &s), TFUSE_EKEY, "outer");
     api_ok(ctx, tfuse_ctx_add_solver(ctx, &ops, &calls));
     api_fails(ctx, tfuse_ctx_add_solver(ctx, &ops, &calls), TFUSE_EINVAL, "outer");

@@ -8,7 +8,7 @@ out=$work/out-dir
 broken() { # broken KIND PIECE
     make_file model "$1" "$a" "$work/$1"
     refuses 1 "$2" "$1, as a parent" fuse "$b" "$work/$1" -o "$out" --align none
-    refuses 1 "$2" "$1, as the anchor" fuse "$work/$1" "$b" -o "$out" --calib "$calib"
+    refuses 1 "$2" "$1, as the anchor" fuse --align otfusion "$work/$1" "$b" -o "$out" --calib "$calib"
 }
 
 broken truncated model.safetensors
@@ -30,13 +30,13 @@ works 'extra, copied from the anchor' fuse "$work/extra" "$b" -o "$work/with-ext
 refuses 1 vit.layernorm.weight 'NaN weights in eval' eval "$work/nan" --inputs "$images"
 rm "$work/missing/model.safetensors"
 refuses 1 model.safetensors 'a config without weights' eval "$work/missing" --inputs "$images"
-refuses 1 'nowhere' 'a missing model' fuse "$a" "$work/nowhere" -o "$out"
-refuses 1 'no directory' 'OUT in a missing directory' fuse "$a" "$b" -o "$work/no/such/out"
-refuses 1 'no directory' 'OUT below a file' fuse "$a" "$b" -o "$work/missing/config.json/out"
-refuses 1 'no directory' 'a plan into a missing directory' fuse "$a" "$b" -o "$out" --save-plan "$work/no/p"
+refuses 1 'nowhere' 'a missing model' fuse --align otfusion "$a" "$work/nowhere" -o "$out"
+refuses 1 'no directory' 'OUT in a missing directory' fuse --align otfusion "$a" "$b" -o "$work/no/such/out"
+refuses 1 'no directory' 'OUT below a file' fuse --align otfusion "$a" "$b" -o "$work/missing/config.json/out"
+refuses 1 'no directory' 'a plan into a missing directory' fuse --align otfusion "$a" "$b" -o "$out" --save-plan "$work/no/p"
 make_file npy "$work/small.npy" '|u1' 2,5,5 zero
-refuses 1 '[2, 5, 5]' 'calibration inputs of a wrong shape' fuse "$a" "$b" -o "$out" --calib "$work/small.npy"
-refuses 1 'calib' 'activations without calibration' fuse "$a" "$b" -o "$out" --set otfusion.cost=activations
+refuses 1 '[2, 5, 5]' 'calibration inputs of a wrong shape' fuse --align otfusion "$a" "$b" -o "$out" --calib "$work/small.npy"
+refuses 1 'calib' 'activations without calibration' fuse --align otfusion "$a" "$b" -o "$out" --set otfusion.cost=activations
 check 'nothing under OUT' ! -e "$out"
 check 'no temporary left' -z "$(find "$work" -name '*tfuse-partial*')"
 

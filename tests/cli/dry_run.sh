@@ -13,11 +13,11 @@ cp "$a/preprocessor_config.json" "$work/p.json"
 estimates() { # estimates NAME STEADY ARGS...
     what=$1 steady=$2
     shift 2
-    run fuse "$work/x" "$work/y" -o "$work/o" --dry-run --json "$@"
+    run fuse --align otfusion "$work/x" "$work/y" -o "$work/o" --dry-run --json "$@"
     check "$what: no problem" "$code $(json problems)" = '0 0'
     check "$what: nothing written" ! -e "$work/o"
     said=$(json peak_bytes) reads=$(json read_bytes) writes=$(json write_bytes)
-    make_file rss "$tfuse" fuse "$work/x" "$work/y" -o "$work/o" --json --quiet "$@" >"$work/out" 2>"$work/rss"
+    make_file rss "$tfuse" fuse --align otfusion "$work/x" "$work/y" -o "$work/o" --json --quiet "$@" >"$work/out" 2>"$work/rss"
     check "$what: runs" $? = 0
     for threads; do :; done # the last argument; BLIS's buffers, 2 MiB each, are in the estimate and not metered
     at_most "$what: estimate <= 1.15 x metered" "$said" "$(awk "BEGIN { print 1.15 * $(json peak_bytes) + $threads * 2097152 }")"
@@ -42,6 +42,8 @@ cp "$work/p.json" "$work/x/preprocessor_config.json"
 cp "$work/p.json" "$work/y/preprocessor_config.json"
 sed -i 's/\[[^]]*\]/[0.5, 0.5, 0.5]/g' "$work"/[xy]/preprocessor_config.json
 estimates 'activations' no --calib "$work/c.npy" --threads 2
+estimates 'matching' no --align matching --threads 1
+estimates 'repair' no --align matching --calib "$work/c.npy" --threads 1
 estimates 'matrix residuals' no --calib "$work/c.npy" --set otfusion.residual=matrix --threads 1
 
 # From headers alone: holes of a terabyte, and numbers that are none.

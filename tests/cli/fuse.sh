@@ -15,20 +15,20 @@ works 'one weight for each' fuse "$b" "$a" -o "$work/three" --align none --weigh
 check 'weights in the report' "$(json weights 0) $(json weights 1)" = '0.75 0.25'
 works 'a weight of zero' fuse "$b" "$a" -o "$work/only" --align none --weights 1,0
 check 'weights 1,0: the anchor' "$(make_file same "$work/only" "$b")" = yes
-works 'half-anchor' fuse "$b" "$a" -o "$work/half" --control half-anchor --json
+works 'half-anchor' fuse --align otfusion "$b" "$a" -o "$work/half" --control half-anchor --json
 check 'half-anchor: weights' "$(json weights 0) $(json weights 1)" = '0.5 0.0'
-works 'uniform' fuse "$b" "$a" -o "$work/u" --control uniform
-works 'random' fuse "$b" "$a" -o "$work/r1" --control random --seed 5
-works 'random again' fuse "$b" "$a" -o "$work/r2" --control random --seed 5 --threads 3
-works 'random otherwise' fuse "$b" "$a" -o "$work/r3" --control random --seed 6
+works 'uniform' fuse --align otfusion "$b" "$a" -o "$work/u" --control uniform
+works 'random' fuse --align otfusion "$b" "$a" -o "$work/r1" --control random --seed 5
+works 'random again' fuse --align otfusion "$b" "$a" -o "$work/r2" --control random --seed 5 --threads 3
+works 'random otherwise' fuse --align otfusion "$b" "$a" -o "$work/r3" --control random --seed 6
 check 'the seed decides' "$(make_file same "$work/r1" "$work/r2") $(make_file same "$work/r1" "$work/r3")" = 'yes no'
 
-works 'otfusion' fuse "$b" "$a" -o "$work/direct" --calib "$calib" --set otfusion.tokens=window5 --json --save-plan "$work/p.plan"
+works 'otfusion' fuse --align otfusion "$b" "$a" -o "$work/direct" --calib "$calib" --set otfusion.tokens=window5 --json --save-plan "$work/p.plan"
 check 'otfusion: maps' "$(json maps)" -gt 20
 check 'otfusion: a cost' "$(json maps 0 cost)" != null
 check 'otfusion: converged' "$(json maps 0 converged)" = True
 check 'otfusion: its self-check claims nothing' "$(json selfcheck result)" = 'nothing to compare'
-works 'align' align "$b" "$a" -o "$work/q.plan" --calib "$calib" --set otfusion.tokens=window5 --threads 3
+works 'align' align --align otfusion "$b" "$a" -o "$work/q.plan" --calib "$calib" --set otfusion.tokens=window5 --threads 3
 says 'align: the next command' "fuse $b $a -o OUT --plan"
 cmp -s "$work/p.plan" "$work/q.plan"
 check 'the same plan, to the byte' $? = 0
@@ -40,9 +40,9 @@ works 'plan' plan "$work/q.plan"
 says 'plan: a map' 'layer.0/ffn'
 works 'plan --json' plan "$work/q.plan" --json
 check 'plan --json: table' "$(json table)" -gt 50
-works 'a table for a person' fuse "$b" "$a" -o "$work/t" --solver sinkhorn --reg 0.1
+works 'a table for a person' fuse --align otfusion "$b" "$a" -o "$work/t" --solver sinkhorn --reg 0.1
 says 'a table: next' "tfuse eval $work/t"
-works 'from npz' fuse "$b" "$a" -o "$work/z" --samples 10 --calib "$(make_file npz "$work/z.npz" x="$calib"; echo "$work/z.npz:x")"
+works 'from npz' fuse --align otfusion "$b" "$a" -o "$work/z" --samples 10 --calib "$(make_file npz "$work/z.npz" x="$calib"; echo "$work/z.npz:x")"
 works 'dtype' fuse "$b" "$a" -o "$work/half16" --align none --dtype F16
 check 'dtype: half as large' "$(wc -c <"$work/half16/model.safetensors")" -lt 300000
 works 'shards' fuse "$b" "$a" -o "$work/shards" --align none --shard-size 100000
@@ -55,7 +55,7 @@ refuses 2 '--calib' '--calib beside --plan' fuse "$b" "$a" -o "$work/n" --plan "
 refuses 2 '--save-plan' '--save-plan beside --plan' fuse "$b" "$a" -o "$work/n" --plan "$work/q.plan" --save-plan "$work/n.plan"
 refuses 1 'combine.weights' 'weights that do not fit' fuse "$b" "$a" -o "$work/n" --align none --weights 1,2,3
 refuses 1 '2 models' 'a plan for fewer models' fuse "$b" "$a" "$a" -o "$work/n" --plan "$work/q.plan"
-refuses 1 'exists' 'an existing plan' align "$b" "$a" -o "$work/q.plan"
+refuses 1 'exists' 'an existing plan' align --align otfusion "$b" "$a" -o "$work/q.plan"
 head -c 500 "$work/q.plan" >"$work/cut.plan"
 refuses 1 'cut.plan' 'a truncated plan' plan "$work/cut.plan"
 { head -c 900 "$work/q.plan"; printf 'XXXX'; tail -c +905 "$work/q.plan"; } >"$work/flip.plan"
@@ -76,5 +76,5 @@ status = pty.spawn(sys.argv[1:], read)
 print()
 print(b"%" in b"".join(chunks) and os.waitstatus_to_exitcode(status))
 P
-check 'a bar on a terminal' "$(python3 "$work/terminal.py" "$tfuse" fuse "$b" "$a" -o "$work/bar" --calib "$calib" </dev/null | tail -n 1)" = 0
+check 'a bar on a terminal' "$(python3 "$work/terminal.py" "$tfuse" fuse --align otfusion "$b" "$a" -o "$work/bar" --calib "$calib" </dev/null | tail -n 1)" = 0
 finish

@@ -13,9 +13,9 @@ refuses 2 "no command 'fsue'; see tfuse --help" 'unknown command' fsue
 refuses 2 'see tfuse fuse --help' 'unknown option' fuse --no-such-thing
 refuses 2 '-z' 'unknown letter' fuse -z
 refuses 2 '--limit' 'no value' eval "$a" --limit
-refuses 2 'ANCHOR MODEL' 'too few operands' fuse "$a"
+refuses 2 'ANCHOR MODEL' 'too few operands' fuse --align otfusion "$a"
 refuses 2 'too many' 'too many operands' inspect "$a" "$b"
-refuses 2 '-o' 'fuse without -o' fuse "$a" "$b"
+refuses 2 '-o' 'fuse without -o' fuse --align otfusion "$a" "$b"
 refuses 2 '--inputs' 'eval without --inputs' eval "$a"
 refuses 2 'abc' 'a count that is none' eval "$a" --inputs "$images" --limit abc
 refuses 2 '5000' 'too many threads' eval "$a" --inputs "$images" --threads 5000
@@ -46,10 +46,10 @@ says 'keys: a default' 'solver.reg = 0.05'
 works 'keys --json' keys --json
 check 'keys --json: as many as keys' "$(json keys)" = "$("$tfuse" keys | grep -c '^[a-z]')"
 check 'keys --json: a bound' "$(json keys 0 name)" = align.strategy
-refuses 2 'solver.reg' 'unknown key, with the nearest' fuse "$a" "$b" -o "$work/x" --set solver.rge=1
-refuses 2 'solver.reg' 'value out of bounds' fuse "$a" "$b" -o "$work/x" --reg -1
+refuses 2 'solver.reg' 'unknown key, with the nearest' fuse --align otfusion "$a" "$b" -o "$work/x" --set solver.rge=1
+refuses 2 'solver.reg' 'value out of bounds' fuse --align otfusion "$a" "$b" -o "$work/x" --reg -1
 refuses 2 'align.strategy' 'unknown word' fuse "$a" "$b" -o "$work/x" --align magic
-refuses 2 'KEY=VALUE' '--set without =' fuse "$a" "$b" -o "$work/x" --set solver.reg
-refuses 2 'no-such-solver' 'unknown solver' fuse "$a" "$b" -o "$work/x" --solver no-such-solver
+refuses 2 'KEY=VALUE' '--set without =' fuse --align otfusion "$a" "$b" -o "$work/x" --set solver.reg
+refuses 2 'no-such-solver' 'unknown solver' fuse --align otfusion "$a" "$b" -o "$work/x" --solver no-such-solver
 check 'nothing was written' ! -e "$work/x"
 finish

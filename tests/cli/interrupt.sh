@@ -4,7 +4,7 @@
 . "$(dirname "$0")/run.sh"
 
 # Sinkhorn that can never be done: it works until it is stopped.
-set -- fuse "$b" "$a" -o "$work/out-dir" --solver sinkhorn --reg 0.001 --set solver.max_iterations=1000000000 --set solver.tolerance=1e-300
+set -- fuse --align otfusion "$b" "$a" -o "$work/out-dir" --solver sinkhorn --reg 0.001 --set solver.max_iterations=1000000000 --set solver.tolerance=1e-300
 interrupt() { # interrupt NAME SECONDS ARGS...
     name=$1 delay=$2
     shift 2

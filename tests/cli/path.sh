@@ -9,7 +9,7 @@ works 'logits' run "$b" --inputs "$work/x.npy" -o "$work/logits.npy"
 make_file best "$work/logits.npy" "$work/y.npy" 5
 
 set -- "$b" "$a" --calib "$calib" --samples 10 --set otfusion.residual=skip --solver sinkhorn
-works 'path' path "$@" --inputs "$work/x.npy" --labels "$work/y.npy" -o "$work/p.json" --json --quiet
+works 'path' path --align otfusion "$@" --inputs "$work/x.npy" --labels "$work/y.npy" -o "$work/p.json" --json --quiet
 cp "$work/out" "$work/shown.json"
 cmp -s "$work/shown.json" "$work/p.json"
 check 'the file is what --json prints' $? = 0
@@ -23,7 +23,7 @@ point() { # point I KEY...: of the line
 same_as() { # same_as NAME I WEIGHTS KEY ARGS...: point I is what eval says of the model that fuse writes with WEIGHTS
     name=$1 i=$2 weights=$3 key=$4
     shift 4
-    works "$name: fuse" fuse "$@" -o "$work/f" --weights "$weights" --force --quiet
+    works "$name: fuse" fuse --align otfusion "$@" -o "$work/f" --weights "$weights" --force --quiet
     works "$name: eval" eval "$work/f" --inputs "$work/x.npy" --labels "$work/y.npy" --json
     if [ "$key" = aligned ]; then
         check "$name: loss and accuracy" "$(point "$i" loss) $(point "$i" accuracy)" = "$(json loss) $(json accuracy)"
@@ -54,7 +54,7 @@ for key, losses in (("barrier", [(q["t"], q["loss"]) for q in p["points"]]),
 P
 check 'barriers' $? = 0
 
-works 'a plan' align "$@" -o "$work/ab.plan" --quiet
+works 'a plan' align --align otfusion "$@" -o "$work/ab.plan" --quiet
 works 'path --plan' path "$b" "$a" --plan "$work/ab.plan" --inputs "$work/x.npy" --labels "$work/y.npy" -o "$work/q.json"
 cmp -s "$work/p.json" "$work/q.json"
 check '--plan gives the same bytes' $? = 0
@@ -85,17 +85,17 @@ works 'none has one line' path "$b" "$a" --align none --steps 2 --inputs "$work/
 check 'none: no second line' "$(json points 0 plain) $(json plain_barrier)" = 'null null'
 
 set -- --inputs "$work/x.npy" --labels "$work/y.npy"
-refuses 2 '--inputs' 'no inputs' path "$b" "$a"
-refuses 2 '--labels' 'no labels' path "$b" "$a" --inputs "$work/x.npy"
-refuses 2 '--steps' 'one step' path "$b" "$a" "$@" --steps 1
-refuses 2 '--steps' 'too many steps' path "$b" "$a" "$@" --steps 100000
-refuses 2 'F.png' 'another kind of picture' path "$b" "$a" "$@" -o F.png
-refuses 2 'operand' 'three models' path "$b" "$a" "$a" "$@"
-refuses 2 'combine.weights' 'weights' path "$b" "$a" "$@" --set combine.weights=1,2
+refuses 2 '--inputs' 'no inputs' path --align otfusion "$b" "$a"
+refuses 2 '--labels' 'no labels' path --align otfusion "$b" "$a" --inputs "$work/x.npy"
+refuses 2 '--steps' 'one step' path --align otfusion "$b" "$a" "$@" --steps 1
+refuses 2 '--steps' 'too many steps' path --align otfusion "$b" "$a" "$@" --steps 100000
+refuses 2 'F.png' 'another kind of picture' path --align otfusion "$b" "$a" "$@" -o F.png
+refuses 2 'operand' 'three models' path --align otfusion "$b" "$a" "$a" "$@"
+refuses 2 'combine.weights' 'weights' path --align otfusion "$b" "$a" "$@" --set combine.weights=1,2
 refuses 2 '--plan' 'alignment beside --plan' path "$b" "$a" "$@" --plan "$work/ab.plan" --reg 1
-refuses 1 'exists' 'an existing picture' path "$b" "$a" "$@" -o "$work/p.svg"
-refuses 1 'no directory' 'no directory' path "$b" "$a" "$@" -o "$work/none/p.svg"
+refuses 1 'exists' 'an existing picture' path --align otfusion "$b" "$a" "$@" -o "$work/p.svg"
+refuses 1 'no directory' 'no directory' path --align otfusion "$b" "$a" "$@" -o "$work/none/p.svg"
 make_file npy "$work/left-out.npy" '<i8' 20 "$(awk 'BEGIN { for (i = 0; i < 20; i++) printf "%s-100", i ? "," : "" }')"
-refuses 1 'left-out.npy' 'no label that counts' path "$b" "$a" --inputs "$work/x.npy" --labels "$work/left-out.npy" -o "$work/n.svg"
+refuses 1 'left-out.npy' 'no label that counts' path --align otfusion "$b" "$a" --inputs "$work/x.npy" --labels "$work/left-out.npy" -o "$work/n.svg"
 check 'nothing under the refused name' ! -e "$work/n.svg"
 finish

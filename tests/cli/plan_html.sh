@@ -5,10 +5,10 @@
 
 hostile=$work/'<img src=x onerror=alert(1)>&"'"'"
 cp -r "$a" "$hostile"
-works 'align' align "$b" "$hostile" --calib "$calib" --solver sinkhorn --reg 0.1 -o "$work/soft.plan" --quiet
+works 'align' align --align otfusion "$b" "$hostile" --calib "$calib" --solver sinkhorn --reg 0.1 -o "$work/soft.plan" --quiet
 works 'page' plan "$work/soft.plan" --html "$work/soft.html"
 says 'page: where it is' 'soft.html'
-works 'align, exact' align "$b" "$a" -o "$work/hard.plan"
+works 'align, exact' align --align otfusion "$b" "$a" -o "$work/hard.plan"
 works 'page, exact' plan "$work/hard.plan" --html "$work/hard.html" --json
 cp "$work/out" "$work/hard.json"
 "$tfuse" plan "$work/soft.plan" --json >"$work/soft.json"

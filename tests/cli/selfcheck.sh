@@ -4,7 +4,7 @@
 . "$(dirname "$0")/run.sh"
 
 # Hard maps, one for each port: not symmetries of a transformer, and a plan of them does not claim to be.
-works 'a plan' align "$b" "$a" --calib "$calib" --samples 20 --set otfusion.residual=skip -o "$work/honest.tfp"
+works 'a plan' align --align otfusion "$b" "$a" --calib "$calib" --samples 20 --set otfusion.residual=skip -o "$work/honest.tfp"
 works 'an honest plan is not judged' fuse "$b" "$a" --plan "$work/honest.tfp" --json -o "$work/honest"
 check 'its deviation is told' "$(json selfcheck models 1 aligned)" != null
 at_most 'and is large' 0.1 "$(json selfcheck models 1 aligned)"
@@ -17,7 +17,7 @@ mkdir "$work/old" && echo kept >"$work/old/file"
 refuses 1 'self-check: ' 'over an old output' fuse "$b" "$a" --plan "$work/wrong.tfp" --force -o "$work/old"
 check 'the old output stays' "$(cat "$work/old/file")" = kept
 
-works 'a plan of soft maps' align "$b" "$a" --calib "$calib" --samples 20 --solver sinkhorn -o "$work/soft.tfp"
+works 'a plan of soft maps' align --align otfusion "$b" "$a" --calib "$calib" --samples 20 --solver sinkhorn -o "$work/soft.tfp"
 make_file claim "$work/soft.tfp" "$work/claims.tfp"
 refuses 1 'has no inverse' 'soft maps that claim it' fuse "$b" "$a" --plan "$work/claims.tfp" -o "$work/fused"
 

@@ -10,12 +10,12 @@ works 'the original' run "$a" --inputs "$images" -o "$work/a.npy"
 works 'in timm naming' run "$work/a" --inputs "$images" -o "$work/at.npy"
 # Only the norms' eps differs (1e-6 here, 1e-12 there).
 at_most 'equal outputs' "$(make_file gap "$work/a.npy" "$work/at.npy")" 1e-3
-works 'a pair in Hugging Face naming' fuse "$b" "$a" --calib "$calib" --quiet -o "$work/hh"
-run fuse "$b" "$work/a" --calib "$calib" --quiet -o "$work/ht"
+works 'a pair in Hugging Face naming' fuse --align otfusion "$b" "$a" --calib "$calib" --quiet -o "$work/hh"
+run fuse --align otfusion "$b" "$work/a" --calib "$calib" --quiet -o "$work/ht"
 check 'a mixed pair' "$code" = 0
-run fuse "$work/b" "$a" --calib "$calib" --quiet -o "$work/th"
+run fuse --align otfusion "$work/b" "$a" --calib "$calib" --quiet -o "$work/th"
 check 'a mixed pair, the other anchor' "$code" = 0
-works 'a pair in timm naming' fuse "$work/b" "$work/a" --calib "$calib" --quiet -o "$work/tt"
+works 'a pair in timm naming' fuse --align otfusion "$work/b" "$work/a" --calib "$calib" --quiet -o "$work/tt"
 for pair in hh ht th tt; do
     works "$pair runs" run "$work/$pair" --inputs "$images" -o "$work/$pair.npy"
     at_most "$pair computes the same" "$(make_file gap "$work/hh.npy" "$work/$pair.npy")" 1e-2

@@ -15,6 +15,7 @@ void t_pair_open(t_pair *p, const char *names)
     t_ok(p->env, tf_array_open(p->env, "tests/data/parity/images_n40.npy", &p->images));
     t_ok(p->env, tf_solvers_init(p->env, &p->solvers));
     t_ok(p->env, tf_policy_new(p->env, &p->policy));
+    t_ok(p->env, tf_policy_set(p->env, p->policy, "align.strategy", "otfusion"));
 }
 
 void t_pair_close(t_pair *p)

@@ -40,7 +40,7 @@ END_TEST
 
 START_TEST(defaults)
 {
-    ck_assert(tf_policy_is(p, "align.strategy", "otfusion"));
+    ck_assert(tf_policy_is(p, "align.strategy", "matching"));
     ck_assert(tf_policy_is(NULL, "solver.name", "exact"));
     ck_assert_double_eq(tf_policy_real(NULL, "solver.reg"), 0.05);
     ck_assert_int_eq(tf_policy_int(p, "calib.samples"), 200);
@@ -121,7 +121,7 @@ START_TEST(sets)
     t_fails(env, tf_key_check(env, &key, "head,"), TFUSE_EKEY, "repair");
     t_fails(env, tf_key_check(env, &key, ""), TFUSE_EKEY, "repair");
     t_fails(env, tf_key_check(env, &key, "hea"), TFUSE_EKEY, "repair");
-    ck_assert(tf_policy_has(p, "align.strategy", "otfusion"));
+    ck_assert(tf_policy_has(p, "align.strategy", "matching"));
     ck_assert(!tf_policy_has(p, "align.strategy", "otf"));
 }
 END_TEST
