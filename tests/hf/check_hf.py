@@ -110,6 +110,8 @@ def fusions(work, pixels):
     ways = {
         "plain average": ["--align", "none"],
         "otfusion": ["--align", "otfusion", "--calib", IMAGES],
+        "matching": ["--align", "matching"],
+        "matching, repaired": ["--align", "matching", "--calib", IMAGES],
         "otfusion in bf16": ["--align", "otfusion", "--dtype", "BF16"],
         "otfusion in shards": ["--align", "otfusion", "--shard-size", "200000"],
     }
