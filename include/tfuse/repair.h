@@ -31,7 +31,8 @@ typedef struct tfuse_repair tfuse_repair;
  * @param models  in: as in tfuse_align, borrowed for the call.
  * @param calib   in: unlabelled inputs as in tfuse_align; NULL: none.
  * @param out     out: release with tfuse_repair_free. It holds the fused network's fitted tensors in float32.
- * Memory while it runs: the live activations of calib.samples samples for each parent and the fused network, and three Grams of the widest linear.
+ * Memory while it runs: the live activations of calib.samples samples for each parent and the fused network, which go to files without a name under
+ * /var/tmp when run.memory bounds it, and three Grams of the widest linear.
  * Errors: TFUSE_EINVAL (stages without calibration, or with a plan that is not exact), TFUSE_EKEY (an unknown stage), TFUSE_EUNSUPPORTED (a graph without
  * output), TFUSE_ENUMERIC (values that become NaN or infinite), TFUSE_ECANCELLED, TFUSE_ENOMEM, and those of tfuse_align and tfuse_fuse.
  */

@@ -84,6 +84,9 @@ static void count_file(const char *path, uint64_t *bytes)
 
 static tfuse_status check_calibration(dry *d)
 {
+    const tfuse_policy *p = d->what->policy;
+    if (!d->what->calib && !tf_policy_is(p, "repair", "auto") && !tf_policy_is(p, "repair", "none"))
+        TF_TRY(note(d, tf_fail(d->env, TFUSE_EINVAL, "repair=%s fits to calibration inputs: give --calib FILE", tf_policy_text(p, "repair"))));
     if (!d->what->calib)
         return TFUSE_OK;
     tfuse_status status = tf_array_open(d->env, d->what->calib, &d->calib);

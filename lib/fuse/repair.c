@@ -153,6 +153,7 @@ static tfuse_status prepare(repair *r, const tfuse_array *calib)
     r->samples = tf_policy_int(p, "calib.samples");
     r->token_weight = tf_policy_real(p, "repair.class_tokens");
     r->ridge = tf_policy_real(p, "repair.ridge");
+    r->spill = tf_policy_int(p, "run.memory") > 0;
     r->fitted = tf_calloc(env, r->g->n_params + 1, sizeof *r->fitted);
     r->report = json_array();
     r->selected = json_array();

@@ -24,6 +24,7 @@ typedef struct rp_lane {
     tf_fusion *fusion;
     tf_inputs inputs;
     tf_batch *values;   /* of all samples; data NULL where it is not live */
+    size_t *spilled;    /* bytes of those that lie in a file; 0: in memory */
     size_t next;        /* step that runs next */
 } rp_lane;
 
@@ -47,6 +48,7 @@ typedef struct repair {
     int64_t samples;
     double token_weight;
     double ridge;       /* 0: chosen on held-out samples */
+    bool spill;         /* memory is bounded: large values go to files without a name */
     bool all;           /* what is held out is fitted to as well, in the end */
     size_t n;           /* parents; lane n is the merged one */
     double *weights;    /* of parents, summing to one: in the ensemble, whose logits the last linear is fitted to */
@@ -62,6 +64,9 @@ typedef struct repair {
     json_t *report;     /* rows of linears */
     json_t *selected;
 } repair;
+
+/* Values of at least this many bytes are spilled. */
+enum { RP_SPILL_BYTES = 1 << 20 };
 
 /* ---- repair_lane.c ---- */
 /* last, of the nodes. */

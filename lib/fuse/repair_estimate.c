@@ -57,7 +57,7 @@ static uint64_t live_at(const repair *r, size_t step, int64_t tokens)
         const size_t made = made_at(r, (tf_id)v);
         if (made >= r->n_nodes || r->last[v] < step)
             continue;
-        const uint64_t one = value_bytes(r, (tf_id)v, tokens);
+        const uint64_t whole = value_bytes(r, (tf_id)v, tokens), one = r->spill && whole >= RP_SPILL_BYTES ? 0 : whole;
         bytes += (made <= step ? one : 0) + (made <= ahead ? (uint64_t)r->n * one : 0);
     }
     return bytes;
@@ -121,6 +121,7 @@ tfuse_status tf_repair_estimate(tf_env *env, const tf_fuse_job *job, int stages,
         return TFUSE_OK; /* said when it is asked for */
     TF_TRY(tf_inputs_make(env, r.g, job->models[0], calib, tf_policy_int(job->policy, "calib.samples"), &in));
     r.samples = in.n;
+    r.spill = tf_policy_int(job->policy, "run.memory") > 0;
     tfuse_status status = tf_schedule_nodes(env, r.g, &r.g->output, 1, &r.nodes, &r.n_nodes);
     if (status == TFUSE_OK)
         status = rp_lives_make(&r);

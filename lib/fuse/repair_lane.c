@@ -4,6 +4,7 @@
  * the number of threads.
  */
 #include "base/pool.h"
+#include "base/spill.h"
 #include "fuse/repair.h"
 #include "graph/op.h"
 #include "ops/common.h"
@@ -56,6 +57,36 @@ static void run_shard(void *arg, uint32_t i, uint32_t thread)
         j->n->op->forward(&f, j->n);
 }
 
+static void free_value(repair *r, rp_lane *lane, size_t v)
+{
+    if (lane->spilled[v])
+        tf_spill_free(lane->values[v].data, lane->spilled[v]);
+    else
+        tf_free(&r->env->mem, lane->values[v].data);
+    lane->spilled[v] = 0;
+    lane->values[v].data = NULL;
+}
+
+static tfuse_status make_value(repair *r, rp_lane *lane, tf_id v, const tf_node *n)
+{
+    tf_batch *b = &lane->values[v];
+    size_t count;
+    b->n = r->samples;
+    if (!tf_mul_size((size_t)r->samples, (size_t)tf_batch_stride(b), &count) || count > SIZE_MAX / sizeof(float))
+        return tf_fail(r->env, TFUSE_ENOMEM, "%s of %lld calibration samples is too large; give fewer --samples", n->name, (long long)r->samples);
+    if (r->spill && count * sizeof(float) >= RP_SPILL_BYTES) {
+        void *data;
+        TF_TRY(tf_spill_new(r->env, count * sizeof(float), &data));
+        b->data = data;
+        lane->spilled[v] = count * sizeof(float);
+        return TFUSE_OK;
+    }
+    b->data = tf_alloc_array(r->env, count, sizeof(float));
+    return b->data ? TFUSE_OK
+                   : tf_fail(r->env, TFUSE_ENOMEM, "out of memory for %s of %lld calibration samples; give fewer --samples, or --memory, under "
+                             "which they go to files", n->name, (long long)r->samples);
+}
+
 /* Extents and memory of the node's outputs, and the scratch of a shard. */
 static tfuse_status make_outputs(repair *r, rp_lane *lane, const tf_node *n, int64_t *scratch)
 {
@@ -74,14 +105,8 @@ static tfuse_status make_outputs(repair *r, rp_lane *lane, const tf_node *n, int
     if (n->op->extents && !is_input)
         TF_TRY(n->op->extents(r->env, r->g, n, in, out));
     *scratch = n->op->scratch_size ? n->op->scratch_size(r->g, n, in) : 0;
-    for (int k = 0; k < n->n_outputs; k++) {
-        out[k]->n = r->samples;
-        size_t count;
-        if (!tf_mul_size((size_t)r->samples, (size_t)tf_batch_stride(out[k]), &count) ||
-            !(out[k]->data = tf_alloc_array(r->env, count, sizeof(float))))
-            return tf_fail(r->env, TFUSE_ENOMEM, "out of memory for %s of %lld calibration samples; give fewer --samples", n->name,
-                           (long long)r->samples);
-    }
+    for (int k = 0; k < n->n_outputs; k++)
+        TF_TRY(make_value(r, lane, n->outputs[k], n));
     return TFUSE_OK;
 }
 
@@ -134,11 +159,8 @@ void rp_release(repair *r, size_t step)
 {
     for (size_t v = 0; v < r->g->n_values; v++)
         for (size_t k = 0; k <= r->n && r->last[v] <= step; k++) {
-            tf_batch *b = &r->lanes[k].values[v];
-            if (r->lanes[k].next > r->last[v]) {
-                tf_free(&r->env->mem, b->data);
-                b->data = NULL;
-            }
+            if (r->lanes[k].next > r->last[v])
+                free_value(r, &r->lanes[k], v);
         }
 }
 
@@ -151,7 +173,8 @@ static tfuse_status make_lane(repair *r, size_t k, const tfuse_array *calib)
     l->job.fitted = NULL;
     l->only = tf_calloc(r->env, r->n, sizeof *l->only);
     l->values = tf_calloc(r->env, r->g->n_values + 1, sizeof *l->values);
-    if (!l->only || !l->values)
+    l->spilled = tf_calloc(r->env, r->g->n_values + 1, sizeof *l->spilled);
+    if (!l->only || !l->values || !l->spilled)
         return TFUSE_ENOMEM;
     if (k < r->n) {
         l->only[k] = 1;
@@ -194,8 +217,9 @@ void rp_lanes_free(repair *r)
 {
     for (size_t k = 0; r->lanes && k <= r->n; k++) {
         rp_lane *l = &r->lanes[k];
-        for (size_t v = 0; l->values && v < r->g->n_values; v++)
-            tf_free(&r->env->mem, l->values[v].data);
+        for (size_t v = 0; l->values && l->spilled && v < r->g->n_values; v++)
+            free_value(r, l, v);
+        tf_free(&r->env->mem, l->spilled);
         tf_free(&r->env->mem, l->values);
         tf_free(&r->env->mem, l->only);
         tf_fusion_free(l->fusion);

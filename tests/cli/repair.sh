@@ -22,6 +22,8 @@ at_most 'metered <= 1.15 x estimate' "$said" "$(awk "BEGIN { print 1.15 * $(json
 repairs 'one thread' --repair select,refit,head --threads 1 -o "$work/one"
 repairs 'three threads' --repair select,refit,head --threads 3 -o "$work/three"
 if cmp -s "$work/one/model.safetensors" "$work/three/model.safetensors"; then pass 'equal bytes'; else fail 'equal bytes' 'files differ'; fi
+repairs 'in files, memory being bounded' --repair select,refit,head --memory 60M --threads 3 -o "$work/spilled"
+if cmp -s "$work/one/model.safetensors" "$work/spilled/model.safetensors"; then pass 'the same from files'; else fail 'the same from files' 'files differ'; fi
 repairs 'a list' --repair regmean,statistics -o "$work/list"
 check 'two stages' "$(json repair stages)" = 2
 repairs 'none' --repair none -o "$work/none"
@@ -31,6 +33,8 @@ run fuse "$a" "$b" --plan "$work/p.plan" --calib "$calib" --repair refit -o "$wo
 check 'a plan is repaired' "$code" = 0
 works 'it runs' run "$work/auto" --inputs "$images" -o "$work/auto.npy"
 refuses 1 'calib' 'without calibration' fuse "$a" "$b" --align matching --repair refit -o "$work/x"
+run fuse "$a" "$b" --align matching --repair refit --dry-run --json -o "$work/x"
+check 'which a dry run says' "$(json problems)" = 1
 refuses 1 'matching' 'maps that keep no function' fuse "$a" "$b" --align otfusion --calib "$calib" --repair refit -o "$work/x"
 refuses 2 'repair' 'an unknown stage' fuse "$a" "$b" --align matching --repair polish -o "$work/x"
 refuses 1 'memory' 'too little memory' fuse "$a" "$b" --align matching --calib "$calib" --memory 4M -o "$work/x"
