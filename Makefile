@@ -96,7 +96,7 @@ UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c tests/parity/test_*.c tests/re
 API_SRC := $(sort $(wildcard tests/api/test_*.c))
 UNIT_BIN := $(UNIT_SRC:%.c=$(B)/%)
 API_BIN := $(API_SRC:%.c=$(B)/%)
-CLI_TESTS := $(sort $(filter-out tests/cli/run.sh,$(wildcard tests/cli/*.sh)))
+CLI_TESTS := $(sort $(filter-out tests/cli/run.sh tests/cli/nolapack.sh,$(wildcard tests/cli/*.sh)))
 UNIT_COMMON := $(patsubst %.c,$(B)/%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
 API_COMMON := $(B)/tests/unit/main.o $(B)/tests/api/api.o
 # Fuzz targets: programs that replay a corpus, and with `make fuzz` libFuzzer's.
@@ -203,6 +203,13 @@ check-symbols: lib ## exported symbols, version script and headers agree
 	@BUILD='$(B)' tools/check_symbols.sh
 check-headers: ## every public header alone, as C99 and as C++11
 	@CC='$(CC)' CXX='$(CXX)' tests/api/headers.sh
+.PHONY: check-install check-nolapack nolapack
+check-install: all ## installs into an empty root; C and C++ clients by pkg-config, shared and static; uninstalls
+	@$(RUN) tests/install.sh
+check-nolapack: ## a library without LAPACK: what it does, and what it says that it cannot
+	+@$(MAKE) --no-print-directory WITH_LAPACK=0 BUILD_SUFFIX=-nolapack nolapack
+nolapack: all
+	@$(RUN) tests/cli/nolapack.sh tools/check_symbols.sh
 lint: check-layers check-headers ## checks that need no library
 	@tools/check_style.py
 
@@ -305,6 +312,8 @@ deps: ## installs the Debian packages that building and testing need
 	$(BASE_DEPS) check
 
 INSTALL ?= install
+# The second is for programs that shall carry the library.
+PC := libtfuse.pc libtfuse-static.pc
 install: all ## DESTDIR, PREFIX, LIBDIR, BINDIR, INCLUDEDIR, MANDIR, in either case
 	$(Q)$(INSTALL) -d '$(DESTDIR)$(bindir)' '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(includedir)/tfuse' '$(DESTDIR)$(mandir)/man1'
 	$(Q)$(INSTALL) -m 644 $(HEADERS) '$(DESTDIR)$(includedir)/tfuse'
@@ -314,13 +323,14 @@ install: all ## DESTDIR, PREFIX, LIBDIR, BINDIR, INCLUDEDIR, MANDIR, in either c
 	$(Q)ln -sf $(SONAME) '$(DESTDIR)$(libdir)/libtfuse.so'
 	$(Q)$(INSTALL) -m 755 $(TFUSE) '$(DESTDIR)$(bindir)'
 	$(Q)$(INSTALL) -m 644 docs/tfuse.1 '$(DESTDIR)$(mandir)/man1'
-	$(Q)sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(libdir)|' -e 's|@includedir@|$(includedir)|' -e 's|@version@|$(VERSION)|' \
-	    -e 's|@lapack@|$(addprefix $() ,$(LAPACK_LIBS))|' pkgconfig/libtfuse.pc.in >'$(DESTDIR)$(libdir)/pkgconfig/libtfuse.pc'
+	$(Q)for pc in $(PC); do \
+	    sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(libdir)|' -e 's|@includedir@|$(includedir)|' -e 's|@version@|$(VERSION)|' \
+	        -e 's|@lapack@|$(addprefix $() ,$(LAPACK_LIBS))|' pkgconfig/$$pc.in >'$(DESTDIR)$(libdir)'/pkgconfig/$$pc || exit 1; done
 
 uninstall: ## removes what install put there
 	$(Q)rm -f $(patsubst include/%,'$(DESTDIR)$(includedir)/%',$(HEADERS)) '$(DESTDIR)$(libdir)/libtfuse.a' \
 	    '$(DESTDIR)$(libdir)/libtfuse.so' '$(DESTDIR)$(libdir)/$(SONAME)' '$(DESTDIR)$(libdir)/$(REALNAME)' \
-	    '$(DESTDIR)$(libdir)/pkgconfig/libtfuse.pc' '$(DESTDIR)$(bindir)/tfuse' '$(DESTDIR)$(mandir)/man1/tfuse.1'
+	    $(patsubst %,'$(DESTDIR)$(libdir)/pkgconfig/%',$(PC)) '$(DESTDIR)$(bindir)/tfuse' '$(DESTDIR)$(mandir)/man1/tfuse.1'
 	$(Q)if [ -d '$(DESTDIR)$(includedir)/tfuse' ]; then rmdir '$(DESTDIR)$(includedir)/tfuse'; fi
 	$(Q)if [ -n '$(DESTDIR)' ] && [ -d '$(DESTDIR)' ]; then find '$(DESTDIR)' -mindepth 1 -depth -type d -empty -delete; fi
 

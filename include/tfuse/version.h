@@ -26,6 +26,13 @@ extern "C" {
  */
 TFUSE_API uint32_t tfuse_version(void);
 
+/**
+ * Whether this build has an optional part. What a build lacks is refused with TFUSE_EUNSUPPORTED; the functions are there all the same.
+ * @param part  in: "lapack": factorisations, and so the maps of align.strategy=matching that rotate, repair, and tfuse_gauge.
+ * Returns 1 or 0; 0 for a part that this version does not know.  Threads: any.
+ */
+TFUSE_API int32_t tfuse_has(const char *part);
+
 #ifdef __cplusplus
 }
 #endif

@@ -244,10 +244,22 @@ static tfuse_status check_models_together(dry *d)
     return status;
 }
 
+/* Whether the run comes to a factorisation, which a library built without LAPACK has not. */
+static tfuse_status check_lapack(dry *d)
+{
+    const tfuse_policy *p = d->what->policy;
+    if (d->what->plan || !tf_policy_is(p, "align.strategy", "matching"))
+        return TFUSE_OK;
+    const bool maps = tf_policy_is(p, "matching.stream", "orthogonal") || tf_policy_is(p, "matching.inner", "procrustes");
+    const bool fits = d->what->calib && !tf_policy_is(p, "repair", "none");
+    return maps || fits ? note(d, tf_lapack_check(d->env, maps ? "align.strategy=matching" : "repair")) : TFUSE_OK;
+}
+
 static tfuse_status look(dry *d)
 {
     const tf_dry_run *w = d->what;
     TF_TRY(check_models(d));
+    TF_TRY(check_lapack(d));
     TF_TRY(check_calibration(d));
     d->fit = d->problems.len == 0;
     TF_TRY(check_plan(d));

@@ -16,6 +16,12 @@
 #include <lapacke.h>
 #include <math.h>
 
+tfuse_status tf_lapack_check(tf_env *env, const char *what)
+{
+    (void)env, (void)what;
+    return TFUSE_OK;
+}
+
 static tfuse_status check_size(tf_env *env, const char *what, int64_t m, int64_t n)
 {
     if (m < 0 || n < 0 || m > INT32_MAX || n > INT32_MAX)
@@ -199,7 +205,15 @@ tfuse_status tf_chol_solve(tf_env *env, int64_t n, int64_t k, const double *a, c
 
 static tfuse_status without(tf_env *env, const char *what)
 {
-    return tf_fail(env, TFUSE_EUNSUPPORTED, "%s: this library was built without LAPACK", what);
+    return tf_fail(env, TFUSE_EUNSUPPORTED,
+                   "%s needs LAPACK, which this library was built without (WITH_LAPACK=0); align.strategy=otfusion and none need none, nor "
+                   "does matching with matching.stream=permutation, matching.inner=permutation and repair=none",
+                   what);
+}
+
+tfuse_status tf_lapack_check(tf_env *env, const char *what)
+{
+    return without(env, what);
 }
 
 tfuse_status tf_svd(tf_env *env, int64_t m, int64_t n, const double *a, double *u, double *s, double *vt)

@@ -43,6 +43,8 @@ void tf_dgemm(tf_env *env, double alpha, tf_dmat a, tf_dmat b, double beta, tf_d
 /* lapack.c, the only file that includes <lapacke.h>. Row-major in and out; inputs are kept unless noted.
  * All return TFUSE_ENUMERIC on failure to converge or NaN, TFUSE_EUNSUPPORTED when built without LAPACK. */
 
+/* TFUSE_EUNSUPPORTED, saying what does without, when built without LAPACK; env NULL: no text. `what` needs it. */
+tfuse_status tf_lapack_check(tf_env *env, const char *what);
 /* A (m×n) = U diag(s) Vt, with k = min(m, n): U m×k, s k descending, Vt k×n, in float64. */
 tfuse_status tf_svd(tf_env *env, int64_t m, int64_t n, const double *a, double *u, double *s, double *vt);
 /* A = Q R, Q m×n with orthonormal columns (m >= n), diag(R) >= 0. */

@@ -6,6 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+START_TEST(test_has)
+{
+    ck_assert_int_eq(tfuse_has("lapack"), 1);
+    ck_assert_int_eq(tfuse_has("a part of a later version"), 0);
+    ck_assert_int_eq(tfuse_has(NULL), 0);
+}
+END_TEST
+
 START_TEST(test_version)
 {
     char text[32];
@@ -227,6 +235,7 @@ END_TEST
 Suite *make_suite(void)
 {
     API_SUITE("api context");
+    API_ADD(test_has);
     API_ADD(test_version);
     API_ADD(test_names);
     API_ADD(test_null_arguments);
