@@ -203,7 +203,14 @@ check-symbols: lib ## exported symbols, version script and headers agree
 	@BUILD='$(B)' tools/check_symbols.sh
 check-headers: ## every public header alone, as C99 and as C++11
 	@CC='$(CC)' CXX='$(CXX)' tests/api/headers.sh
-.PHONY: check-install check-nolapack nolapack
+.PHONY: check-abi abi-update check-install check-nolapack nolapack
+check-abi: lib ## the ABI gate, and a test of the gate: docs/ABI.md
+	$(BASE_DEPS) abi
+	@$(RUN) tests/abi/check.sh tests/abi/gate.sh tools/check_symbols.sh
+abi-update: ## records what is new in the ABI; refuses what would change a release's
+	@tag=$$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null); mkdir -p build/abi; rm -f build/abi/released; \
+	 if [ -n "$$tag" ]; then git show "$$tag:tests/abi/abi.txt" >build/abi/released; fi; \
+	 tools/abi.py update --released build/abi/released
 check-install: all ## installs into an empty root; C and C++ clients by pkg-config, shared and static; uninstalls
 	@$(RUN) tests/install.sh
 check-nolapack: ## a library without LAPACK: what it does, and what it says that it cannot

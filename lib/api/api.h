@@ -51,9 +51,11 @@ tfuse_status tf_api_enter(tfuse_ctx *ctx, const tf_api_arg *args);
 /* Ends the call; returns its status. */
 tfuse_status tf_api_leave(tfuse_ctx *ctx, tfuse_status status);
 
-/* A table of the caller's with a leading struct_size: TFUSE_EINVAL when it is smaller than `size`, TFUSE_EVERSION when it is larger and says
- * something there. */
-tfuse_status tf_api_table(const void *table, size_t size);
+/* A table of the caller's with a leading struct_size, into ours of `size` bytes; what an older one lacks is zero, the default. TFUSE_EINVAL when it is
+ * smaller than `first`, what it was when it was first released; TFUSE_EVERSION when it is larger than ours and says something there. */
+tfuse_status tf_api_table(const void *theirs, void *ours, size_t size, size_t first);
+/* The same, `field` being the last of the first release: it stays what it is when fields are appended. */
+#define TF_TABLE(theirs, ours, type, field) tf_api_table((theirs), (ours), sizeof(type), offsetof(type, field) + sizeof((ours)->field))
 /* Copies a snapshot of ours, of `size` bytes, to the caller's as far as its struct_size goes. TFUSE_EINVAL without a sensible one. */
 tfuse_status tf_api_snapshot(void *theirs, const void *ours, size_t size);
 /* A string for tfuse_string_free. */

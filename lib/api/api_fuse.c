@@ -35,11 +35,12 @@ tfuse_status tfuse_selfcheck(tfuse_ctx *ctx, const tfuse_policy *policy, const t
     return tf_api_leave(ctx, selfcheck(&ctx->env, policy, plan, models, n_models, report));
 }
 
-static tfuse_status dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_run_paths *paths, char **report)
+static tfuse_status dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_run_paths *given, char **report)
 {
     tf_env *env = &ctx->env;
     json_t *object = NULL;
-    TF_TRY(tf_api_table(paths, sizeof *paths));
+    tfuse_run_paths table, *paths = &table;
+    TF_TRY(TF_TABLE(given, &table, tfuse_run_paths, out));
     if (!paths->models)
         return tf_fail(env, TFUSE_EINVAL, "paths->models is NULL");
     for (size_t k = 0; k < paths->n_models; k++)

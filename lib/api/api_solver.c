@@ -87,12 +87,12 @@ static tfuse_status read_task(tf_env *env, tf_arena *arena, const tfuse_task *ta
 static tfuse_status task_at(tf_env *env, const tfuse_task *tasks, size_t k, tfuse_task *out)
 {
     const void *at = (const char *)tasks + k * tasks->struct_size;
-    tfuse_status status = tf_api_table(at, sizeof *out);
+    size_t theirs;
+    memcpy(&theirs, at, sizeof theirs);
+    tfuse_status status = TF_TABLE(at, out, tfuse_task, v);
     if (status != TFUSE_OK)
         return tf_fail(env, status, "struct_size is not that of a tfuse_task of this version");
-    memcpy(out, at, sizeof *out);
-    return out->struct_size == tasks->struct_size ? TFUSE_OK
-                                                  : tf_fail(env, TFUSE_EINVAL, "struct_size differs from that of the first task");
+    return theirs == tasks->struct_size ? TFUSE_OK : tf_fail(env, TFUSE_EINVAL, "struct_size differs from that of the first task");
 }
 
 static tfuse_status new_solutions(tf_env *env, size_t count, tf_solution *solved, tfuse_solution **out)

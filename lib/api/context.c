@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_THREADS = 1024 };
+enum { MAX_THREADS = 1024, MAX_TABLE = 4096 /* no table comes near: a larger struct_size was never set */ };
 
 /* ---- entering and leaving -------------------------------------------------------------------------- */
 
@@ -43,16 +43,21 @@ tfuse_status tf_api_leave(tfuse_ctx *ctx, tfuse_status status)
     return status;
 }
 
-tfuse_status tf_api_table(const void *table, size_t size)
+tfuse_status tf_api_table(const void *theirs, void *ours, size_t size, size_t first)
 {
-    size_t theirs;
-    memcpy(&theirs, table, sizeof theirs);
-    if (theirs < size)
+    size_t given;
+    memcpy(&given, theirs, sizeof given);
+    if (given < first)
         return TFUSE_EINVAL;
-    const unsigned char *bytes = table;
-    for (size_t i = size; i < theirs; i++)
+    if (given > MAX_TABLE)
+        return TFUSE_EVERSION;
+    const unsigned char *bytes = theirs;
+    for (size_t i = size; i < given; i++)
         if (bytes[i])
             return TFUSE_EVERSION;
+    memset(ours, 0, size);
+    memcpy(ours, theirs, given < size ? given : size);
+    memcpy(ours, &size, sizeof size);
     return TFUSE_OK;
 }
 
@@ -87,12 +92,12 @@ tfuse_status tfuse_ctx_new(const tfuse_allocator *alloc, tfuse_ctx **out)
     TF_OUT(out);
     if (!out)
         return TFUSE_EINVAL;
-    if (alloc) {
-        TF_TRY(tf_api_table(alloc, sizeof *alloc));
-        if (!alloc->alloc || !alloc->free)
-            return TFUSE_EINVAL;
-    }
-    tf_meter *meter = tf_meter_new(alloc ? alloc : &tf_mem_default);
+    tf_mem table = tf_mem_default;
+    if (alloc)
+        TF_TRY(TF_TABLE(alloc, &table, tfuse_allocator, free));
+    if (!table.alloc || !table.free)
+        return TFUSE_EINVAL;
+    tf_meter *meter = tf_meter_new(&table);
     if (!meter)
         return TFUSE_ENOMEM;
     const tf_mem mem = tf_meter_mem(meter);
@@ -171,12 +176,13 @@ tfuse_status tfuse_ctx_set_threads(tfuse_ctx *ctx, uint32_t n)
 tfuse_status tfuse_ctx_set_executor(tfuse_ctx *ctx, const tfuse_executor *ex)
 {
     TF_TRY(tf_api_enter(ctx, NULL));
-    tfuse_status status = ex ? tf_api_table(ex, sizeof *ex) : TFUSE_OK;
+    tfuse_executor table;
+    tfuse_status status = ex ? TF_TABLE(ex, &table, tfuse_executor, parallel_for) : TFUSE_OK;
     tf_pool *pool = NULL;
-    if (status == TFUSE_OK && ex && (!ex->parallel_for || ex->concurrency == 0))
+    if (status == TFUSE_OK && ex && (!table.parallel_for || table.concurrency == 0))
         status = tf_fail(&ctx->env, TFUSE_EINVAL, "an executor needs parallel_for and a concurrency of at least 1");
     if (status == TFUSE_OK && ex)
-        status = tf_pool_new_executor(&ctx->env, ex, &pool);
+        status = tf_pool_new_executor(&ctx->env, &table, &pool);
     if (status == TFUSE_OK)
         replace_pool(ctx, pool);
     return tf_api_leave(ctx, status);
