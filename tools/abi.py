@@ -5,8 +5,9 @@
     abi.py print                     the record of these headers
     abi.py check [--released FILE]   the record in tests/abi/abi.txt is that of the headers, and begins with the released one
     abi.py update [--released FILE]  appends what is new, keeps what was released, refuses what would change it
-    abi.py compare OLD_INCLUDE OLD_LIBRARY NEW_INCLUDE NEW_LIBRARY
-                                     abidiff's verdict on two libraries: only additions pass
+    abi.py grown --released FILE     structs that have grown since
+    abi.py compare OLD_INCLUDE OLD_LIBRARY NEW_INCLUDE NEW_LIBRARY [GROWN...]
+                                     abidiff's verdict on two libraries: only additions pass, and growth of the structs that are named
 
 --tree DIR: of this source tree. The record is a line for every constant, type, struct field (with offset and size), struct size, prototype and symbol
 version. It grows at its end only, and so do structs: a field that is appended lies behind all that any released caller may have filled, padding
@@ -17,6 +18,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 import headers
 
@@ -138,10 +140,21 @@ def update(tree, golden_path, released, say):
     say(True, f"{golden_path}: {len(now)} lines")
 
 
-def compare(old_include, old, new_include, new, say):
-    """abidiff's exit status is a set of bits: 1 and 2 errors, 4 a change, 8 an incompatible one. Additions alone give 0 here."""
-    command = ["abidiff", "--no-added-syms", "--headers-dir1", old_include, "--headers-dir2", new_include, old, new]
-    got = subprocess.run(command, capture_output=True, text=True, check=False)
+def grown(released, now):
+    """Structs that are larger than they were."""
+    sizes = {key(line)[1]: int(line.split()[2]) for line in released if line.startswith("size ")}
+    return [line.split()[1] for line in now if line.startswith("size ") and int(line.split()[2]) > sizes.get(line.split()[1], 1 << 62)]
+
+
+def compare(old_include, old, new_include, new, larger, say):
+    """abidiff's exit status is a set of bits: 1 and 2 errors, 4 a change, 8 an incompatible one. Additions alone give 0 here. Structs that grew are
+    left to the record, which is the stricter: a suppression hides other changes of a struct too."""
+    command = ["abidiff", "--no-added-syms", "--headers-dir1", old_include, "--headers-dir2", new_include]
+    with tempfile.NamedTemporaryFile("w", suffix=".suppr") as rules:
+        for name in larger:
+            rules.write(f"[suppress_type]\nname = {name}\ntype_kind = struct\nhas_data_member_inserted_at = end\n\n")
+        rules.flush()
+        got = subprocess.run(command + (["--suppressions", rules.name] if larger else []) + [old, new], capture_output=True, text=True, check=False)
     text = " ".join((got.stdout + got.stderr).split())
     say(got.returncode == 0, f"abidiff {os.path.basename(old)} {os.path.basename(new)}" + ("" if got.returncode == 0 else f": {text[:1500]}"))
 
@@ -149,7 +162,7 @@ def compare(old_include, old, new_include, new, say):
 def main():
     root = os.path.normpath(headers.ROOT)
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("print", "check", "update", "compare"))
+    parser.add_argument("what", choices=("print", "check", "update", "grown", "compare"))
     parser.add_argument("paths", nargs="*")
     parser.add_argument("--tree", default=root)
     parser.add_argument("--released")
@@ -167,8 +180,10 @@ def main():
         check(args.tree, read(golden), read(args.released), say)
     elif args.what == "update":
         update(args.tree, golden, read(args.released), say)
-    elif len(args.paths) == 4:
-        compare(*args.paths, say)
+    elif args.what == "grown":
+        print(" ".join(grown(read(args.released), record(args.tree))))
+    elif len(args.paths) >= 4:
+        compare(*args.paths[:4], args.paths[4:], say)
     else:
         parser.error("compare takes four paths")
     return 1 if failed else 0

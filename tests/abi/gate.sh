@@ -83,12 +83,12 @@ edit include/tfuse/run.h 'int64_t scored;' 's/int64_t scored;/int64_t dropped; i
 red 'a field put in the middle' 'changed: field tfuse_score.scored' gate
 
 fresh
-edit include/tfuse/solver.h 'int32_t optimal;' 's/int32_t optimal;/int32_t optimal; int32_t hidden;/'
+edit include/tfuse/solver.h '^} tfuse_result;' 's/^} tfuse_result;/int32_t hidden; } tfuse_result;/'
 red 'a field put into padding' 'not at the end: field tfuse_result.hidden' gate --released "$work/released"
 red 'nor is it recorded' 'tfuse_result.hidden' update
 
 fresh
-edit include/tfuse/run.h 'double loss;' 's/double loss;/double loss; double extra;/'
+edit include/tfuse/run.h '^} tfuse_score;' 's/^} tfuse_score;/double extra; } tfuse_score;/'
 red 'a field appended, not recorded' 'new, not recorded: field tfuse_score.extra' gate --released "$work/released"
 green 'recording it' update
 green 'a field appended' gate --released "$work/released"
@@ -108,15 +108,20 @@ library() { # library NAME FIELDS PARAMETER MORE
     printf '#include "toy.h"\nint tfuse_take(struct s *s, %s x) { return s->a + (int)x; }\n%s\n' "$3" "$(echo "$4" | sed 's/(void);/(void) { return 1; }/g')" >"$work/$1/toy.c"
     ${CC:-cc} -g -fPIC -shared -I"$work/$1" "$work/$1/toy.c" -o "$work/$1/libtoy.so" || bad=1
 }
-compare() {
-    python3 tools/abi.py compare "$work/old" "$work/old/libtoy.so" "$work/$1" "$work/$1/libtoy.so"
+compare() { # compare NAME GROWN...
+    name_of=$1
+    shift
+    python3 tools/abi.py compare "$work/old" "$work/old/libtoy.so" "$work/$name_of" "$work/$name_of/libtoy.so" "$@"
 }
 library old 'int a; float b;' int 'int tfuse_more(void);'
 library same 'int a; float b;' int 'int tfuse_more(void); int tfuse_new(void);'
 library removed 'int a; float b;' int ''
 library swapped 'float b; int a;' int 'int tfuse_more(void);'
 library retyped 'int a; float b;' long 'int tfuse_more(void);'
+library grown 'int a; float b; double c;' int 'int tfuse_more(void);'
 green 'abidiff: a function added' compare same
+green 'abidiff: a struct that is known to have grown' compare grown s
+red 'abidiff: a struct that is not' 'struct s' compare grown
 red 'abidiff: a symbol removed' 'tfuse_more' compare removed
 red 'abidiff: fields swapped' 'struct s' compare swapped
 red 'abidiff: a parameter of another type' 'tfuse_take' compare retyped
