@@ -103,19 +103,30 @@ def parameters(text, header):
     return [] if text == "void" else [member(p, header) for p in split_outside(text, ",")]
 
 
+# What separates declarations, inside comments: put out of the way and back.
+MASKS = str.maketrans(";(){},", "\0\1\2\3\4\5")
+UNMASKS = str.maketrans("\0\1\2\3\4\5", ";(){},")
+
+
+def masked(text):
+    return re.sub(r"/\*\*.*?\*/", lambda m: m.group(0).translate(MASKS), text, flags=re.S)
+
+
 def fields(body, header):
-    """Fields with their comments; `T a, b;` counts as two."""
+    """Fields with the comments before or behind them; `T a, b;` counts as two."""
     result, at = [], 0
-    for part in split_outside(BEHIND.sub(lambda m: m.group(0).replace(";", "\0").replace("(", "\1").replace(")", "\2").replace("{", "\3")
-                                         .replace("}", "\4").replace(",", "\5"), body), ";"):
-        leading = BEHIND.match(part.lstrip())
-        if leading:
-            doc = leading.group(1).replace("\0", ";").replace("\1", "(").replace("\2", ")").replace("\3", "{").replace("\4", "}")
+    for part in split_outside(masked(body), ";"):
+        part, before = part.strip(), ""
+        behind = BEHIND.match(part)
+        if behind:
             for m in result[at:]:
-                m.doc = doc_text(doc.replace("\5", ","))
-            part = part.lstrip()[leading.end():]
+                m.doc = doc_text(behind.group(1).translate(UNMASKS))
+            part = part[behind.end():].strip()
+        leading = COMMENT.match(part)
+        if leading:
+            before = doc_text(leading.group(1).translate(UNMASKS))
+            part = part[leading.end():].strip()
         at = len(result)
-        part = part.strip()
         if not part:
             continue
         names = split_outside(part, ",")
@@ -123,19 +134,20 @@ def fields(body, header):
         result.append(first)
         for other in names[1:]:
             result.append(member(f"{re.sub(r'[*]+$', '', first.type).strip()} {other.strip()}", header))
+        for m in result[at:]:
+            m.doc = before
     return result
 
 
 def constants(body, header):
     result = []
-    masked = BEHIND.sub(lambda m: m.group(0).replace(",", "\5"), body)
-    for part in masked.split(","):
+    for part in masked(body).split(","):
         leading = BEHIND.match(part.lstrip())
         if leading and result:
-            result[-1].doc = doc_text(leading.group(1).replace("\5", ","))
+            result[-1].doc = doc_text(leading.group(1).translate(UNMASKS))
             part = part.lstrip()[leading.end():]
         behind = BEHIND.search(part)
-        doc = doc_text(behind.group(1).replace("\5", ",")) if behind else ""
+        doc = doc_text(behind.group(1).translate(UNMASKS)) if behind else ""
         part = BEHIND.sub("", part).strip()
         if not part:
             continue

@@ -51,6 +51,20 @@ TFUSE_API tfuse_status tfuse_selfcheck(tfuse_ctx *ctx, const tfuse_policy *polic
 TFUSE_API tfuse_status tfuse_fuse_model(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan,
                                         const tfuse_model *const *models, size_t n_models, tfuse_model **fused);
 
+/**
+ * Where fused tensors go when they stay in the caller's hands: buffers of a framework, a device, a format of its own. Both functions are called on the
+ * calling thread, tensor by tensor in order of names; strings and shapes are borrowed for the call.
+ */
+typedef struct tfuse_sink {
+    size_t struct_size;
+    void *user; /**< first argument of both */
+    /** Memory for a tensor's elements, tensor->size bytes, row-major, of tensor->dtype (io.dtype), any alignment; tensor->data is NULL. It must overlap
+     * no tensor of the models, which are still read, and be free for use until `done`. NULL ends the call with TFUSE_ECALLBACK. */
+    void *(*place)(void *user, const tfuse_tensor_info *tensor);
+    /** The tensor is complete, at tensor->data; the memory may be used for the next. Anything but 0 ends the call with TFUSE_ECALLBACK. May be NULL. */
+    int32_t (*done)(void *user, const tfuse_tensor_info *tensor);
+} tfuse_sink;
+
 /** What a run reads and writes, by path. Zero the struct and set its size. */
 typedef struct tfuse_run_paths {
     size_t struct_size;        /**< sizeof(tfuse_run_paths) */

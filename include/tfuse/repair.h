@@ -6,6 +6,7 @@
 #define TFUSE_REPAIR_H
 
 #include <tfuse/array.h>
+#include <tfuse/fuse.h>
 #include <tfuse/model.h>
 #include <tfuse/plan.h>
 #include <tfuse/policy.h>
@@ -57,6 +58,17 @@ TFUSE_API tfuse_status tfuse_fuse_repaired(tfuse_ctx *ctx, const tfuse_policy *p
 TFUSE_API tfuse_status tfuse_fuse_model_repaired(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan,
                                                  const tfuse_model *const *models, size_t n_models, const tfuse_repair *repair,
                                                  tfuse_model **fused);
+
+/**
+ * Fuses into memory of the caller's, one tensor at a time: at no time more than one is held besides. Before the first one each model is held to the plan
+ * as by tfuse_fuse (fuse.selfcheck). The names, shapes and config are the anchor's.
+ * @param repair  in: NULL: none.
+ * @param sink    in: where each tensor goes; copied.
+ * Errors: as tfuse_fuse_repaired without those of files; TFUSE_EINVAL (a table without `place`, a buffer that overlaps a model's tensor, which is
+ * named), TFUSE_EVERSION, TFUSE_ECALLBACK. After an error what `done` has not seen may be half written.
+ */
+TFUSE_API tfuse_status tfuse_fuse_into(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
+                                       size_t n_models, const tfuse_repair *repair, const tfuse_sink *sink);
 
 #ifdef __cplusplus
 }

@@ -10,6 +10,7 @@
 
 #include <tfuse/array.h>
 #include <tfuse/base.h>
+#include <tfuse/dlpack.h>
 #include <tfuse/fuse.h>
 #include <tfuse/graph.h>
 #include <tfuse/model.h>

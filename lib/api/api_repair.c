@@ -95,9 +95,22 @@ tfuse_status tfuse_repair_new(tfuse_ctx *ctx, const tfuse_policy *policy, const 
     return tf_api_leave(ctx, repair_new(&ctx->env, policy, plan, models, n_models, calib, out));
 }
 
-/* Into a checkpoint when `path` is given, else into memory. */
+/* Where a fused model goes: one of them is set. */
+typedef struct target {
+    const char *path;
+    const tfuse_sink *sink;
+    tfuse_model **fused;
+} target;
+
+static tfuse_status write_out(tf_env *env, const tf_fuse_job *job, const target *to)
+{
+    if (to->path)
+        return tf_fuse_to_checkpoint(env, job, to->path);
+    return to->sink ? tf_fuse_to_sink(env, job, to->sink) : tf_fuse_to_model(env, job, to->fused);
+}
+
 static tfuse_status fuse(tf_env *env, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models, size_t n,
-                         const tfuse_repair *repair, const char *path, tfuse_model **fused)
+                         const tfuse_repair *repair, const target *to)
 {
     tf_graph **graphs = NULL;
     json_t *report = NULL;
@@ -108,8 +121,8 @@ static tfuse_status fuse(tf_env *env, const tfuse_policy *policy, const tfuse_pl
     TF_TRY(tf_api_graphs(env, models, n, tf_policy_is(policy, "io.extra", "copy"), &graphs));
     tf_fuse_job job = {.policy = policy, .plan = plan, .models = models, .graphs = graphs, .n = n};
     const tf_align_job sizes = {.policy = policy, .models = models, .graphs = graphs, .n = n};
-    tfuse_status status = tf_fuse_check_memory(env, &sizes, plan, !path);
-    if (status == TFUSE_OK && path && tf_policy_flag(policy, "fuse.selfcheck"))
+    tfuse_status status = tf_fuse_check_memory(env, &sizes, plan, to->fused != NULL);
+    if (status == TFUSE_OK && !to->fused && tf_policy_flag(policy, "fuse.selfcheck"))
         status = tf_fuse_selfcheck(env, &job, &report);
     json_decref(report);
     tf_graph_signature(graphs[0], signature);
@@ -118,7 +131,7 @@ static tfuse_status fuse(tf_env *env, const tfuse_policy *policy, const tfuse_pl
                          tf_model_label(models[0]), signature);
     job.fitted = repair ? repair->fitted : NULL;
     if (status == TFUSE_OK)
-        status = path ? tf_fuse_to_checkpoint(env, &job, path) : tf_fuse_to_model(env, &job, fused);
+        status = write_out(env, &job, to);
     tf_api_graphs_free(env, graphs, n);
     return status;
 }
@@ -127,7 +140,7 @@ tfuse_status tfuse_fuse_repaired(tfuse_ctx *ctx, const tfuse_policy *policy, con
                                  size_t n_models, const tfuse_repair *repair, const char *out)
 {
     TF_ENTER(ctx, TF_ARG(plan), TF_ARG(models), TF_ARG(out));
-    return tf_api_leave(ctx, fuse(&ctx->env, policy, plan, models, n_models, repair, out, NULL));
+    return tf_api_leave(ctx, fuse(&ctx->env, policy, plan, models, n_models, repair, &(target){.path = out}));
 }
 
 tfuse_status tfuse_fuse_model_repaired(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
@@ -135,7 +148,26 @@ tfuse_status tfuse_fuse_model_repaired(tfuse_ctx *ctx, const tfuse_policy *polic
 {
     TF_OUT(fused);
     TF_ENTER(ctx, TF_ARG(plan), TF_ARG(models), TF_ARG(fused));
-    return tf_api_leave(ctx, fuse(&ctx->env, policy, plan, models, n_models, repair, NULL, fused));
+    return tf_api_leave(ctx, fuse(&ctx->env, policy, plan, models, n_models, repair, &(target){.fused = fused}));
+}
+
+static tfuse_status fuse_into(tf_env *env, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models, size_t n,
+                              const tfuse_repair *repair, const tfuse_sink *sink)
+{
+    tfuse_sink table;
+    tfuse_status status = TF_TABLE(sink, &table, tfuse_sink, done);
+    if (status != TFUSE_OK)
+        return tf_fail(env, status, "sink: struct_size is not that of a tfuse_sink of this version");
+    if (!table.place)
+        return tf_fail(env, TFUSE_EINVAL, "sink: place is NULL");
+    return fuse(env, policy, plan, models, n, repair, &(target){.sink = &table});
+}
+
+tfuse_status tfuse_fuse_into(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models, size_t n_models,
+                             const tfuse_repair *repair, const tfuse_sink *sink)
+{
+    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(models), TF_ARG(sink));
+    return tf_api_leave(ctx, fuse_into(&ctx->env, policy, plan, models, n_models, repair, sink));
 }
 
 tfuse_status tfuse_fuse(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models, size_t n_models,

@@ -6,6 +6,7 @@
 #define TF_FUSE_FUSE_H
 
 #include "align/align.h"
+#include <tfuse/fuse.h>
 
 typedef struct tf_fuse_job {
     const tfuse_policy *policy;
@@ -51,6 +52,8 @@ tfuse_status tf_fuse_is_tileable(tf_env *env, const tf_fuse_job *job, const tf_f
 tfuse_status tf_fuse_output_bytes(tf_env *env, const tf_fuse_job *job, uint64_t *out);
 tfuse_status tf_fuse_to_checkpoint(tf_env *env, const tf_fuse_job *job, const char *out_dir);
 tfuse_status tf_fuse_to_model(tf_env *env, const tf_fuse_job *job, tfuse_model **out);
+/* Into memory of the caller's (tfuse/fuse.h). */
+tfuse_status tf_fuse_to_sink(tf_env *env, const tf_fuse_job *job, const tfuse_sink *theirs);
 
 /* selfcheck.c: runs each model's canonical form, and with invertible maps its aligned form, beside the original. TFUSE_ENUMERIC when one that must
  * compute the same does not. *report: {"result", "exact", "tolerance", "samples", "models": [{"name", "canonical", "aligned"}]}. */

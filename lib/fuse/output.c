@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * output.c: from combined logical tensors to what a checkpoint stores: every stored tensor of the anchor, with its name, shape and (by default)
- * type. Two sinks share one walk: a checkpoint on disk, and a model in memory. One stored tensor is held at a time, and of one
+ * type. Three sinks share one walk: a checkpoint on disk, a model in memory, and memory of the caller's. One stored tensor is held at a time, and of one
  * whose rows no map mixes (an embedding of any vocabulary, for instance) TF_TILE_ROWS rows.
  */
 #include "fuse/fuse.h"
@@ -15,6 +15,8 @@ typedef struct sink {
     tfuse_status (*put_raw)(tf_env *env, struct sink *s, size_t index, const void *bytes);
     tf_writer *writer;   /* to a checkpoint */
     tfuse_model *model;  /* to memory */
+    const tfuse_sink *theirs; /* to memory of the caller's */
+    const tf_fuse_job *job;
     const tf_tensor *rows;
     uint8_t *data;       /* of the tensor that is being put into memory, and how many elements are there */
     size_t filled;
@@ -69,6 +71,7 @@ static tfuse_status output_rows(tf_env *env, const tf_fuse_job *job, tf_tensor *
             rows[i].size = rows[i].count * tf_dtype_size(wanted);
         }
         rows[i].data = NULL;
+        rows[i].strides = NULL;
     }
     *out = rows;
     return TFUSE_OK;
@@ -253,15 +256,21 @@ static tfuse_status memory_row(tf_env *env, sink *s, size_t index, uint8_t **dat
     return *data ? tf_model_add(env, s->model, &row) : TFUSE_ENOMEM;
 }
 
-static tfuse_status memory_put(tf_env *env, sink *s, size_t index, const float *values, size_t count)
+/* The next values of a tensor; s->filled is 0 again when it is complete. */
+static tfuse_status store(tf_env *env, sink *s, size_t index, const float *values, size_t count)
 {
     const tf_tensor *row = &s->rows[index];
-    if (s->filled == 0)
-        TF_TRY(memory_row(env, s, index, &s->data));
     if (!tf_from_f32(row->dtype, values, s->data + s->filled * tf_dtype_size(row->dtype), count))
         return tf_fail(env, TFUSE_EDTYPE, "%s: a fused tensor cannot be stored as %s", row->name, tf_dtype_name(row->dtype));
     s->filled = s->filled + count == row->count ? 0 : s->filled + count;
     return TFUSE_OK;
+}
+
+static tfuse_status memory_put(tf_env *env, sink *s, size_t index, const float *values, size_t count)
+{
+    if (s->filled == 0)
+        TF_TRY(memory_row(env, s, index, &s->data));
+    return store(env, s, index, values, count);
 }
 
 static tfuse_status memory_put_raw(tf_env *env, sink *s, size_t index, const void *bytes)
@@ -303,6 +312,80 @@ tfuse_status tf_fuse_to_model(tf_env *env, const tf_fuse_job *job, tfuse_model *
         tf_model_free(s.model);
     else
         *out = s.model;
+    tf_free(&env->mem, rows);
+    tf_fusion_free(f);
+    return status;
+}
+
+/* ---- into memory of the caller's ------------------------------------------------------------------------------------ */
+
+static tfuse_tensor_info info_of(const tf_tensor *t, const void *data)
+{
+    tfuse_tensor_info info = {.struct_size = sizeof info, .name = t->name, .dtype = t->dtype, .rank = t->rank, .data = data, .size = t->size};
+    memcpy(info.shape, t->shape, sizeof info.shape);
+    return info;
+}
+
+/* A buffer may not lie on what is still to be read. */
+static tfuse_status check_apart(tf_env *env, const sink *s, const char *name, const uint8_t *data, uint64_t size)
+{
+    for (size_t k = 0; k < s->job->n; k++)
+        for (size_t i = 0; i < s->job->models[k]->count; i++) {
+            const tf_tensor *t = &s->job->models[k]->tensors[i];
+            tf_span span = {0, (size_t)t->size};
+            if (t->file >= 0 || t->size == 0 || size == 0)
+                continue;
+            if (t->strides)
+                TF_TRY(tf_strides_span(env, tf_dtype_size(t->dtype), t->rank, t->shape, t->strides, &span));
+            const uintptr_t at = (uintptr_t)data, first = (uintptr_t)t->data - span.before, last = (uintptr_t)t->data + span.after;
+            if (at < last && first < at + size)
+                return tf_fail(env, TFUSE_EINVAL, "the buffer for '%s' overlaps '%s' of models[%zu], which is still read; give it memory of its own",
+                               name, t->name, k);
+        }
+    return TFUSE_OK;
+}
+
+static tfuse_status their_place(tf_env *env, sink *s, size_t index)
+{
+    const tfuse_tensor_info info = info_of(&s->rows[index], NULL);
+    s->data = s->theirs->place(s->theirs->user, &info);
+    if (!s->data)
+        return tf_fail(env, TFUSE_ECALLBACK, "the sink gave no memory for '%s'", info.name);
+    return check_apart(env, s, info.name, s->data, info.size);
+}
+
+static tfuse_status their_done(tf_env *env, const sink *s, size_t index)
+{
+    const tfuse_tensor_info info = info_of(&s->rows[index], s->data);
+    const int32_t answer = s->theirs->done ? s->theirs->done(s->theirs->user, &info) : 0;
+    return answer ? tf_fail(env, TFUSE_ECALLBACK, "the sink gave %d for '%s'", (int)answer, info.name) : TFUSE_OK;
+}
+
+static tfuse_status their_put(tf_env *env, sink *s, size_t index, const float *values, size_t count)
+{
+    if (s->filled == 0)
+        TF_TRY(their_place(env, s, index));
+    TF_TRY(store(env, s, index, values, count));
+    return s->filled == 0 ? their_done(env, s, index) : TFUSE_OK;
+}
+
+static tfuse_status their_put_raw(tf_env *env, sink *s, size_t index, const void *bytes)
+{
+    TF_TRY(their_place(env, s, index));
+    if (s->rows[index].size)
+        memcpy(s->data, bytes, (size_t)s->rows[index].size);
+    return their_done(env, s, index);
+}
+
+tfuse_status tf_fuse_to_sink(tf_env *env, const tf_fuse_job *job, const tfuse_sink *theirs)
+{
+    tf_fusion *f;
+    tf_tensor *rows = NULL;
+    TF_TRY(tf_fusion_new(env, job, &f));
+    tfuse_status status = output_rows(env, job, &rows);
+    sink s = {.put = their_put, .put_raw = their_put_raw, .theirs = theirs, .job = job, .rows = rows};
+    if (status == TFUSE_OK)
+        status = emit_all(env, job, f, &s);
     tf_free(&env->mem, rows);
     tf_fusion_free(f);
     return status;

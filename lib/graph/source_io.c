@@ -86,15 +86,6 @@ static tfuse_status find_stored(const reader *r, const tf_source *s, const tf_te
     return TFUSE_OK;
 }
 
-/* Elements first..first+count-1 of a stored tensor. */
-static tfuse_status read_run(const reader *r, const tf_tensor *t, int64_t first, int64_t count, float *dst)
-{
-    tf_tensor piece = *t;
-    piece.count = (uint64_t)count;
-    piece.data = t->data + (uint64_t)first * (t->count ? t->size / t->count : 0);
-    return tf_tensor_read(r->env, r->m, &piece, dst);
-}
-
 /* The leaf's elements in order. */
 static tfuse_status read_leaf(const reader *r, const tf_source *s, float *dst)
 {
@@ -102,7 +93,7 @@ static tfuse_status read_leaf(const reader *r, const tf_source *s, float *dst)
     TF_TRY(find_stored(r, s, &t));
     const runs run = runs_of(s);
     for (int64_t i = 0; i < run.count; i++)
-        TF_TRY(read_run(r, t, run.first + i * run.step, run.len, dst + i * run.len));
+        TF_TRY(tf_tensor_read_part(r->env, r->m, t, (uint64_t)(run.first + i * run.step), (uint64_t)run.len, dst + i * run.len));
     return TFUSE_OK;
 }
 
@@ -178,7 +169,7 @@ tfuse_status tf_param_read_rows(tf_env *env, const tf_graph *g, const tfuse_mode
     const tf_tensor *t;
     TF_TRY(find_stored(&r, p->source, &t));
     for (int64_t i = 0; i < n; i++)
-        TF_TRY(read_run(&r, t, which[i] * len, len, dst + i * len));
+        TF_TRY(tf_tensor_read_part(env, m, t, (uint64_t)(which[i] * len), (uint64_t)len, dst + i * len));
     return TFUSE_OK;
 }
 

@@ -39,6 +39,8 @@ void tf_model_free(tfuse_model *m)
     if (!m)
         return;
     tf_mem mem = m->mem;
+    for (const tf_lender *l = m->lenders; l; l = l->next)
+        l->release(l->owner);
     if (m->release)
         m->release(m->owner);
     for (size_t i = 0; i < m->n_files; i++)
@@ -99,6 +101,37 @@ tfuse_status tf_model_add(tf_env *env, tfuse_model *m, const tf_tensor *tensor)
     t->name = name;
     t->count = count;
     t->size = bytes;
+    return TFUSE_OK;
+}
+
+tfuse_status tf_model_lend(tf_env *env, tfuse_model *m, const tf_tensor *tensor, const int64_t *strides, tfuse_release_fn release, void *owner)
+{
+    tf_tensor lent = *tensor;
+    tf_lender *lender = release ? tf_arena_alloc(env, &m->arena, sizeof *lender) : NULL;
+    if (release && !lender)
+        return TFUSE_ENOMEM;
+    lent.strides = NULL;
+    if (strides && !m->sealed) { /* a sealed one takes nothing; tf_model_add says so */
+        size_t count, bytes;
+        tf_span span;
+        TF_TRY(check_tensor(env, m, tensor, &count, &bytes));
+        tfuse_status status = tf_strides_span(env, tf_dtype_size(lent.dtype), lent.rank, lent.shape, strides, &span);
+        if (status != TFUSE_OK)
+            return tf_fail_in(env, status, "tensor '%s'", lent.name);
+        if (!tf_strides_are_row_major(lent.rank, lent.shape, strides)) {
+            int64_t *copy = tf_arena_array(env, &m->arena, (size_t)lent.rank, sizeof *copy);
+            if (!copy)
+                return TFUSE_ENOMEM;
+            for (int d = 0; d < lent.rank; d++)
+                copy[d] = lent.shape[d] > 1 ? strides[d] : 0; /* a step that is never taken may be any number */
+            lent.strides = copy;
+        }
+    }
+    TF_TRY(tf_model_add(env, m, &lent));
+    if (lender) {
+        *lender = (tf_lender){release, owner, m->lenders};
+        m->lenders = lender;
+    }
     return TFUSE_OK;
 }
 
@@ -176,29 +209,32 @@ const char *tf_tensor_file(const tfuse_model *m, const tf_tensor *t)
 
 tfuse_status tf_tensor_bytes(tf_env *env, const tfuse_model *m, const tf_tensor *t, uint64_t from, uint64_t size, void *dst)
 {
+    const size_t width = tf_dtype_size(t->dtype);
     if (t->file >= 0) {
         const tf_mapping *map = &m->files[t->file];
         return size ? tf_mapping_read(env, map, m->file_names[t->file], (uint64_t)(t->data - map->data) + from, size, dst) : TFUSE_OK;
     }
-    if (size)
+    if (t->strides && size) /* callers cut between elements */
+        tf_gather(width, t->rank, t->shape, t->strides, t->data, from / width, size / width, dst);
+    else if (size)
         memcpy(dst, t->data + from, (size_t)size);
     return TFUSE_OK;
 }
 
 /* Through a buffer, unless it is float32 already. *known: the type has a float32 form. */
-static tfuse_status convert_file(tf_env *env, const tfuse_model *m, const tf_tensor *t, float *dst, bool *known)
+static tfuse_status convert(tf_env *env, const tfuse_model *m, const tf_tensor *t, uint64_t first, uint64_t count, float *dst, bool *known)
 {
     enum { STEP = 1 << 16 };
     const uint64_t width = tf_dtype_size(t->dtype);
     *known = true;
     if (t->dtype == TFUSE_F32)
-        return tf_tensor_bytes(env, m, t, 0, t->count * width, dst);
-    const uint64_t step = t->count < STEP ? t->count : STEP;
+        return tf_tensor_bytes(env, m, t, first * width, count * width, dst);
+    const uint64_t step = count < STEP ? count : STEP;
     uint8_t *bytes = tf_alloc_array(env, (size_t)(step ? step : 1), (size_t)(width ? width : 1));
     tfuse_status status = bytes ? TFUSE_OK : TFUSE_ENOMEM;
-    for (uint64_t at = 0; at < t->count && status == TFUSE_OK && *known; at += step) {
-        const uint64_t n = t->count - at < step ? t->count - at : step;
-        status = tf_tensor_bytes(env, m, t, at * width, n * width, bytes);
+    for (uint64_t at = 0; at < count && status == TFUSE_OK && *known; at += step) {
+        const uint64_t n = count - at < step ? count - at : step;
+        status = tf_tensor_bytes(env, m, t, (first + at) * width, n * width, bytes);
         if (status == TFUSE_OK)
             *known = tf_to_f32(t->dtype, bytes, dst + at, (size_t)n);
     }
@@ -206,20 +242,25 @@ static tfuse_status convert_file(tf_env *env, const tfuse_model *m, const tf_ten
     return status;
 }
 
-tfuse_status tf_tensor_read(tf_env *env, const tfuse_model *m, const tf_tensor *t, float *dst)
+tfuse_status tf_tensor_read_part(tf_env *env, const tfuse_model *m, const tf_tensor *t, uint64_t first, uint64_t count, float *dst)
 {
     char name[NAME_SHOWN];
     bool known;
-    if (t->file >= 0)
-        TF_TRY(convert_file(env, m, t, dst, &known));
+    if (t->file >= 0 || t->strides)
+        TF_TRY(convert(env, m, t, first, count, dst, &known));
     else
-        known = tf_to_f32(t->dtype, t->data, dst, t->count);
+        known = tf_to_f32(t->dtype, count ? t->data + first * tf_dtype_size(t->dtype) : t->data, dst, count);
     if (!known)
         return tf_fail(env, TFUSE_EDTYPE, "%s: tensor '%s': %s cannot be read as F32", tf_tensor_file(m, t),
                        tf_printable(name, sizeof name, t->name), tf_dtype_name(t->dtype));
-    int64_t bad = tf_find_nonfinite(dst, t->count);
+    int64_t bad = tf_find_nonfinite(dst, count);
     if (bad >= 0)
         return tf_fail(env, TFUSE_ENUMERIC, "%s: tensor '%s': element %lld is NaN or infinite as F32; use an undamaged checkpoint",
                        tf_tensor_file(m, t), tf_printable(name, sizeof name, t->name), (long long)bad);
     return TFUSE_OK;
+}
+
+tfuse_status tf_tensor_read(tf_env *env, const tfuse_model *m, const tf_tensor *t, float *dst)
+{
+    return tf_tensor_read_part(env, m, t, 0, t->count, dst);
 }

@@ -17,9 +17,17 @@ typedef struct tf_tensor {
     int rank;
     int64_t shape[TFUSE_MAX_RANK];
     const uint8_t *data; /* any alignment */
+    const int64_t *strides; /* in elements, of a borrowed tensor that is not row-major; in the model's arena. NULL: row-major */
     uint64_t size, count;
     int file;          /* index of the file it is in, -1 when borrowed */
 } tf_tensor;
+
+/* What a borrowed tensor is given back to. */
+typedef struct tf_lender {
+    tfuse_release_fn release;
+    void *owner;
+    struct tf_lender *next;
+} tf_lender;
 
 struct tfuse_model {
     tf_mem mem;
@@ -37,10 +45,14 @@ struct tfuse_model {
     bool sealed;
     tfuse_release_fn release;
     void *owner;
+    tf_lender *lenders; /* of single tensors, in the arena */
 };
 
 tfuse_status tf_model_new(tf_env *env, const char *config, tfuse_model **out);
 tfuse_status tf_model_add(tf_env *env, tfuse_model *m, const tf_tensor *tensor); /* name copied; duplicates refused */
+/* The same for memory of the caller's, with strides in elements (of any sign; NULL: row-major) and a release of its own (NULL: the model's).
+ * On failure release is not called. */
+tfuse_status tf_model_lend(tf_env *env, tfuse_model *m, const tf_tensor *tensor, const int64_t *strides, tfuse_release_fn release, void *owner);
 tfuse_status tf_model_seal(tf_env *env, tfuse_model *m);                         /* sorts by name */
 const tf_tensor *tf_model_find(const tfuse_model *m, const char *name);          /* NULL if absent */
 void tf_model_free(tfuse_model *m);
@@ -57,6 +69,18 @@ tfuse_status tf_model_open(tf_env *env, const char *path, uint32_t flags, tfuse_
 tfuse_status tf_tensor_bytes(tf_env *env, const tfuse_model *m, const tf_tensor *t, uint64_t from, uint64_t size, void *dst);
 /* Reads a tensor as float32 into dst (count elements). NaN or infinity is TFUSE_ENUMERIC naming tensor and file. */
 tfuse_status tf_tensor_read(tf_env *env, const tfuse_model *m, const tf_tensor *t, float *dst);
+/* Elements first..first+count-1 of it, in row-major order. */
+tfuse_status tf_tensor_read_part(tf_env *env, const tfuse_model *m, const tf_tensor *t, uint64_t first, uint64_t count, float *dst);
+
+/* ---- strided.c: memory that is not row-major ---- */
+/* *span: bytes before and after the first element that strides reach; TFUSE_ESHAPE when they do not fit an address space. */
+typedef struct tf_span {
+    size_t before, after;
+} tf_span;
+tfuse_status tf_strides_span(tf_env *env, size_t width, int rank, const int64_t *shape, const int64_t *strides, tf_span *span);
+bool tf_strides_are_row_major(int rank, const int64_t *shape, const int64_t *strides);
+/* Elements first..first+count-1 in row-major order, of `width` bytes each; data is that of the element whose indices are all zero. */
+void tf_gather(size_t width, int rank, const int64_t *shape, const int64_t *strides, const void *data, uint64_t first, uint64_t count, void *dst);
 
 /* What a person calls the model in an error: its path, or "(in memory)". */
 const char *tf_model_label(const tfuse_model *m);

@@ -49,7 +49,7 @@ static const float *in_place(const tf_view *view, tf_id id)
     uint64_t count = 1;
     for (int d = 0; d < p->rank; d++)
         count *= (uint64_t)p->shape[d];
-    if (!t || t->file >= 0 || t->dtype != TFUSE_F32 || !t->data || (uintptr_t)t->data % sizeof(float) || t->count != count)
+    if (!t || t->file >= 0 || t->strides || t->dtype != TFUSE_F32 || !t->data || (uintptr_t)t->data % sizeof(float) || t->count != count)
         return NULL;
     const float *data = (const float *)(const void *)t->data;
     return tf_find_nonfinite(data, (size_t)count) < 0 ? data : NULL;

@@ -27,7 +27,7 @@ static bool is_copied(const tf_view *v, tf_id id)
     if (v->base || v->steps[id] || !p->source || p->source->kind != TF_SOURCE_STORED)
         return true;
     const tf_tensor *t = tf_model_find(v->m, p->source->stored);
-    return !t || t->file >= 0 || t->dtype != TFUSE_F32 || (uintptr_t)t->data % sizeof(float);
+    return !t || t->file >= 0 || t->strides || t->dtype != TFUSE_F32 || (uintptr_t)t->data % sizeof(float);
 }
 
 static tfuse_status count_params(tf_env *env, side *s)
