@@ -29,7 +29,8 @@ typedef struct tfuse_score {
  * Accuracy and mean loss.
  * @param graph   in: NULL: inferred from the model.
  * @param inputs  in.
- * @param labels  in: integers, one for each sample; -100 is ignored. NULL: the samples are only run; scored is 0 and loss NaN.
+ * @param labels  in: integers, one for each prediction (sample, or token of one); -100 is ignored. NULL: a causal language model is scored on its
+ *                 next tokens, another model's samples are only run; scored is 0 and loss NaN.
  * @param limit   in: the first so many samples; 0 for all.
  * @param score   in, out: set struct_size before.
  * Errors: TFUSE_ESHAPE (inputs that do not fit), TFUSE_ERANGE (a label that is no class, a negative limit), TFUSE_ENUMERIC, TFUSE_ECANCELLED, TFUSE_ENOMEM, and

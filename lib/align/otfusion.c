@@ -43,6 +43,8 @@ static tfuse_status flow_move(tf_flow *f, const tf_node *n, int slot, int dim, t
     tf_id param = slot < n->n_params ? n->params[slot] : -1;
     if (param < 0)
         return TFUSE_OK;
+    if (&o->anchor->nodes[o->anchor->params[param].node] != n)
+        return TFUSE_OK; /* a tied weight moves as where it was first used */
     if (!v->map)
         return tf_fail(o->env, TFUSE_EINTERNAL, "%s: no map has reached its input %s", n->name, o->anchor->values[value].name);
     for (int part = 0; part < v->n; part++)
@@ -193,7 +195,7 @@ static tfuse_status solve_part(otf *o, const tf_node *n, int index, const tf_par
     return TFUSE_OK;
 }
 
-static tfuse_status new_value(otf *o, tf_id value, int n)
+tfuse_status otf_new_value(otf *o, tf_id value, int n)
 {
     otf_value *v = &o->values[value];
     v->n = n;
@@ -212,7 +214,7 @@ static tfuse_status flow_solve(tf_flow *f, const tf_node *n)
     if (status == TFUSE_OK)
         status = otf_parts(o, o->model, otf_model_node(o, n)->outputs[0], &model_parts, &model_count);
     if (status == TFUSE_OK)
-        status = new_value(o, n->outputs[0], count);
+        status = otf_new_value(o, n->outputs[0], count);
     otf_value *v = &o->values[n->outputs[0]];
     for (int i = 0; i < count && i < model_count && status == TFUSE_OK; i++)
         if (parts[i].n_ports > 0)
@@ -233,7 +235,7 @@ static tfuse_status flow_pass(tf_flow *f, tf_id in, tf_id out)
     if (status == TFUSE_OK)
         status = otf_parts(o, o->anchor, out, &to, &n_to);
     if (status == TFUSE_OK)
-        status = new_value(o, out, n_to);
+        status = otf_new_value(o, out, n_to);
     for (int i = 0; i < n_to && status == TFUSE_OK; i++) {
         int match = -1;
         for (int j = 0; j < n_from && match < 0; j++)
@@ -252,7 +254,24 @@ static tfuse_status flow_pass(tf_flow *f, tf_id in, tf_id out)
     return status;
 }
 
-static const tf_flow_ops flow_ops = {flow_move, flow_solve, flow_pass, otf_join};
+static tfuse_status flow_follow(tf_flow *f, const tf_node *n, tf_id v)
+{
+    otf *o = (otf *)f;
+    tf_part *parts = NULL;
+    int count = 0;
+    tfuse_status status = otf_parts(o, o->anchor, n->outputs[0], &parts, &count);
+    if (status == TFUSE_OK && (!o->values[v].map || o->values[v].n != count))
+        status = tf_fail(o->env, TFUSE_EUNSUPPORTED, "%s: it is laid out differently from %s, whose maps it should take", n->name,
+                         o->anchor->values[v].name);
+    for (int i = 0; i < count && status == TFUSE_OK; i++)
+        for (int slot = 0; slot < n->n_params && status == TFUSE_OK && o->values[v].map[i] >= 0; slot++)
+            if (n->params[slot] >= 0)
+                status = add_entry(o, n->params[slot], 0, i, o->values[v].map[i]);
+    tf_free(&o->env->mem, parts);
+    return status;
+}
+
+static const tf_flow_ops flow_ops = {flow_move, flow_solve, flow_pass, otf_spread, flow_follow, otf_join};
 
 /* ---- the strategy --------------------------------------------------------------------------------- */
 

@@ -101,14 +101,21 @@ tfuse_status otf_assign_heads(otf *o, const tf_part *from, const tf_part *to, co
 tfuse_status otf_match_heads(otf *o, const char *name, const otf_heads *heads, int64_t n, int64_t m, const float *cost, tf_plan_map *row);
 
 /* The dimension of a weight along which its node's units lie. */
-int otf_produced_dim(const tf_param *p);
+int otf_produced_dim(const tf_graph *g, const tf_param *p);
 
 /* otfusion_estimate.c: in place of the real thing when the job has a tally --------------------------------------- */
 tfuse_status otf_estimate_statistics(otf *o);
 tfuse_status otf_estimate_heads(otf *o, const tf_part *from, const tf_part *to);
 tfuse_status otf_estimate_part(otf *o, const otf_units *units, int n_sets, const tf_part *from, const tf_part *to, bool blocks,
                                tf_plan_map *row);
+tfuse_status otf_estimate_spread(otf *o, const tf_map *like, int64_t group, tf_map **out);
 tfuse_status otf_estimate_mix(otf *o, int32_t res, int32_t br, tf_map **out);
+
+/* otfusion_spread.c: the map of values that groups of queries share. */
+tfuse_status otf_spread(tf_flow *f, tf_id in, tf_id out);
+
+/* A value's maps, none known yet: n parts. (otfusion.c) */
+tfuse_status otf_new_value(otf *o, tf_id value, int n);
 
 /* otfusion_join.c: the residual policy. */
 tfuse_status otf_join(tf_flow *f, const tf_node *n, tf_id residual, tf_id branch, tf_id out);

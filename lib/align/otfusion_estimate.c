@@ -44,7 +44,7 @@ static uint64_t tally_features(otf *o, const otf_units *u, bool of_model, const 
     const tf_param *p = &(of_model ? o->model : o->anchor)->params[n->params[0]];
     const tf_param *pa = &o->anchor->params[u->node->params[0]];
     const uint64_t count = tf_area(tf_param_count(p), 1, sizeof(float));
-    const int dim = otf_produced_dim(p);
+    const int dim = otf_produced_dim(of_model ? o->model : o->anchor, p);
     int64_t moved = 1;
     *width = 1;
     for (int d = 0; d < p->rank; d++) {
@@ -156,6 +156,12 @@ tfuse_status otf_estimate_part(otf *o, const otf_units *units, int n_sets, const
     if (!control)
         tf_tally_drop(t, tf_area(from->size, to->size, sizeof(float)));
     return status;
+}
+
+tfuse_status otf_estimate_spread(otf *o, const tf_map *like, int64_t group, tf_map **out)
+{
+    const bool one = like->kind == TF_MAP_IDENTITY;
+    return hollow_map(o, one, like->n * group, like->m * group, out);
 }
 
 tfuse_status otf_estimate_mix(otf *o, int32_t res, int32_t br, tf_map **out)

@@ -51,6 +51,12 @@ static tfuse_status collect_pass(tf_flow *f, tf_id in, tf_id out)
     return TFUSE_OK;
 }
 
+static tfuse_status collect_follow(tf_flow *f, const tf_node *n, tf_id v)
+{
+    (void)f, (void)n, (void)v;
+    return TFUSE_OK;
+}
+
 static tfuse_status collect_solve(tf_flow *f, const tf_node *n)
 {
     otf *o = ((collector *)f)->o;
@@ -108,7 +114,7 @@ static tfuse_status collect_join(tf_flow *f, const tf_node *n, tf_id residual, t
 
 tfuse_status otf_collect(otf *o)
 {
-    static const tf_flow_ops ops = {collect_move, collect_solve, collect_pass, collect_join};
+    static const tf_flow_ops ops = {collect_move, collect_solve, collect_pass, collect_pass, collect_follow, collect_join};
     const tf_graph *g = o->anchor;
     int32_t **index[] = {&o->requests.solve, &o->requests.residual, &o->requests.branch, &o->requests.passed};
     size_t size = g->n_nodes > g->n_values ? g->n_nodes : g->n_values;
@@ -135,13 +141,19 @@ typedef struct features {
     float *x; /* units × width */
 } features;
 
-int otf_produced_dim(const tf_param *p)
+/* A pinned axis is the outside's, such as the rows of a table. */
+static bool is_free(const tf_graph *g, const tf_factor *f)
+{
+    return f->kind == TF_FACTOR_CONCAT || (f->kind == TF_FACTOR_PORT && !tf_class_pinned(g, tf_class_of(g, f->port)));
+}
+
+int otf_produced_dim(const tf_graph *g, const tf_param *p)
 {
     for (int d = 0; d < p->rank; d++)
         if (p->use[d] != TF_USE_CONSUMED)
             for (int s = 0; s < p->dims[d]->n_segments; s++)
                 for (int k = 0; k < p->dims[d]->segments[s].n_factors; k++)
-                    if (p->dims[d]->segments[s].factors[k].kind != TF_FACTOR_FIXED)
+                    if (is_free(g, &p->dims[d]->segments[s].factors[k]))
                         return d;
     return 0;
 }
@@ -215,7 +227,7 @@ static tfuse_status weight_features(otf *o, const otf_units *u, bool of_model, f
     const tf_graph *g = of_model ? o->model : o->anchor;
     const tf_node *n = of_model ? otf_model_node(o, u->node) : u->node;
     const tf_param *p = &g->params[n->params[0]];
-    int dim = otf_produced_dim(p);
+    int dim = otf_produced_dim(of_model ? o->model : o->anchor, p);
     int64_t shape[TF_MAX_PARAM_RANK];
     memcpy(shape, p->shape, sizeof shape);
     float *w = NULL;

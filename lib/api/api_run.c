@@ -114,6 +114,8 @@ static tfuse_status eval(tf_env *env, const tfuse_model *model, const tfuse_grap
     TF_TRY_OUT(open_session(env, model, graph, inputs, limit, &s));
     if (labels)
         TF_TRY_OUT(read_labels(env, &s, labels, &wanted));
+    else if (tf_graph_is_causal(s.graph))
+        TF_TRY_OUT(tf_labels_next(env, &s.inputs, &wanted));
     TF_TRY_OUT(score_all(env, &s, wanted, &score));
     tfuse_score ours = {.n = s.inputs.n, .scored = score.n, .correct = score.correct,
                         .loss = score.n ? score.loss_sum / (double)score.n : NAN};

@@ -37,11 +37,17 @@ TF_PRINTF(6, 0)
 static tfuse_status addv(tf_env *env, tf_graph *g, const char *op, const char *name, const char *inputs, const char *attrs,
                          va_list args)
 {
-    char text[512];
-    const int length = vsnprintf(text, sizeof text, attrs, args);
-    if (length < 0 || (size_t)length >= sizeof text)
-        return tf_fail(env, TFUSE_EINTERNAL, "node '%s': its attributes are too long", name);
-    return tf_graph_add(env, g, op, name, inputs, text);
+    va_list again;
+    va_copy(again, args);
+    const int length = vsnprintf(NULL, 0, attrs, again);
+    va_end(again);
+    char *text = length < 0 ? NULL : tf_alloc_array(env, (size_t)length + 1, 1);
+    if (!text)
+        return TFUSE_ENOMEM;
+    vsnprintf(text, (size_t)length + 1, attrs, args);
+    const tfuse_status status = tf_graph_add(env, g, op, name, inputs, text);
+    tf_free(&env->mem, text);
+    return status;
 }
 
 tfuse_status tf_addf(tf_env *env, tf_graph *g, const char *op, const char *name, const char *inputs, const char *attrs, ...)
@@ -88,4 +94,25 @@ tf_real_text tf_real(double value)
     if (comma)
         *comma = '.';
     return out;
+}
+
+/* ---- config ---- */
+
+tfuse_status tf_read_activation(tf_env *env, const tfuse_model *m, const char *key, const char *fallback, const char **out)
+{
+    static const char *const kinds[][2] = {
+        {"gelu", "gelu"},           {"gelu_python", "gelu"}, {"gelu_new", "gelu_new"}, {"gelu_fast", "gelu_tanh"},
+        {"gelu_accurate", "gelu_tanh"}, {"gelu_pytorch_tanh", "gelu_pytorch_tanh"},    {"quick_gelu", "quick_gelu"},
+        {"relu", "relu"},           {"silu", "silu"},        {"swish", "silu"},        {"tanh", "tanh"},
+    };
+    const char *name = NULL;
+    char shown[64];
+    TF_TRY(tf_config_text_or(env, m, key, fallback, &name));
+    for (size_t i = 0; i < TF_LEN(kinds); i++)
+        if (strcmp(kinds[i][0], name) == 0) {
+            *out = kinds[i][1];
+            return TFUSE_OK;
+        }
+    return tf_fail(env, TFUSE_EUNSUPPORTED, "%s: config.json: %s '%s' is not known; gelu, relu, silu, tanh and their kin are",
+                   tf_model_label(m), key, tf_printable(shown, sizeof shown, name));
 }

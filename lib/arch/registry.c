@@ -11,6 +11,14 @@
 static const tf_arch *const table[] = {
     &tf_arch_vit,
     &tf_arch_vit_timm,
+    &tf_arch_llama,
+    &tf_arch_mistral,
+    &tf_arch_qwen2,
+    &tf_arch_qwen3,
+    &tf_arch_gemma,
+    &tf_arch_gemma2,
+    &tf_arch_gemma3,
+    &tf_arch_phi3,
 };
 
 /* The config lists the architecture, or lists none. */

@@ -44,25 +44,6 @@ static tfuse_status read_classes(tf_env *env, const tfuse_model *m, int64_t *out
     return *out > 0 ? TFUSE_OK : tf_config_int_or(env, m, "num_labels", 1, 1 << 24, 2, out);
 }
 
-static tfuse_status read_activation(tf_env *env, const tfuse_model *m, const char **out)
-{
-    static const char *const kinds[][2] = {
-        {"gelu", "gelu"},           {"gelu_python", "gelu"}, {"gelu_new", "gelu_new"}, {"gelu_fast", "gelu_tanh"},
-        {"gelu_accurate", "gelu_tanh"}, {"gelu_pytorch_tanh", "gelu_pytorch_tanh"},    {"quick_gelu", "quick_gelu"},
-        {"relu", "relu"},           {"silu", "silu"},        {"swish", "silu"},        {"tanh", "tanh"},
-    };
-    const char *name = NULL;
-    char shown[64];
-    TF_TRY(tf_config_text_or(env, m, "hidden_act", "gelu", &name));
-    for (size_t i = 0; i < TF_LEN(kinds); i++)
-        if (strcmp(kinds[i][0], name) == 0) {
-            *out = kinds[i][1];
-            return TFUSE_OK;
-        }
-    return tf_fail(env, TFUSE_EUNSUPPORTED, "%s: config.json: hidden_act '%s' is not known; gelu, relu, silu, tanh and their kin are",
-                   tf_model_label(m), tf_printable(shown, sizeof shown, name));
-}
-
 static tfuse_status check_sizes(tf_env *env, const tfuse_model *m, const config *c)
 {
     if (c->hidden % c->heads != 0)
@@ -87,7 +68,7 @@ static tfuse_status read_config(tf_env *env, const tfuse_model *m, config *c)
     TF_TRY(tf_config_real_or(env, m, "layer_norm_eps", 1e-12, &c->eps));
     TF_TRY(tf_config_bool_or(env, m, "qkv_bias", true, &c->qkv_bias));
     TF_TRY(read_classes(env, m, &c->classes));
-    TF_TRY(read_activation(env, m, &c->activation));
+    TF_TRY(tf_read_activation(env, m, "hidden_act", "gelu", &c->activation));
     return check_sizes(env, m, c);
 }
 

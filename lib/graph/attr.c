@@ -44,6 +44,17 @@ static bool parse_real(const char *text, double *out)
     return end == text + len && isfinite(*out);
 }
 
+const char *tf_attr_next_real(const char *text, double *out)
+{
+    char item[64];
+    const size_t len = strcspn(text, ",");
+    if (len == 0 || len >= sizeof item)
+        return NULL;
+    memcpy(item, text, len);
+    item[len] = '\0';
+    return parse_real(item, out) ? text + len + (text[len] == ',') : NULL;
+}
+
 tfuse_status tf_node_int(tf_env *env, const tf_node *n, const char *key, int64_t min, int64_t max, int64_t fallback, int64_t *out)
 {
     const char *text = tf_node_attr(n, key);

@@ -162,6 +162,8 @@ tfuse_status tf_binding_parts(tf_env *env, const tf_graph *g, const tf_binding *
 {
     *out = NULL;
     *count = 0;
+    if (!b) /* a dimension whose extent is known only when it runs */
+        return TFUSE_OK;
     walk w = {.g = g, .fits = true};
     walk_binding(&w, b, 1, NULL);
     if (!w.fits || w.count > TF_MAX_PARTS)

@@ -21,6 +21,8 @@ tfuse_status tf_node_real(tf_env *env, const tf_node *n, const char *key, double
 /* After shape has checked them, forward reads them with these. */
 int64_t tf_node_int_at(const tf_node *n, const char *key, int64_t fallback);
 double tf_node_real_at(const tf_node *n, const char *key, double fallback);
+/* One of comma-separated numbers; gives what comes after it and its comma, NULL when it is not a number. */
+const char *tf_attr_next_real(const char *text, double *out);
 /* Comma-separated integers, e.g. shape=1,28,28. */
 tfuse_status tf_node_ints(tf_env *env, const tf_node *n, const char *key, int64_t *out, int cap, int *count);
 
@@ -70,6 +72,10 @@ typedef struct tf_flow_ops {
     tfuse_status (*solve)(tf_flow *f, const tf_node *n);
     /* Output `out` carries the maps of value `in`. */
     tfuse_status (*pass)(tf_flow *f, tf_id in, tf_id out);
+    /* As pass, where each unit of the value occurs once for every query of a group: heads*units becomes heads*group*units. */
+    tfuse_status (*spread)(tf_flow *f, tf_id in, tf_id out);
+    /* The produced side of the node's parameters moves by the maps of value `v`, whose units stand beside its own. */
+    tfuse_status (*follow)(tf_flow *f, const tf_node *n, tf_id v);
     /* Output carries a combination of both, by the residual policy. */
     tfuse_status (*join)(tf_flow *f, const tf_node *n, tf_id residual, tf_id branch, tf_id out);
 } tf_flow_ops;

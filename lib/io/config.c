@@ -61,10 +61,15 @@ static tfuse_status fail_key(tf_env *env, const tfuse_model *m, const char *key,
     return tf_fail(env, TFUSE_EFORMAT, "%s%sconfig.json: key '%s' %s", dir, dir[strlen(dir) - 1] == '/' ? "" : "/", key, what);
 }
 
-/* The value of a key; NULL when absent or null. */
+/* The value of a key, in an object inside the config when it is dotted; NULL when absent or null. */
 static json_t *lookup(const tfuse_model *m, const char *key)
 {
-    json_t *value = json_object_get(m->config, key);
+    json_t *value = m->config;
+    while (value && *key) {
+        const size_t length = strcspn(key, ".");
+        value = json_object_getn(value, key, length);
+        key += length + (key[length] == '.');
+    }
     return json_is_null(value) ? NULL : value;
 }
 
@@ -107,6 +112,31 @@ tfuse_status tf_config_bool_or(tf_env *env, const tfuse_model *m, const char *ke
     const json_t *value = lookup(m, key);
     *out = value ? json_is_true(value) : fallback;
     return !value || json_is_boolean(value) ? TFUSE_OK : fail_key(env, m, key, "must be true or false");
+}
+
+bool tf_config_has(const tfuse_model *m, const char *key)
+{
+    return lookup(m, key) != NULL;
+}
+
+tfuse_status tf_config_reals(tf_env *env, const tfuse_model *m, const char *key, double *out, size_t cap, size_t *count)
+{
+    const json_t *list = lookup(m, key);
+    *count = json_array_size(list);
+    if (list && (!json_is_array(list) || *count > cap))
+        return fail_key(env, m, key, "must be a list of numbers, not longer than what they are for");
+    for (size_t i = 0; i < *count; i++) {
+        const json_t *item = json_array_get(list, i);
+        out[i] = json_number_value(item);
+        if (!json_is_number(item) || !isfinite(out[i]))
+            return fail_key(env, m, key, "must be a list of numbers");
+    }
+    return TFUSE_OK;
+}
+
+const char *tf_config_item(const tfuse_model *m, const char *key, int64_t index)
+{
+    return index < 0 ? NULL : json_string_value(json_array_get(lookup(m, key), (size_t)index));
 }
 
 tfuse_status tf_config_text_or(tf_env *env, const tfuse_model *m, const char *key, const char *fallback, const char **out)

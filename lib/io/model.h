@@ -88,13 +88,19 @@ const char *tf_model_label(const tfuse_model *m);
  * are no defence against forgery. Reads every byte, so it reports progress ("hashing") and can be cancelled. */
 tfuse_status tf_model_hash(tf_env *env, const tfuse_model *m, char header[17], char weights[17]);
 
-/* ---- config.json, typed (config.c). A missing or mistyped key is TFUSE_EFORMAT naming file and key. ---- */
+/* ---- config.json, typed (config.c). A missing or mistyped key is TFUSE_EFORMAT naming file and key. "a.b" is key b of
+ * the object a. ---- */
 tfuse_status tf_config_int(tf_env *env, const tfuse_model *m, const char *key, int64_t min, int64_t max, int64_t *out);
 /* With a fallback when the key is absent or null. */
 tfuse_status tf_config_int_or(tf_env *env, const tfuse_model *m, const char *key, int64_t min, int64_t max,
                               int64_t fallback, int64_t *out);
 tfuse_status tf_config_real_or(tf_env *env, const tfuse_model *m, const char *key, double fallback, double *out);
 tfuse_status tf_config_bool_or(tf_env *env, const tfuse_model *m, const char *key, bool fallback, bool *out);
+bool tf_config_has(const tfuse_model *m, const char *key); /* and it is not null */
+/* A list of numbers, at most `cap`; *count 0 when absent. */
+tfuse_status tf_config_reals(tf_env *env, const tfuse_model *m, const char *key, double *out, size_t cap, size_t *count);
+/* Item `index` of a list of strings; NULL when there is none. */
+const char *tf_config_item(const tfuse_model *m, const char *key, int64_t index);
 /* Borrowed from the config. fallback may be NULL: then the key is required. */
 tfuse_status tf_config_text_or(tf_env *env, const tfuse_model *m, const char *key, const char *fallback, const char **out);
 

@@ -157,6 +157,12 @@ CLONES void tf_tanh(float *x, size_t n)
         x[i] = tanh_of(x[i]);
 }
 
+CLONES void tf_softcap(float *x, float cap, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = cap * tanh_of(x[i] / cap);
+}
+
 /* A block that has no exponent of all ones is finite; only one that has is searched. */
 CLONES int64_t tf_find_nonfinite(const float *x, size_t count)
 {

@@ -76,6 +76,7 @@ tfuse_dtype tf_dtype_parse(const char *name);
 int64_t tf_find_nonfinite(const float *x, size_t count);
 float tf_dot_f32(const float *x, const float *y, size_t n);    /* sums in float64 */
 double tf_sum_sq(const float *x, size_t n);                    /* sums in float64 */
+void tf_softcap(float *x, float cap, size_t n);                /* cap tanh(x / cap) in place */
 void tf_gelu_erf(float *x, size_t n);                          /* in place, error at most 1.5e-7 and half a last place */
 void tf_gelu_tanh(float *x, size_t n);
 void tf_quick_gelu(float *x, size_t n);                        /* x * sigmoid(1.702 x) */

@@ -12,10 +12,11 @@
  */
 #include "ops/common.h"
 #include "ops/ops.h"
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
-enum { QUERY, KEY, VALUE };
+enum { QUERY, KEY, VALUE, MASK };
 
 typedef struct heads {
     const tf_factor *outer; /* heads, or heads and group */
@@ -28,7 +29,10 @@ typedef struct layout {
     int64_t kv, group, inner, value_inner, rope; /* rope: rotary units of a head, 0 if none */
     bool causal, interleaved;
     double theta;
-    float scale;
+    const char *factors; /* what each pair's frequency is divided by, as text; NULL: nothing */
+    float gain;          /* of rotated units */
+    float scale, softcap; /* softcap: 0 for none */
+    int64_t window;      /* keys that a query sees, itself the last of them; 0: all */
 } layout;
 
 static const tf_binding *channels(const tf_graph *g, const tf_node *n, int input)
@@ -56,6 +60,10 @@ static layout layout_of(const tf_graph *g, const tf_node *n)
         .causal = tf_node_int_at(n, "causal", 0) != 0,
         .interleaved = order && strcmp(order, "interleaved") == 0,
         .theta = tf_node_real_at(n, "rope_theta", 10000.0),
+        .factors = tf_node_attr(n, "rope_factors"),
+        .gain = (float)tf_node_real_at(n, "rope_gain", 1.0),
+        .softcap = (float)tf_node_real_at(n, "softcap", 0.0),
+        .window = tf_node_int_at(n, "window", 0),
         .scale = (float)tf_node_real_at(n, "scale", 1.0 / sqrt((double)q.inner->extent)),
     };
     return a;
@@ -105,22 +113,44 @@ static tfuse_status check_fit(tf_env *env, const tf_graph *g, const tf_node *n)
     return TFUSE_OK;
 }
 
+/* As many positive numbers as there are pairs. */
+static bool factors_fit(const char *text, int64_t pairs)
+{
+    double factor = 0;
+    for (int64_t i = 0; i < pairs; i++) {
+        text = *text ? tf_attr_next_real(text, &factor) : NULL;
+        if (!text || !(factor > 0))
+            return false;
+    }
+    return *text == '\0';
+}
+
+static tfuse_status check_rope_numbers(tf_env *env, const tf_node *n, int64_t dims)
+{
+    const char *factors = tf_node_attr(n, "rope_factors");
+    double theta = 0, gain = 0;
+    TF_TRY(tf_node_real(env, n, "rope_theta", 10000.0, &theta));
+    TF_TRY(tf_node_real(env, n, "rope_gain", 1.0, &gain));
+    if (dims % 2 != 0 || !(theta > 0) || !(gain > 0))
+        return tf_fail(env, TFUSE_ERANGE, "attention '%s': rope_dims must be even, rope_theta and rope_gain positive", n->name);
+    if (factors && !factors_fit(factors, dims / 2))
+        return tf_fail(env, TFUSE_ERANGE, "attention '%s': rope_factors are not %lld positive numbers", n->name, (long long)dims / 2);
+    return TFUSE_OK;
+}
+
 static tfuse_status check_rope(tf_env *env, const tf_graph *g, const tf_node *n)
 {
     const tf_factor *inner = heads_of(g, n, QUERY).inner;
     const char *order = tf_node_attr(n, "layout");
     bool rope = false;
     int64_t dims = 0;
-    double theta = 0;
     TF_TRY(tf_node_flag(env, n, "rope", false, &rope));
     TF_TRY(tf_node_int(env, n, "rope_dims", 2, inner->extent, inner->extent, &dims));
-    TF_TRY(tf_node_real(env, n, "rope_theta", 10000.0, &theta));
     if (order && strcmp(order, "half") != 0 && strcmp(order, "interleaved") != 0)
         return tf_fail(env, TFUSE_EGRAPH, "attention '%s': layout=%s is neither half nor interleaved", n->name, order);
     if (!rope)
         return TFUSE_OK;
-    if (dims % 2 != 0 || !(theta > 0))
-        return tf_fail(env, TFUSE_ERANGE, "attention '%s': rope_dims must be even and rope_theta positive", n->name);
+    TF_TRY(check_rope_numbers(env, n, dims));
     const bool part = dims < inner->extent;
     const bool named = inner->kind == TF_FACTOR_CONCAT && inner->concat->n_segments == 2 &&
                        inner->concat->segments[0].extent == dims;
@@ -146,17 +176,33 @@ static tfuse_status make_output(tf_env *env, tf_graph *g, tf_id node)
     return tf_output_like(env, g, node, n->inputs[QUERY], out);
 }
 
+static tfuse_status check_mask(tf_env *env, const tf_graph *g, const tf_node *n)
+{
+    if (n->n_inputs <= MASK)
+        return TFUSE_OK;
+    const tf_value *v = &g->values[n->inputs[MASK]];
+    return v->integer && v->rank == 1 ? TFUSE_OK
+                                      : tf_fail(env, TFUSE_EGRAPH, "attention '%s': its mask '%s' does not hold an integer a token", n->name, v->name);
+}
+
 static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
 {
     const tf_node *n = &g->nodes[node];
     bool causal = false;
-    double scale = 0;
+    double scale = 0, softcap = 0;
+    int64_t window = 0, most = 0;
     for (int i = QUERY; i <= VALUE; i++)
         TF_TRY(check_heads(env, g, n, i));
     TF_TRY(check_fit(env, g, n));
     TF_TRY(check_rope(env, g, n));
+    TF_TRY(check_mask(env, g, n));
     TF_TRY(tf_node_flag(env, n, "causal", false, &causal));
     TF_TRY(tf_node_real(env, n, "scale", 1.0, &scale));
+    TF_TRY(tf_node_real(env, n, "softcap", 0.0, &softcap));
+    TF_TRY(tf_node_int(env, n, "window", 0, INT32_MAX, 0, &window));
+    TF_TRY(tf_node_int(env, n, "rope_most", 1, INT32_MAX, 1, &most));
+    if (softcap < 0 || (window > 0 && !causal))
+        return tf_fail(env, TFUSE_ERANGE, "attention '%s': softcap must not be negative, and window goes with causal=1", n->name);
     return make_output(env, g, node);
 }
 
@@ -201,8 +247,7 @@ static void permits(tf_permits *p, const tf_node *n)
 
 static tfuse_status flow(tf_flow *f, const tf_graph *g, const tf_node *n)
 {
-    (void)g;
-    return f->ops->pass(f, n->inputs[VALUE], n->outputs[0]);
+    return (layout_of(g, n).group > 1 ? f->ops->spread : f->ops->pass)(f, n->inputs[VALUE], n->outputs[0]);
 }
 
 /* ---- forward ---- */
@@ -215,6 +260,9 @@ static tfuse_status extents(tf_env *env, const tf_graph *g, const tf_node *n, co
     if (tk != in[VALUE]->extent[0] || (tk != tq && tf_node_int_at(n, "causal", 0)))
         return tf_fail(env, TFUSE_ESHAPE, "attention '%s': %lld queries, %lld keys and %lld values", n->name,
                        (long long)tq, (long long)tk, (long long)in[VALUE]->extent[0]);
+    if (tq > tf_node_int_at(n, "rope_most", INT64_MAX))
+        return tf_fail(env, TFUSE_EUNSUPPORTED, "attention '%s': sequences of %lld tokens: its rotary positions change beyond %s, which is not "
+                       "built", n->name, (long long)tq, tf_node_attr(n, "rope_most"));
     out[0]->extent[0] = tq;
     return TFUSE_OK;
 }
@@ -226,15 +274,19 @@ static int64_t scratch_size(const tf_graph *g, const tf_node *n, const tf_batch 
     return tq * tk + (a.rope > 0 ? (tq + tk) * a.inner + longest * a.rope : 0);
 }
 
-/* cos and sin of position * theta^(-2i/rope): rope/2 cosines, then as many sines, for each position. */
+/* cos and sin of position * theta^(-2i/rope) / factor: rope/2 cosines, then as many sines, for each position. Frequencies are rounded to
+ * float32, as those that the models were trained with. */
 static void rope_table(const layout *a, int64_t tokens, float *table)
 {
     const int64_t half = a->rope / 2;
+    const char *factors = a->factors;
     for (int64_t i = 0; i < half; i++) {
-        const double frequency = pow(a->theta, -2.0 * (double)i / (double)a->rope);
+        double factor = 1;
+        factors = factors ? tf_attr_next_real(factors, &factor) : NULL;
+        const double frequency = (double)(float)(pow(a->theta, -2.0 * (double)i / (double)a->rope) / factor);
         for (int64_t t = 0; t < tokens; t++) {
-            table[t * a->rope + i] = (float)cos((double)t * frequency);
-            table[t * a->rope + half + i] = (float)sin((double)t * frequency);
+            table[t * a->rope + i] = a->gain * (float)cos((double)t * frequency);
+            table[t * a->rope + half + i] = a->gain * (float)sin((double)t * frequency);
         }
     }
 }
@@ -254,12 +306,31 @@ static void rotate(const layout *a, const float *table, tf_mat src, float *dst)
     }
 }
 
-static void softmax_rows(float *scores, int64_t rows, int64_t cols, bool causal)
+/* Keys whose mask is 0 get the lowest score there is: where all are masked, all are seen alike. */
+static void mask_scores(const tf_batch *mask, int64_t s, float *scores, int64_t rows, int64_t cols)
+{
+    const float *bits = mask->data + s * cols;
+    for (int64_t j = 0; j < cols; j++) {
+        int32_t seen;
+        memcpy(&seen, bits + j, sizeof seen);
+        for (int64_t i = 0; i < rows && seen == 0; i++)
+            scores[i * cols + j] = -FLT_MAX;
+    }
+}
+
+static void cap_scores(const layout *a, float *scores, int64_t count)
+{
+    if (a->softcap > 0)
+        tf_softcap(scores, a->softcap, (size_t)count);
+}
+
+static void softmax_rows(const layout *a, float *scores, int64_t rows, int64_t cols)
 {
     for (int64_t i = 0; i < rows; i++, scores += cols) {
-        const int64_t seen = causal ? i + 1 : cols;
-        tf_softmax_row(scores, (size_t)seen);
-        memset(scores + seen, 0, (size_t)(cols - seen) * sizeof *scores);
+        const int64_t end = a->causal ? i + 1 : cols, first = a->window > 0 && end > a->window ? end - a->window : 0;
+        tf_softmax_row(scores + first, (size_t)(end - first));
+        memset(scores, 0, (size_t)first * sizeof *scores);
+        memset(scores + end, 0, (size_t)(cols - end) * sizeof *scores);
     }
 }
 
@@ -289,7 +360,10 @@ static void forward_kv_head(tf_forward *f, const layout *a, int64_t s, int64_t k
             q = tf_mat_rows(queries, tq, a->inner);
         }
         tf_gemm(f->env, a->scale, q, tf_mat_t(k), 0.0f, tf_mat_rows(scores, tq, tk));
-        softmax_rows(scores, tq, tk, a->causal);
+        cap_scores(a, scores, tq * tk);
+        if (f->in[MASK])
+            mask_scores(f->in[MASK], s, scores, tq, tk);
+        softmax_rows(a, scores, tq, tk);
         tf_gemm(f->env, 1.0f, tf_mat_rows(scores, tq, tk), v, 0.0f, head_view(f->out[0], s, h, a->value_inner));
     }
 }
@@ -307,10 +381,11 @@ static void forward(tf_forward *f, const tf_node *n)
 
 const tf_op tf_op_attention = {
     .name = "attention",
-    .help = "softmax attention of query, key, value: [causal=0|1] [rope=0|1 rope_theta= rope_dims= layout=half|interleaved] [scale=]",
-    .attrs = "causal rope rope_theta rope_dims layout scale",
+    .help = "softmax attention of query, key, value and, if given, a mask (0: not seen): [causal=0|1 window=] [rope=0|1 rope_theta= rope_dims= rope_factors=F,F,... "
+            "rope_gain= rope_most= layout=half|interleaved] [scale=] [softcap=]",
+    .attrs = "causal window rope rope_theta rope_dims rope_factors rope_gain rope_most layout scale softcap",
     .min_inputs = 3,
-    .max_inputs = 3,
+    .max_inputs = 4,
     .shape = shape,
     .tie = tie,
     .permits = permits,

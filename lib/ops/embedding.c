@@ -11,6 +11,8 @@ static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
     const tf_node *n = &g->nodes[node];
     const tf_value ids = g->values[n->inputs[0]];
     const char *rows = tf_node_attr(n, "rows"), *of = tf_node_attr(n, "of");
+    double scale = 0;
+    TF_TRY(tf_node_real(env, n, "scale", 1.0, &scale));
     if (!ids.integer || ids.rank != 1)
         return tf_fail(env, TFUSE_EGRAPH, "embedding '%s': its input '%s' does not hold token ids", n->name, ids.name);
     if (!rows || !of)
@@ -43,6 +45,7 @@ static tfuse_status extents(tf_env *env, const tf_graph *g, const tf_node *n, co
 static void forward(tf_forward *f, const tf_node *n)
 {
     const int64_t rows = f->g->params[n->params[0]].shape[0];
+    const float scale = (float)tf_node_real_at(n, "scale", 1.0);
     const size_t c = (size_t)tf_batch_channels(f->out[0]), count = (size_t)(f->in[0]->n * tf_batch_stride(f->in[0]));
     for (size_t i = 0; i < count; i++) {
         int32_t id;
@@ -52,13 +55,15 @@ static void forward(tf_forward *f, const tf_node *n)
             memcpy(dst, f->param[0] + (size_t)id * c, c * sizeof *dst);
         else
             memset(dst, 0, c * sizeof *dst);
+        for (size_t k = 0; scale != 1.0f && k < c; k++)
+            dst[k] *= scale;
     }
 }
 
 const tf_op tf_op_embedding = {
     .name = "embedding",
-    .help = "rows of a table by token id: rows=BINDING of=BINDING",
-    .attrs = "rows of weight",
+    .help = "rows of a table by token id: rows=BINDING of=BINDING [scale=1, what they are multiplied by]",
+    .attrs = "rows of scale weight",
     .min_inputs = 1,
     .max_inputs = 1,
     .tokenwise = true,

@@ -29,9 +29,8 @@ static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
 
 static tfuse_status flow(tf_flow *f, const tf_graph *g, const tf_node *n)
 {
-    (void)g;
     TF_TRY(f->ops->move(f, n, WEIGHT, 1, n->inputs[0]));
-    return f->ops->solve(f, n);
+    return tf_value_is_gate(g, n->outputs[0]) ? TFUSE_OK : f->ops->solve(f, n); /* a gate follows its partner, at the product */
 }
 
 static void forward(tf_forward *f, const tf_node *n)

@@ -70,7 +70,8 @@ static void permits(tf_permits *p, const tf_node *n)
 
 static tfuse_status flow(tf_flow *f, const tf_graph *g, const tf_node *n)
 {
-    (void)g;
+    if (tf_value_is_gate(g, n->inputs[GATE]))
+        TF_TRY(f->ops->follow(f, &g->nodes[tf_gate_source(g, n->inputs[GATE])], n->inputs[UP]));
     return f->ops->pass(f, n->inputs[UP], n->outputs[0]);
 }
 

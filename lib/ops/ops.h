@@ -12,6 +12,7 @@ extern const tf_op tf_op_linear;
 extern const tf_op tf_op_patchify;
 extern const tf_op tf_op_parameter;
 extern const tf_op tf_op_embedding;
+extern const tf_op tf_op_positions;
 extern const tf_op tf_op_concat_tokens;
 extern const tf_op tf_op_add;
 extern const tf_op tf_op_layernorm;
@@ -22,5 +23,6 @@ extern const tf_op tf_op_attention;
 extern const tf_op tf_op_split;
 extern const tf_op tf_op_token;
 extern const tf_op tf_op_experts;
+extern const tf_op tf_op_softcap;
 
 #endif

@@ -2,7 +2,7 @@
  *
  * drop_key_bias.c: a key bias adds q . b_K to every score of a query, and softmax ignores what is equal for all keys: b_K = 0. Exact
  * where the keys come straight from a linear that serves them alone; not under rotary positions, which turn the bias
- * differently at each key.
+ * differently at each key, nor where scores are capped, which what is added changes.
  */
 #include "passes/passes.h"
 #include "passes/walk.h"
@@ -11,7 +11,7 @@ enum { KEY = 1, BIAS = 1 };
 
 static tf_id droppable_bias(const tf_graph *g, const tf_node *n)
 {
-    if (n->op != &tf_op_attention || tf_node_int_at(n, "rope", 0) != 0)
+    if (n->op != &tf_op_attention || tf_node_int_at(n, "rope", 0) != 0 || tf_node_real_at(n, "softcap", 0) > 0)
         return -1;
     const tf_id linear = tf_walk_sole_linear(g, n->inputs[KEY]);
     return linear < 0 ? -1 : tf_node_slot(&g->nodes[linear], BIAS);

@@ -75,6 +75,11 @@ void tf_score_add(tf_score *s, const float *logits, int64_t rows, int64_t classe
  * -100 (TFUSE_ERANGE naming the index and value). */
 tfuse_status tf_labels_make(tf_env *env, const tfuse_array *array, int64_t n, int64_t classes, int64_t **out);
 
+/* Whether the outputs are predictions of the next token: ids in, as many classes as ids, and no token sees a later one. */
+bool tf_graph_is_causal(const tf_graph *g);
+/* The labels of such a model: each token's next one, -100 for a sample's last. n × tokens, freed by tf_free. */
+tfuse_status tf_labels_next(tf_env *env, const tf_inputs *in, int64_t **out);
+
 /* ---- statistics (statistics.c) --------------------------------------------------------------------------- */
 typedef enum tf_tokens { TF_TOKENS_ALL, TF_TOKENS_CLASS, TF_TOKENS_WINDOW } tf_tokens;
 typedef struct tf_token_filter {

@@ -3,6 +3,7 @@
  * score.c: accuracy and cross-entropy of logits, and the labels that they are held against.
  */
 #include "run/run.h"
+#include "ops/ops.h"
 #include <math.h>
 
 enum { IGNORED = -100 }; /* the label that training frameworks leave out */
@@ -63,5 +64,34 @@ tfuse_status tf_labels_make(tf_env *env, const tfuse_array *array, int64_t n, in
         return status;
     }
     *out = labels;
+    return TFUSE_OK;
+}
+
+bool tf_graph_is_causal(const tf_graph *g)
+{
+    const tf_value *in = &g->values[g->inputs[0]], *out = &g->values[g->output];
+    bool attends = false;
+    if (!in->integer || out->rank != 2 || out->extent[1] != tf_inputs_vocabulary(g, g->inputs[0]))
+        return false;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const tf_node *n = &g->nodes[i];
+        const bool causal = n->op == &tf_op_attention && tf_node_int_at(n, "causal", 0) != 0;
+        attends = attends || causal;
+        if (!n->op->tokenwise && !causal)
+            return false;
+    }
+    return attends;
+}
+
+tfuse_status tf_labels_next(tf_env *env, const tf_inputs *in, int64_t **out)
+{
+    const size_t count = (size_t)(in->n * in->sample);
+    int64_t *ids = tf_alloc_array(env, count + 1, sizeof *ids);
+    *out = ids;
+    if (!ids)
+        return TFUSE_ENOMEM;
+    tf_array_integers(in->array, 0, count, ids);
+    for (size_t i = 0; i < count; i++)
+        ids[i] = (i + 1) % (size_t)in->sample ? ids[i + 1] : IGNORED;
     return TFUSE_OK;
 }

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * decoder.h: what the decoders of the Llama kind share: RMSNorm before each branch, rotary positions, grouped queries, a gated FFN, no
+ * positions in the stream. An architecture's file says how its own differs.
+ */
+#ifndef TF_ARCH_DECODER_H
+#define TF_ARCH_DECODER_H
+
+#include "arch/arch.h"
+#include "base/buf.h"
+
+enum { TF_FULL, TF_SLIDING }; /* kinds of attention layers */
+
+typedef struct tf_decoder {
+    int64_t hidden, layers, heads, kv, inner, ffn, vocab;
+    int64_t rope_dims;      /* units of a head that turn: all, or the first ones */
+    int64_t window;         /* of the sliding layers; 0: there are none */
+    const bool *sliding;    /* a layer; NULL: none */
+    const char *rope[2];    /* attributes of rotary positions, for full and sliding layers */
+    double eps, embed_scale, score_scale, score_cap, logit_cap; /* 0: none; score_scale 0: 1/sqrt(inner) */
+    const char *activation;
+    bool qkv_bias, out_bias, mlp_bias, qk_norm, tied;
+    bool gain_offset;       /* gains are 1 + the tensor */
+    bool sandwich;          /* a norm on each branch's output too */
+} tf_decoder;
+
+/* The keys that all share, under the names of Hugging Face's LlamaConfig, checked against each other. */
+tfuse_status tf_decoder_read(tf_env *env, const tfuse_model *m, tf_graph *g, tf_decoder *d);
+/* Which layers slide: by the config's layer_types, else every layer for which (layer + 1) % pattern is not 0 (pattern 0: none; 1: all). */
+tfuse_status tf_decoder_read_layers(tf_env *env, const tfuse_model *m, tf_graph *g, int64_t pattern, tf_decoder *d);
+tfuse_status tf_decoder_nodes(tf_env *env, tf_graph *g, const tf_decoder *d);
+/* LlamaForCausalLM's tensor names, with those of the options that are on; not those of the projections when `fused`. */
+tfuse_status tf_decoder_names(tf_env *env, tf_graph *g, const tf_decoder *d, bool fused);
+/* read, nodes, names: the whole of an architecture that differs by its config alone. */
+tfuse_status tf_decoder_build(tf_env *env, tf_graph *g, const tf_decoder *d);
+
+/* rope.c: attributes of rotary positions from the config's object under `key` ("rope_parameters"), or from the older keys rope_theta and
+ * rope_scaling when it is absent. Frequencies are those of sequences up to the length that the model was first trained for, where the
+ * config makes them depend on the length. dims: units of a head that turn. In the graph's memory. */
+tfuse_status tf_rope_read(tf_env *env, const tfuse_model *m, tf_graph *g, const char *key, double theta, int64_t dims, const char **out);
+/* Units of a head that turn: partial_rotary_factor of `inner`. */
+tfuse_status tf_rope_dims(tf_env *env, const tfuse_model *m, const char *key, double fallback, int64_t inner, int64_t *out);
+
+#endif
