@@ -19,16 +19,31 @@ static const char *with_layer(const char *pattern, int64_t layer, char *buffer, 
     return buffer;
 }
 
-tfuse_status tf_apply_names(tf_env *env, tf_graph *g, const tf_name_rule *rules, size_t count, int64_t layers)
+/* Drops the first `prefix` in an expression, in place. */
+static void drop(char *text, const char *prefix)
+{
+    char *at = *prefix ? strstr(text, prefix) : NULL;
+    if (at)
+        memmove(at, at + strlen(prefix), strlen(at + strlen(prefix)) + 1);
+}
+
+tfuse_status tf_apply_names_without(tf_env *env, tf_graph *g, const tf_name_rule *rules, size_t count, int64_t layers, const char *prefix)
 {
     char logical[256], stored[256];
     for (size_t r = 0; r < count; r++) {
         const int64_t times = strstr(rules[r].logical, "%d") ? layers : 1;
-        for (int64_t i = 0; i < times; i++)
-            TF_TRY(tf_graph_store(env, g, with_layer(rules[r].logical, i, logical, sizeof logical),
-                                  with_layer(rules[r].stored, i, stored, sizeof stored)));
+        for (int64_t i = 0; i < times; i++) {
+            snprintf(stored, sizeof stored, "%s", with_layer(rules[r].stored, i, logical, sizeof logical));
+            drop(stored, prefix);
+            TF_TRY(tf_graph_store(env, g, with_layer(rules[r].logical, i, logical, sizeof logical), stored));
+        }
     }
     return TFUSE_OK;
+}
+
+tfuse_status tf_apply_names(tf_env *env, tf_graph *g, const tf_name_rule *rules, size_t count, int64_t layers)
+{
+    return tf_apply_names_without(env, g, rules, count, layers, "");
 }
 
 /* ---- nodes ---- */

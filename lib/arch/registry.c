@@ -19,6 +19,8 @@ static const tf_arch *const table[] = {
     &tf_arch_gemma2,
     &tf_arch_gemma3,
     &tf_arch_phi3,
+    &tf_arch_gpt2,
+    &tf_arch_gpt_neox,
 };
 
 /* The config lists the architecture, or lists none. */

@@ -104,6 +104,7 @@ static tfuse_status parse_slice(parser *p, const shape *want, bool part, tf_sour
     int64_t n[MAX_NUMBERS], extent = 0;
     int count;
     out->kind = TF_SOURCE_SLICE;
+    out->blocks = 1;
     TF_TRY(parse_name(p, &out->stored));
     TF_TRY(parse_numbers(p, n, &count));
     if (count != (part ? 3 : 4))
@@ -129,6 +130,27 @@ static tfuse_status parse_slice(parser *p, const shape *want, bool part, tf_sour
     const int64_t size = product(out->stored_shape, out->stored_rank);
     return size < 0 || size > INT64_MAX / (int64_t)sizeof(double) ? bad(p, "the stored tensor is larger than memory can be")
                                                                   : TFUSE_OK;
+}
+
+/* within(NAME,outer,i,n): a slice in each of `outer` blocks of dimension 0; first and count are of a block. */
+static tfuse_status parse_within(parser *p, const shape *want, tf_source *out)
+{
+    int64_t n[MAX_NUMBERS], extent = 0;
+    int count;
+    out->kind = TF_SOURCE_SLICE;
+    TF_TRY(parse_name(p, &out->stored));
+    TF_TRY(parse_numbers(p, n, &count));
+    if (count != 3)
+        return bad(p, "within takes NAME,outer,i,n");
+    if (want->rank < 1 || n[0] < 1 || want->extent[0] % n[0] != 0 || n[1] >= n[2] || __builtin_mul_overflow(want->extent[0], n[2], &extent))
+        return bad(p, "there is no such part");
+    out->blocks = n[0];
+    out->count = want->extent[0] / n[0];
+    out->first = n[1] * out->count;
+    store_as(out, want->extent, want->rank);
+    out->stored_shape[0] = extent;
+    const int64_t size = product(out->stored_shape, out->stored_rank);
+    return size < 0 || size > INT64_MAX / (int64_t)sizeof(double) ? bad(p, "the stored tensor is larger than memory can be") : TFUSE_OK;
 }
 
 /* ---- inner expressions ---------------------------------------------------------------------------------- */
@@ -204,6 +226,8 @@ static tfuse_status parse_call(parser *p, const char *word, const shape *want, t
         return parse_reshaped(p, want, out);
     if (strcmp(word, "part") == 0 || strcmp(word, "slice") == 0)
         return parse_slice(p, want, word[0] == 'p', out);
+    if (strcmp(word, "within") == 0)
+        return parse_within(p, want, out);
     if (strcmp(word, "transpose") == 0)
         return parse_transpose(p, want, out);
     if (strcmp(word, "stack") == 0)
@@ -212,7 +236,7 @@ static tfuse_status parse_call(parser *p, const char *word, const shape *want, t
         return parse_sum(p, want, out);
     if (strcmp(word, "alias") == 0)
         return parse_alias(p, out);
-    return bad(p, "only shape, part, slice, transpose, stack, sum and alias take parentheses");
+    return bad(p, "only shape, part, slice, within, transpose, stack, sum and alias take parentheses");
 }
 
 static tfuse_status parse_source(parser *p, const shape *want, const tf_source **out)

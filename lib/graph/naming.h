@@ -6,6 +6,7 @@
  *     NAME                     the stored tensor, of the logical shape
  *     shape(NAME,1,1,64)       stored with another shape of as many elements
  *     part(NAME,dim,i,n)       the i-th of n equal parts of the stored tensor along dim
+ *     within(NAME,outer,i,n)   dimension 0 of the stored tensor is outer * n * rest: the i-th of n in each (heads with q, k, v inside)
  *     slice(NAME,dim,first,count,extent)  a slice of a stored tensor whose dimension dim has that extent
  *     transpose(E)             of a matrix
  *     stack(E0,E1,...)         one more leading dimension
@@ -29,6 +30,7 @@ struct tf_source {
     int stored_rank;             /* STORED, SLICE: the shape that the checkpoint must have */
     int64_t stored_shape[TFUSE_MAX_RANK];
     int dim;                     /* SLICE */
+    int64_t blocks;              /* SLICE: the dimension is so many blocks, each of which is cut alike */
     int64_t first, count;        /* SLICE */
     const tf_source **parts;
     int n_parts;

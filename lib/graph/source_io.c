@@ -60,8 +60,9 @@ static runs runs_of(const tf_source *s)
         inner *= s->shape[i];
     for (int i = 0; i < s->dim; i++)
         r.count *= s->shape[i];
+    r.count *= s->blocks;
     r.len = s->count * inner;
-    r.step = s->stored_shape[s->dim] * inner;
+    r.step = s->stored_shape[s->dim] / s->blocks * inner;
     r.first = s->first * inner;
     return r;
 }
@@ -182,9 +183,13 @@ void tf_piece_scatter(const tf_graph *g, const tf_piece *piece, const float *log
     const runs run = runs_of(piece->source);
     for (int64_t row = 0; row < r.count; row++) {
         const int64_t element = row * r.len; /* of the leaf */
-        float *dst = stored + run.first + element / run.len * run.step + element % run.len;
         const float *src = logical + row_offset(&r, piece, row);
-        for (int64_t i = 0; i < r.len; i++)
-            dst[i] = piece->zero ? 0.0f : src[i * r.step];
+        for (int64_t i = 0, end; i < r.len; i = end) { /* a row may go over several runs */
+            const int64_t at = element + i, rest = run.len - at % run.len;
+            float *dst = stored + run.first + at / run.len * run.step + at % run.len;
+            end = i + rest < r.len ? i + rest : r.len;
+            for (int64_t k = i; k < end; k++)
+                dst[k - i] = piece->zero ? 0.0f : src[k * r.step];
+        }
     }
 }
