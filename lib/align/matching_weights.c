@@ -282,8 +282,9 @@ static bool knows_part(const matching *mt, const tf_part *part, tf_id but)
     return known;
 }
 
-/* Whether everything of the tensor but the class itself is known. */
-static tfuse_status is_known(matching *mt, tf_id param, tf_id but, bool *known)
+/* Whether everything of the tensor's rows along part `own` of dimension `dim` is known but the class itself: other parts of that dimension are
+ * other rows. */
+static tfuse_status is_known(matching *mt, tf_id param, int dim, int own, tf_id but, bool *known)
 {
     const tf_param *p = &mt->g->params[param];
     *known = true;
@@ -292,7 +293,7 @@ static tfuse_status is_known(matching *mt, tf_id param, tf_id but, bool *known)
         int count;
         TF_TRY(tf_binding_parts(mt->env, mt->g, p->dims[d], &parts, &count));
         for (int i = 0; i < count; i++)
-            *known = *known && (mt->classes[but].outer || knows_part(mt, &parts[i], but));
+            *known = *known && (mt->classes[but].outer || (d == dim && i != own) || knows_part(mt, &parts[i], but));
         tf_free(&mt->env->mem, parts);
     }
     return TFUSE_OK;
@@ -318,7 +319,7 @@ tfuse_status mt_each_place(matching *mt, tf_id cls, mt_place_fn fn, void *arg)
                 for (int f = 0; f < parts[q].n_factors && status == TFUSE_OK; f++) {
                     if (tf_class_of(mt->g, parts[q].port[f]) != cls || !is_evidence(mt, &mt->g->params[i], d, cls))
                         continue;
-                    status = is_known(mt, (tf_id)i, cls, &known);
+                    status = is_known(mt, (tf_id)i, d, q, cls, &known);
                     if (status == TFUSE_OK && known)
                         status = fn(mt, &(mt_place){(tf_id)i, d, &parts[q], f}, arg);
                 }
