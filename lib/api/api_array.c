@@ -91,6 +91,12 @@ tfuse_status tfuse_array_save(tfuse_ctx *ctx, const tfuse_array *array, const ch
     return tf_api_leave(ctx, tf_array_save(&ctx->env, array, path));
 }
 
+tfuse_status tfuse_array_attach(tfuse_ctx *ctx, tfuse_array *array, const char *name, tfuse_array *other)
+{
+    TF_ENTER(ctx, TF_ARG(array), TF_ARG(name), TF_ARG(other));
+    return tf_api_leave(ctx, tf_array_attach(&ctx->env, array, name, other));
+}
+
 tfuse_dtype tfuse_array_dtype(const tfuse_array *array)
 {
     return array ? array->dtype : 0;

@@ -18,6 +18,7 @@ typedef struct tf_arch {
 extern const tf_arch tf_arch_vit, tf_arch_vit_timm;
 extern const tf_arch tf_arch_llama, tf_arch_mistral, tf_arch_qwen2, tf_arch_qwen3, tf_arch_gemma, tf_arch_gemma2, tf_arch_gemma3, tf_arch_phi3;
 extern const tf_arch tf_arch_gpt2, tf_arch_gpt_neox;
+extern const tf_arch tf_arch_bert, tf_arch_roberta, tf_arch_distilbert;
 
 /* registry.c. Builds and finishes the graph of a model, and checks the model's tensors against it (not when it has none: a
  * config alone). An unknown model_type is TFUSE_EUNSUPPORTED: says so, lists the known ones, names docs/adding-an-architecture.md. */
@@ -29,11 +30,18 @@ tfuse_status tf_graph_build_unchecked(tf_env *env, const tfuse_model *m, tf_grap
 typedef struct tf_name_rule {
     const char *logical, *stored;
 } tf_name_rule;
+/* `pattern` with the first %d replaced by the layer, in `buffer`, which is returned. */
+const char *tf_with_layer(const char *pattern, int64_t layer, char *buffer, size_t size);
 tfuse_status tf_apply_names(tf_env *env, tf_graph *g, const tf_name_rule *rules, size_t count, int64_t layers);
 
 /* The same without `prefix` in the stored names. */
 tfuse_status tf_apply_names_without(tf_env *env, tf_graph *g, const tf_name_rule *rules, size_t count, int64_t layers, const char *prefix);
 
+/* A tensor that checkpoints may hold a second time under the name `again`, as tied weights were once saved. */
+tfuse_status tf_store_tied(tf_env *env, tf_graph *g, const tfuse_model *m, const char *logical, const char *stored, const char *again);
+
+/* The number of a classifier's classes, from id2label or num_labels. */
+tfuse_status tf_read_classes(tf_env *env, const tfuse_model *m, int64_t *out);
 /* The activation of a config's key, under the name that nodes take; TFUSE_EUNSUPPORTED for one that is not known. */
 tfuse_status tf_read_activation(tf_env *env, const tfuse_model *m, const char *key, const char *fallback, const char **out);
 

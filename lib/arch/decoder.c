@@ -161,7 +161,6 @@ tfuse_status tf_decoder_nodes(tf_env *env, tf_graph *g, const tf_decoder *d)
 /* ---- names ---- */
 
 static const tf_name_rule common_names[] = {
-    {"embeddings.weight", "model.embed_tokens.weight"},
     {"layer.%d/norm1.gain", "model.layers.%d.input_layernorm.weight"},
     {"layer.%d/output.weight", "model.layers.%d.self_attn.o_proj.weight"},
     {"layer.%d/down.weight", "model.layers.%d.mlp.down_proj.weight"},
@@ -205,7 +204,7 @@ static const tf_name_rule head_names[] = {
 
 #define TABLE(on, rules) {on, rules, TF_LEN(rules)}
 
-tfuse_status tf_decoder_names(tf_env *env, tf_graph *g, const tf_decoder *d, bool fused)
+tfuse_status tf_decoder_names(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_decoder *d, bool fused)
 {
     const struct {
         bool on;
@@ -219,11 +218,13 @@ tfuse_status tf_decoder_names(tf_env *env, tf_graph *g, const tf_decoder *d, boo
     for (size_t i = 0; i < TF_LEN(tables); i++)
         if (tables[i].on)
             TF_TRY(tf_apply_names(env, g, tables[i].rules, tables[i].count, d->layers));
+    TF_TRY(d->tied ? tf_store_tied(env, g, m, "embeddings.weight", "model.embed_tokens.weight", "lm_head.weight")
+                   : tf_graph_store(env, g, "embeddings.weight", "model.embed_tokens.weight"));
     return tf_graph_buffer(env, g, "model.layers.*.self_attn.rotary_emb.inv_freq");
 }
 
-tfuse_status tf_decoder_build(tf_env *env, tf_graph *g, const tf_decoder *d)
+tfuse_status tf_decoder_build(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_decoder *d)
 {
     TF_TRY(tf_decoder_nodes(env, g, d));
-    return tf_decoder_names(env, g, d, false);
+    return tf_decoder_names(env, m, g, d, false);
 }

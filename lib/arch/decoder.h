@@ -30,9 +30,9 @@ tfuse_status tf_decoder_read(tf_env *env, const tfuse_model *m, tf_graph *g, tf_
 tfuse_status tf_decoder_read_layers(tf_env *env, const tfuse_model *m, tf_graph *g, int64_t pattern, tf_decoder *d);
 tfuse_status tf_decoder_nodes(tf_env *env, tf_graph *g, const tf_decoder *d);
 /* LlamaForCausalLM's tensor names, with those of the options that are on; not those of the projections when `fused`. */
-tfuse_status tf_decoder_names(tf_env *env, tf_graph *g, const tf_decoder *d, bool fused);
+tfuse_status tf_decoder_names(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_decoder *d, bool fused);
 /* read, nodes, names: the whole of an architecture that differs by its config alone. */
-tfuse_status tf_decoder_build(tf_env *env, tf_graph *g, const tf_decoder *d);
+tfuse_status tf_decoder_build(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_decoder *d);
 
 /* rope.c: attributes of rotary positions from the config's object under `key` ("rope_parameters"), or from the older keys rope_theta and
  * rope_scaling when it is absent. Frequencies are those of sequences up to the length that the model was first trained for, where the

@@ -22,7 +22,7 @@ static tfuse_status build_gemma(tf_env *env, const tfuse_model *m, tf_graph *g)
     tf_decoder d = {0};
     TF_TRY(read_common(env, m, g, &d));
     d.activation = tf_config_has(m, "hidden_activation") ? d.activation : "gelu_pytorch_tanh"; /* the older key was never read */
-    return tf_decoder_build(env, g, &d);
+    return tf_decoder_build(env, m, g, &d);
 }
 
 static tfuse_status read_later(tf_env *env, const tfuse_model *m, tf_graph *g, tf_decoder *d)
@@ -45,7 +45,7 @@ static tfuse_status build_gemma2(tf_env *env, const tfuse_model *m, tf_graph *g)
     tf_decoder d = {0};
     TF_TRY(read_later(env, m, g, &d));
     TF_TRY(tf_decoder_read_layers(env, m, g, 2, &d));
-    return tf_decoder_build(env, g, &d);
+    return tf_decoder_build(env, m, g, &d);
 }
 
 /* Positions of the sliding layers have a base of their own and are never stretched. */
@@ -68,7 +68,7 @@ static tfuse_status build_gemma3(tf_env *env, const tfuse_model *m, tf_graph *g)
     TF_TRY(read_positions(env, m, g, &d));
     TF_TRY(tf_config_int_or(env, m, "sliding_window_pattern", 1, 4096, 6, &pattern));
     TF_TRY(tf_decoder_read_layers(env, m, g, pattern, &d));
-    return tf_decoder_build(env, g, &d);
+    return tf_decoder_build(env, m, g, &d);
 }
 
 const tf_arch tf_arch_gemma = {"gemma", "GemmaForCausalLM", build_gemma, NULL};

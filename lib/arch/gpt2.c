@@ -76,7 +76,6 @@ static tfuse_status nodes(tf_env *env, tf_graph *g, const config *c)
 /* ---- names: with "transformer." before them, or, in the first checkpoints, without ---- */
 
 static const tf_name_rule names[] = {
-    {"embeddings/tokens.weight", "transformer.wte.weight"},
     {"embeddings/positions.weight", "transformer.wpe.weight"},
     {"layer.%d/norm1.gain", "transformer.h.%d.ln_1.weight"},
     {"layer.%d/norm1.bias", "transformer.h.%d.ln_1.bias"},
@@ -105,6 +104,9 @@ static tfuse_status build(tf_env *env, const tfuse_model *m, tf_graph *g)
     TF_TRY(read_config(env, m, &c));
     TF_TRY(nodes(env, g, &c));
     TF_TRY(tf_apply_names_without(env, g, names, TF_LEN(names), c.layers, prefix));
+    const char *table = *prefix ? "wte.weight" : "transformer.wte.weight";
+    TF_TRY(c.tied ? tf_store_tied(env, g, m, "embeddings/tokens.weight", table, "lm_head.weight")
+                  : tf_graph_store(env, g, "embeddings/tokens.weight", table));
     if (!c.tied)
         TF_TRY(tf_graph_store(env, g, "head.weight", "lm_head.weight"));
     TF_TRY(tf_graph_buffer(env, g, *prefix ? "h.*.attn.bias" : "transformer.h.*.attn.bias"));

@@ -17,7 +17,7 @@ static tfuse_status build_llama(tf_env *env, const tfuse_model *m, tf_graph *g)
     TF_TRY(tf_config_bool_or(env, m, "attention_bias", false, &d.qkv_bias));
     TF_TRY(tf_config_bool_or(env, m, "mlp_bias", false, &d.mlp_bias));
     d.out_bias = d.qkv_bias;
-    return tf_decoder_build(env, g, &d);
+    return tf_decoder_build(env, m, g, &d);
 }
 
 static tfuse_status build_mistral(tf_env *env, const tfuse_model *m, tf_graph *g)
@@ -27,7 +27,7 @@ static tfuse_status build_mistral(tf_env *env, const tfuse_model *m, tf_graph *g
     TF_TRY(read_activation(env, m, &d));
     TF_TRY(tf_config_int_or(env, m, "sliding_window", 0, INT32_MAX, 0, &d.window));
     TF_TRY(tf_decoder_read_layers(env, m, g, 1, &d));
-    return tf_decoder_build(env, g, &d);
+    return tf_decoder_build(env, m, g, &d);
 }
 
 const tf_arch tf_arch_llama = {"llama", "LlamaForCausalLM", build_llama, NULL};

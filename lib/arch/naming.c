@@ -9,13 +9,13 @@
 
 /* ---- naming tables ---- */
 
-/* `pattern` with the first %d replaced by the layer. */
-static const char *with_layer(const char *pattern, int64_t layer, char *buffer, size_t size)
+const char *tf_with_layer(const char *pattern, int64_t layer, char *buffer, size_t size)
 {
     const char *at = strstr(pattern, "%d");
-    if (!at)
-        return pattern;
-    snprintf(buffer, size, "%.*s%lld%s", (int)(at - pattern), pattern, (long long)layer, at + 2);
+    if (at)
+        snprintf(buffer, size, "%.*s%lld%s", (int)(at - pattern), pattern, (long long)layer, at + 2);
+    else
+        snprintf(buffer, size, "%s", pattern);
     return buffer;
 }
 
@@ -33,9 +33,9 @@ tfuse_status tf_apply_names_without(tf_env *env, tf_graph *g, const tf_name_rule
     for (size_t r = 0; r < count; r++) {
         const int64_t times = strstr(rules[r].logical, "%d") ? layers : 1;
         for (int64_t i = 0; i < times; i++) {
-            snprintf(stored, sizeof stored, "%s", with_layer(rules[r].stored, i, logical, sizeof logical));
+            tf_with_layer(rules[r].stored, i, stored, sizeof stored);
             drop(stored, prefix);
-            TF_TRY(tf_graph_store(env, g, with_layer(rules[r].logical, i, logical, sizeof logical), stored));
+            TF_TRY(tf_graph_store(env, g, tf_with_layer(rules[r].logical, i, logical, sizeof logical), stored));
         }
     }
     return TFUSE_OK;
@@ -130,4 +130,21 @@ tfuse_status tf_read_activation(tf_env *env, const tfuse_model *m, const char *k
         }
     return tf_fail(env, TFUSE_EUNSUPPORTED, "%s: config.json: %s '%s' is not known; gelu, relu, silu, tanh and their kin are",
                    tf_model_label(m), key, tf_printable(shown, sizeof shown, name));
+}
+
+tfuse_status tf_read_classes(tf_env *env, const tfuse_model *m, int64_t *out)
+{
+    const json_t *labels = json_object_get(m->config, "id2label");
+    *out = (int64_t)json_object_size(labels);
+    return *out > 0 ? TFUSE_OK : tf_config_int_or(env, m, "num_labels", 1, 1 << 24, 2, out);
+}
+
+tfuse_status tf_store_tied(tf_env *env, tf_graph *g, const tfuse_model *m, const char *logical, const char *stored, const char *again)
+{
+    char text[256];
+    if (tf_model_find(m, again))
+        snprintf(text, sizeof text, "copies(%s,%s)", stored, again);
+    else
+        snprintf(text, sizeof text, "%s", stored);
+    return tf_graph_store(env, g, logical, text);
 }

@@ -37,7 +37,7 @@ static tfuse_status build(tf_env *env, const tfuse_model *m, tf_graph *g)
     TF_TRY(tf_config_int_or(env, m, "sliding_window", 0, INT32_MAX, 0, &d.window));
     TF_TRY(tf_decoder_read_layers(env, m, g, 1, &d));
     TF_TRY(tf_decoder_nodes(env, g, &d));
-    TF_TRY(tf_decoder_names(env, g, &d, true));
+    TF_TRY(tf_decoder_names(env, m, g, &d, true));
     return store_fused(env, g, &d);
 }
 

@@ -29,7 +29,7 @@ static tfuse_status build(tf_env *env, const tfuse_model *m, tf_graph *g, tf_dec
     TF_TRY(tf_decoder_read(env, m, g, d));
     TF_TRY(tf_read_activation(env, m, "hidden_act", "silu", &d->activation));
     TF_TRY(read_window(env, m, g, d));
-    return tf_decoder_build(env, g, d);
+    return tf_decoder_build(env, m, g, d);
 }
 
 static tfuse_status build_qwen2(tf_env *env, const tfuse_model *m, tf_graph *g)

@@ -21,6 +21,9 @@ static const tf_arch *const table[] = {
     &tf_arch_phi3,
     &tf_arch_gpt2,
     &tf_arch_gpt_neox,
+    &tf_arch_bert,
+    &tf_arch_roberta,
+    &tf_arch_distilbert,
 };
 
 /* The config lists the architecture, or lists none. */

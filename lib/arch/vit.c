@@ -37,13 +37,6 @@ static tfuse_status read_size(tf_env *env, const tfuse_model *m, const char *key
     return TFUSE_OK;
 }
 
-static tfuse_status read_classes(tf_env *env, const tfuse_model *m, int64_t *out)
-{
-    const json_t *labels = json_object_get(m->config, "id2label");
-    *out = (int64_t)json_object_size(labels);
-    return *out > 0 ? TFUSE_OK : tf_config_int_or(env, m, "num_labels", 1, 1 << 24, 2, out);
-}
-
 static tfuse_status check_sizes(tf_env *env, const tfuse_model *m, const config *c)
 {
     if (c->hidden % c->heads != 0)
@@ -67,7 +60,7 @@ static tfuse_status read_config(tf_env *env, const tfuse_model *m, config *c)
     TF_TRY(read_size(env, m, "patch_size", 1 << 16, c->patch));
     TF_TRY(tf_config_real_or(env, m, "layer_norm_eps", 1e-12, &c->eps));
     TF_TRY(tf_config_bool_or(env, m, "qkv_bias", true, &c->qkv_bias));
-    TF_TRY(read_classes(env, m, &c->classes));
+    TF_TRY(tf_read_classes(env, m, &c->classes));
     TF_TRY(tf_read_activation(env, m, "hidden_act", "gelu", &c->activation));
     return check_sizes(env, m, c);
 }

@@ -250,7 +250,7 @@ tfuse_status tf_repair(tf_env *env, const tf_fuse_job *job, int stages, const tf
     repair r = {.env = env, .job = job, .g = job->graphs[0], .stages = stages, .n = job->n};
     *fitted = NULL;
     *report = NULL;
-    if (r.g->output < 0 || r.g->n_inputs != 1)
+    if (!tf_graph_runs(r.g))
         return tf_fail(env, TFUSE_EUNSUPPORTED, "repair runs the models, and %s has %s", tf_model_label(job->models[0]),
                        r.g->output < 0 ? "no output" : "several inputs");
     r.weights = tf_calloc(env, 2 * r.n, sizeof *r.weights);

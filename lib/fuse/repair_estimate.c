@@ -117,7 +117,7 @@ tfuse_status tf_repair_estimate(tf_env *env, const tf_fuse_job *job, int stages,
 {
     repair r = {.env = env, .job = job, .g = job->graphs[0], .stages = stages, .n = job->n};
     tf_inputs in;
-    if (r.g->output < 0 || r.g->n_inputs != 1)
+    if (!tf_graph_runs(r.g))
         return TFUSE_OK; /* said when it is asked for */
     TF_TRY(tf_inputs_make(env, r.g, job->models[0], calib, tf_policy_int(job->policy, "calib.samples"), &in));
     r.samples = in.n;

@@ -51,8 +51,9 @@ static void run_shard(void *arg, uint32_t i, uint32_t thread)
     }
     for (int k = 0; k < j->n->n_params; k++)
         f.param[k] = j->param[k];
-    if (j->n->outputs[0] == r->g->inputs[0])
-        tf_inputs_fill(&j->lane->inputs, first, count, out[0].data);
+    const int input = tf_input_number(r->g, j->n);
+    if (input >= 0)
+        tf_inputs_fill(&j->lane->inputs, input, first, count, out[0].data);
     else
         j->n->op->forward(&f, j->n);
 }
@@ -92,7 +93,7 @@ static tfuse_status make_outputs(repair *r, rp_lane *lane, const tf_node *n, int
 {
     const tf_batch *in[TF_MAX_NODE_IO] = {0};
     tf_batch *out[TF_MAX_NODE_IO] = {0};
-    const bool is_input = n->outputs[0] == r->g->inputs[0];
+    const bool is_input = tf_input_number(r->g, n) >= 0;
     for (int k = 0; k < n->n_inputs; k++)
         in[k] = &lane->values[n->inputs[k]];
     for (int k = 0; k < n->n_outputs; k++) {

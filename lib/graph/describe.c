@@ -38,6 +38,9 @@ static tfuse_status source_text(tf_env *env, const tf_source *s, tf_buf *out)
     case TF_SOURCE_STORED:
         return tf_buf_printf(env, out, "%s", s->stored);
     case TF_SOURCE_SLICE:
+        if (s->blocks > 1)
+            return tf_buf_printf(env, out, "within(%s,%lld,%lld,%lld)", s->stored, (long long)s->blocks, (long long)(s->first / s->count),
+                                 (long long)(s->stored_shape[0] / s->shape[0]));
         return tf_buf_printf(env, out, "slice(%s,%d,%lld,%lld,%lld)", s->stored, s->dim, (long long)s->first,
                              (long long)s->count, (long long)s->stored_shape[s->dim]);
     case TF_SOURCE_TRANSPOSE:
@@ -46,6 +49,8 @@ static tfuse_status source_text(tf_env *env, const tf_source *s, tf_buf *out)
         return source_list(env, "stack", s, out);
     case TF_SOURCE_SUM:
         return source_list(env, "sum", s, out);
+    case TF_SOURCE_COPIES:
+        return source_list(env, "copies", s, out);
     case TF_SOURCE_ALIAS:
         return tf_buf_printf(env, out, "alias(%s)", s->stored);
     }

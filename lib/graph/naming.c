@@ -212,6 +212,12 @@ static tfuse_status parse_sum(parser *p, const shape *want, tf_source *out)
     return parse_parts(p, want, count_parts(p->at), out);
 }
 
+static tfuse_status parse_copies(parser *p, const shape *want, tf_source *out)
+{
+    out->kind = TF_SOURCE_COPIES;
+    return parse_parts(p, want, count_parts(p->at), out);
+}
+
 static tfuse_status parse_alias(parser *p, tf_source *out)
 {
     if (p->depth > 1)
@@ -234,9 +240,11 @@ static tfuse_status parse_call(parser *p, const char *word, const shape *want, t
         return parse_stack(p, want, out);
     if (strcmp(word, "sum") == 0)
         return parse_sum(p, want, out);
+    if (strcmp(word, "copies") == 0)
+        return parse_copies(p, want, out);
     if (strcmp(word, "alias") == 0)
         return parse_alias(p, out);
-    return bad(p, "only shape, part, slice, within, transpose, stack, sum and alias take parentheses");
+    return bad(p, "only shape, part, slice, within, transpose, stack, sum, copies and alias take parentheses");
 }
 
 static tfuse_status parse_source(parser *p, const shape *want, const tf_source **out)
@@ -296,6 +304,8 @@ static tfuse_status each_leaf(const tf_source *s, tf_piece at, tf_piece_fn fn, v
             part.offset += i * step;
         if (s->kind == TF_SOURCE_SUM)
             part.zero = at.zero || i > 0;
+        if (s->kind == TF_SOURCE_COPIES)
+            part.copy = at.copy || i > 0;
         TF_TRY(each_leaf(s->parts[i], part, fn, arg));
     }
     return TFUSE_OK;

@@ -11,6 +11,7 @@
  *     transpose(E)             of a matrix
  *     stack(E0,E1,...)         one more leading dimension
  *     sum(E0,E1,...)           elementwise (an embedding and its delta); writes the whole to E0 and zeros to the others
+ *     copies(E0,E1,...)        stored several times: E0 is read, all are written (a tied head that is stored beside its embedding)
  *     alias(LOGICAL)           the same storage as another logical tensor (at the top only): the two are tied weights
  */
 #ifndef TF_GRAPH_NAMING_H
@@ -19,7 +20,7 @@
 #include "graph/graph.h"
 
 typedef enum tf_source_kind {
-    TF_SOURCE_STORED, TF_SOURCE_SLICE, TF_SOURCE_TRANSPOSE, TF_SOURCE_STACK, TF_SOURCE_SUM, TF_SOURCE_ALIAS
+    TF_SOURCE_STORED, TF_SOURCE_SLICE, TF_SOURCE_TRANSPOSE, TF_SOURCE_STACK, TF_SOURCE_SUM, TF_SOURCE_COPIES, TF_SOURCE_ALIAS
 } tf_source_kind;
 
 struct tf_source {
@@ -62,6 +63,7 @@ typedef struct tf_piece {
     tf_id param;
     const tf_source *source; /* STORED or SLICE leaf */
     bool zero;               /* a further term of a sum: written as zeros */
+    bool copy;               /* a further copy: written, not read */
     int64_t offset, stride[TF_MAX_PARAM_RANK];
 } tf_piece;
 

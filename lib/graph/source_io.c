@@ -127,6 +127,8 @@ static bool is_contiguous(const tf_piece *p)
 static tfuse_status read_piece(void *arg, const tf_piece *p)
 {
     const reader *r = arg;
+    if (p->copy)
+        return TFUSE_OK;
     if (!p->zero && is_contiguous(p))
         return read_leaf(r, p->source, r->dst + p->offset);
     int64_t count = 1;

@@ -20,6 +20,8 @@ enum {
     DEFLATED = 8,
 };
 
+#define IDS "input_ids"
+
 typedef struct archive {
     const char *label;
     const uint8_t *data;
@@ -260,19 +262,68 @@ static tfuse_status read_member(tf_env *env, const archive *z, const member *m, 
     return tf_npy_parse(env, label, data, m->raw, out);
 }
 
+static tfuse_status read_named(tf_env *env, const archive *z, const member *m, tfuse_array **out)
+{
+    char shown[KEY_SHOWN];
+    tf_buf full;
+    tf_buf_init(&full, &env->mem);
+    tfuse_status status = tf_buf_printf(env, &full, "%s:%s", z->label, show(m->name, m->key_len, shown));
+    if (status == TFUSE_OK)
+        status = read_member(env, z, m, full.data, out);
+    tf_buf_free(&full);
+    return status;
+}
+
+/* The arrays of a language model's inputs: all but the ids themselves and what they are scored by. */
+static tfuse_status attach_others(tf_env *env, const archive *directory, tfuse_array *ids)
+{
+    archive z = *directory;
+    member m = {0};
+    for (bool more = true;;) {
+        tfuse_array *other = NULL;
+        char name[KEY_SHOWN];
+        TF_TRY(next_member(env, &z, &m, &more));
+        if (!more)
+            return TFUSE_OK;
+        if (equals(m.name, m.key_len, IDS) || equals(m.name, m.key_len, "labels"))
+            continue;
+        TF_TRY(read_named(env, directory, &m, &other));
+        TF_TRY(tf_array_attach(env, ids, show(m.name, m.key_len, name), other));
+    }
+}
+
+/* Whether there are ids among several arrays. */
+static tfuse_status has_ids(tf_env *env, const archive *directory, bool *has)
+{
+    archive z = *directory;
+    member m = {0};
+    int count = 0;
+    bool ids = false;
+    for (bool more = true;; count++) {
+        TF_TRY(next_member(env, &z, &m, &more));
+        if (!more)
+            break;
+        ids = ids || equals(m.name, m.key_len, IDS);
+    }
+    *has = ids && count > 1;
+    return TFUSE_OK;
+}
+
 tfuse_status tf_npz_parse(tf_env *env, const char *label, const uint8_t *data, uint64_t size, const char *key, tfuse_array **out)
 {
     archive z = {.label = label, .data = data, .size = size};
     member m = {0};
-    char shown[KEY_SHOWN];
+    bool several = false;
     *out = NULL;
     TF_TRY(open_directory(env, &z));
-    TF_TRY(find_member(env, &z, key, &m));
-    tf_buf full;
-    tf_buf_init(&full, &env->mem);
-    tfuse_status status = tf_buf_printf(env, &full, "%s:%s", label, show(m.name, m.key_len, shown));
-    if (status == TFUSE_OK)
-        status = read_member(env, &z, &m, full.data, out);
-    tf_buf_free(&full);
+    if (!key)
+        TF_TRY(has_ids(env, &z, &several));
+    TF_TRY(find_member(env, &z, several ? IDS : key, &m));
+    TF_TRY(read_named(env, &z, &m, out));
+    const tfuse_status status = several ? attach_others(env, &z, *out) : TFUSE_OK;
+    if (status != TFUSE_OK) {
+        tf_array_free(*out);
+        *out = NULL;
+    }
     return status;
 }

@@ -118,9 +118,42 @@ void tf_array_free(tfuse_array *a)
     if (!a)
         return;
     tf_mem mem = a->mem;
+    tf_array_free(a->next);
+    tf_free(&mem, a->name);
     if (a->release)
         a->release(a->owner);
     else
         tf_free(&mem, a->data);
     tf_free(&mem, a);
+}
+
+tfuse_status tf_array_attach(tf_env *env, tfuse_array *a, const char *name, tfuse_array *other)
+{
+    const size_t size = strlen(name) + 1;
+    char shown[64], *copy = NULL;
+    tfuse_status status = TFUSE_OK;
+    if (other == a || other->name || other->next || tf_array_attached(a, name))
+        status = tf_fail(env, TFUSE_EINVAL, "an array cannot be attached as '%s': %s", tf_printable(shown, sizeof shown, name),
+                         tf_array_attached(a, name) ? "there is one of that name" : "it goes with another array, or others with it");
+    else if (!(copy = tf_alloc(env, size)))
+        status = TFUSE_ENOMEM;
+    if (status != TFUSE_OK) {
+        if (other != a && !other->name)
+            tf_array_free(other);
+        return status;
+    }
+    memcpy(copy, name, size);
+    other->name = copy;
+    while (a->next)
+        a = a->next;
+    a->next = other;
+    return TFUSE_OK;
+}
+
+const tfuse_array *tf_array_attached(const tfuse_array *a, const char *name)
+{
+    for (a = a->next; a; a = a->next)
+        if (strcmp(a->name, name) == 0)
+            return a;
+    return NULL;
 }

@@ -17,6 +17,8 @@ struct tfuse_array {
     void *data;   /* row-major */
     tfuse_release_fn release; /* NULL: data are ours */
     void *owner;
+    struct tfuse_array *next; /* named arrays that go with it; ours */
+    char *name;               /* of one that goes with another; ours */
 };
 
 /* Allocates; data are zeroed. Checks the shape. */
@@ -24,6 +26,11 @@ tfuse_status tf_array_new(tf_env *env, tfuse_dtype dtype, size_t rank, const int
 tfuse_status tf_array_wrap(tf_env *env, tfuse_dtype dtype, size_t rank, const int64_t *shape, const void *data,
                            tfuse_release_fn release, void *owner, tfuse_array **out);
 void tf_array_free(tfuse_array *a);
+/* Appends `other` to what goes with the array, under a name; takes it over, also on failure. TFUSE_EINVAL: the name is taken, or `other` goes
+ * with another array. */
+tfuse_status tf_array_attach(tf_env *env, tfuse_array *a, const char *name, tfuse_array *other);
+/* What was attached under a name; NULL. */
+const tfuse_array *tf_array_attached(const tfuse_array *a, const char *name);
 /* Product of extents; TFUSE_ESHAPE on a negative one or overflow; *bytes may be NULL. */
 tfuse_status tf_shape_count(tf_env *env, tfuse_dtype dtype, size_t rank, const int64_t *shape, size_t *count, size_t *bytes);
 /* "[3, 4]" into buffer; returns it. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * input.c: what the model is given: images (channels × height × width), token ids, or features (tokens × channels, or channels
- * alone). The outside fixes the meaning of its units, so its channels are pinned. The evaluator fills its value.
+ * alone). The outside fixes the meaning of its units, so its channels are pinned. The evaluator fills its value. Inputs after the first are tokens
+ * beside the first one's (a mask, token types), and have a default for when they are not given.
  */
 #include "ops/common.h"
 #include "ops/ops.h"
@@ -42,8 +43,9 @@ static tfuse_status shape_floats(tf_env *env, tf_graph *g, tf_id node, bool imag
 
 static tfuse_status shape_tokens(tf_env *env, tf_graph *g, tf_id node)
 {
-    int64_t length = 0;
+    int64_t length = 0, otherwise = 0;
     TF_TRY(tf_node_int(env, &g->nodes[node], "length", 1, MAX_EXTENT, 0, &length));
+    TF_TRY(tf_node_int(env, &g->nodes[node], "default", 0, INT32_MAX, 0, &otherwise));
     const tf_binding *dims[TF_MAX_DIMS] = {NULL};
     if (length > 0)
         TF_TRY(tf_binding_fixed(env, g, length, &dims[0]));
@@ -73,8 +75,8 @@ static void forward(tf_forward *f, const tf_node *n)
 
 const tf_op tf_op_input = {
     .name = "input",
-    .help = "what the model is given: kind=image shape=C,H,W; kind=tokens [length=N]; kind=features shape=T,C or C",
-    .attrs = "kind shape length",
+    .help = "what the model is given: kind=image shape=C,H,W; kind=tokens [length=N] [default=ID]; kind=features shape=T,C or C",
+    .attrs = "kind shape length default",
     .min_inputs = 0,
     .max_inputs = 0,
     .tokenwise = true,

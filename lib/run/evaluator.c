@@ -150,8 +150,8 @@ tfuse_status tf_evaluator_new(tf_env *env, const tf_view *view, const tf_id *kee
 {
     *out = NULL;
     const tf_graph *g = view->g;
-    if (g->n_inputs != 1 || g->output < 0)
-        return tf_fail(env, TFUSE_EGRAPH, "the graph of model '%s' needs one input and an output to run",
+    if (!tf_graph_runs(g))
+        return tf_fail(env, TFUSE_EGRAPH, "the graph of model '%s' needs an output to run, and one input, or defaults for the others",
                        tf_model_label(view->m));
     tf_evaluator *ev = tf_calloc(env, 1, sizeof *ev);
     if (!ev)
@@ -242,12 +242,12 @@ static void deliver(const job *j, const span *s, tf_id value, const tf_batch *b)
         copy_out(j, s, b, j->out);
 }
 
-static void fill_input(const job *j, const span *s, tf_batch *b)
+static void fill_input(const job *j, const span *s, int k, tf_batch *b)
 {
     const int64_t size = tf_batch_stride(b);
     if (s->to - s->from < b->n)
         memset(b->data, 0, (size_t)(b->n * size) * sizeof(float));
-    tf_inputs_fill(j->in, s->from, s->to - s->from, b->data + (s->from - s->base) * size);
+    tf_inputs_fill(j->in, k, s->from, s->to - s->from, b->data + (s->from - s->base) * size);
 }
 
 static void run_node(const job *j, const span *s, const lane *l, size_t step)
@@ -261,8 +261,9 @@ static void run_node(const job *j, const span *s, const lane *l, size_t step)
         f.out[k] = &l->batch[n->outputs[k]];
     for (int k = 0; k < n->n_params; k++)
         f.param[k] = n->params[k] < 0 ? NULL : ev->param[n->params[k]];
-    if (n->outputs[0] == ev->g->inputs[0])
-        fill_input(j, s, f.out[0]);
+    const int input = tf_input_number(ev->g, n);
+    if (input >= 0)
+        fill_input(j, s, input, f.out[0]);
     else
         n->op->forward(&f, n);
     for (int k = 0; k < n->n_outputs; k++)

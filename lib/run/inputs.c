@@ -8,6 +8,7 @@
  */
 #include "run/run.h"
 #include "io/io.h"
+#include "ops/ops.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -112,7 +113,7 @@ int64_t tf_inputs_vocabulary(const tf_graph *g, tf_id value)
     for (size_t i = 0; i < g->n_nodes; i++) {
         const tf_node *n = &g->nodes[i];
         for (int k = 0; k < n->n_inputs; k++) {
-            if (n->inputs[k] != value || n->n_params == 0 || n->params[0] < 0)
+            if (n->inputs[k] != value || n->op != &tf_op_embedding)
                 continue;
             const tf_param *p = &g->params[n->params[0]];
             if (p->rank == 2 && p->shape[0] < rows)
@@ -190,18 +191,78 @@ static tfuse_status make_images(tf_env *env, const tfuse_model *m, tf_inputs *in
     return TFUSE_OK;
 }
 
+/* ---- inputs beside the first ---------------------------------------------------------------------------------------- */
+
+int tf_input_number(const tf_graph *g, const tf_node *n)
+{
+    for (size_t k = 0; k < g->n_inputs; k++)
+        if (n->n_outputs > 0 && n->outputs[0] == g->inputs[k])
+            return (int)k;
+    return -1;
+}
+
+bool tf_graph_runs(const tf_graph *g)
+{
+    bool runs = g->output >= 0 && g->n_inputs >= 1 && g->n_inputs <= TF_MAX_INPUTS;
+    for (size_t k = 1; runs && k < g->n_inputs; k++) {
+        const tf_value *v = &g->values[g->inputs[k]];
+        runs = v->integer && v->rank == 1 && g->values[g->inputs[0]].rank == 1 && tf_node_attr(&g->nodes[v->node], "default");
+    }
+    return runs;
+}
+
+static tfuse_status check_side(tf_env *env, const tf_graph *g, const tfuse_model *m, const tf_inputs *in, const tfuse_array *side, tf_id value)
+{
+    const char *name = g->values[value].name;
+    const int64_t rows = tf_inputs_vocabulary(g, value);
+    int64_t ids[CHUNK];
+    if (side->rank != in->array->rank || memcmp(side->shape, in->array->shape, side->rank * sizeof *side->shape) != 0)
+        return tf_fail(env, TFUSE_ESHAPE, "the array '%s' for model '%s' has not the shape of the token ids", name, tf_model_label(m));
+    for (size_t at = 0; at < side->count; at += CHUNK) {
+        const size_t count = side->count - at < CHUNK ? side->count - at : CHUNK;
+        if (!tf_array_integers(side, at, count, ids))
+            return tf_fail(env, TFUSE_EDTYPE, "the array '%s' for model '%s' holds %s; it takes integers", name, tf_model_label(m),
+                           tf_dtype_name(side->dtype));
+        for (size_t i = 0; i < count; i++)
+            if (ids[i] < 0 || ids[i] >= rows)
+                return tf_fail(env, TFUSE_ERANGE, "the array '%s' holds %lld at element %zu; model '%s' knows 0 to %lld", name, (long long)ids[i],
+                               at + i, tf_model_label(m), (long long)rows - 1);
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status match_sides(tf_env *env, const tf_graph *g, const tfuse_model *m, tf_inputs *in)
+{
+    char shown[64];
+    for (size_t k = 1; k < g->n_inputs; k++) {
+        const tf_value *v = &g->values[g->inputs[k]];
+        in->otherwise[k] = (int32_t)tf_node_int_at(&g->nodes[v->node], "default", 0);
+        in->side[k] = tf_array_attached(in->array, v->name);
+        if (in->side[k])
+            TF_TRY(check_side(env, g, m, in, in->side[k], g->inputs[k]));
+    }
+    for (const tfuse_array *a = in->array->next; a; a = a->next) {
+        const tf_id value = tf_graph_find_value(g, a->name);
+        if (value < 0 || tf_input_number(g, &g->nodes[g->values[value].node]) < 1)
+            return tf_fail(env, TFUSE_ENOTFOUND, "model '%s' has no input '%s' beside its first; leave that array out", tf_model_label(m),
+                           tf_printable(shown, sizeof shown, a->name));
+    }
+    return TFUSE_OK;
+}
+
 tfuse_status tf_inputs_make(tf_env *env, const tf_graph *g, const tfuse_model *m, const tfuse_array *array, int64_t limit,
                             tf_inputs *out)
 {
     memset(out, 0, sizeof *out);
-    if (g->n_inputs != 1)
-        return tf_fail(env, TFUSE_EUNSUPPORTED, "model '%s' has %zu inputs; the evaluator runs models with one",
+    if (!tf_graph_runs(g))
+        return tf_fail(env, TFUSE_EUNSUPPORTED, "model '%s' has %zu inputs; the evaluator runs models with one, and others that have defaults",
                        tf_model_label(m), g->n_inputs);
     const tf_value *v = &g->values[g->inputs[0]];
     TF_TRY(match_shape(env, v, m, array, out));
     out->array = array;
     out->integer = v->integer;
     out->n = limit > 0 && limit < out->total ? limit : out->total;
+    TF_TRY(match_sides(env, g, m, out));
     if (v->integer)
         return check_ids(env, g, m, out);
     if (array->dtype == TFUSE_U8)
@@ -211,12 +272,12 @@ tfuse_status tf_inputs_make(tf_env *env, const tf_graph *g, const tfuse_model *m
 
 /* ---- filling -------------------------------------------------------------------------------------------------------------- */
 
-static void fill_ids(const tf_inputs *in, size_t first, size_t count, int32_t *dst)
+static void fill_ids(const tfuse_array *a, size_t first, size_t count, int32_t *dst)
 {
     int64_t ids[CHUNK];
     for (size_t at = 0; at < count; at += CHUNK) {
         size_t n = count - at < CHUNK ? count - at : CHUNK;
-        tf_array_integers(in->array, first + at, n, ids);
+        tf_array_integers(a, first + at, n, ids);
         for (size_t i = 0; i < n; i++)
             dst[at + i] = (int32_t)ids[i];
     }
@@ -230,12 +291,24 @@ static void fill_images(const tf_inputs *in, int64_t first, int64_t count, float
             dst[i] = normalised(in, (int)(k % in->channels), src[i]);
 }
 
-void tf_inputs_fill(const tf_inputs *in, int64_t first, int64_t count, float *dst)
+static void fill_side(const tf_inputs *in, int k, size_t first, size_t count, int32_t *dst)
+{
+    if (in->side[k]) {
+        fill_ids(in->side[k], first, count, dst);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        dst[i] = in->otherwise[k];
+}
+
+void tf_inputs_fill(const tf_inputs *in, int k, int64_t first, int64_t count, float *dst)
 {
     const size_t at = (size_t)(first * in->sample), n = (size_t)(count * in->sample);
     const tfuse_array *a = in->array;
-    if (in->integer)
-        fill_ids(in, at, n, (int32_t *)(void *)dst);
+    if (k > 0)
+        fill_side(in, k, at, n, (int32_t *)(void *)dst);
+    else if (in->integer)
+        fill_ids(a, at, n, (int32_t *)(void *)dst);
     else if (a->dtype == TFUSE_U8)
         fill_images(in, first, count, dst);
     else

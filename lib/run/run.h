@@ -13,6 +13,7 @@
  * Inputs of one model, checked against its graph's input (shape, type, channels, range of ids) before anything runs: uint8 images N×H×W or
  * N×C×H×W are rescaled and normalised by the model's preprocessor_config.json, floats N×C×H×W (or N×H×W when C is 1) are
  * taken as they are, integers are token ids. Never resized. */
+enum { TF_MAX_INPUTS = 4 };
 typedef struct tf_inputs {
     const tfuse_array *array; /* borrowed */
     int64_t n;                /* samples taken: the first ones */
@@ -23,6 +24,8 @@ typedef struct tf_inputs {
     bool integer;
     /* uint8: value = (float(raw * rescale) - mean[c]) / std[c] in float32, as transformers' image processors compute it */
     double rescale;
+    const tfuse_array *side[TF_MAX_INPUTS]; /* of the graph's further inputs; NULL: not given, the default is taken */
+    int32_t otherwise[TF_MAX_INPUTS];
     int channels;
     int64_t plane;            /* elements of one channel */
     float mean[16], std[16];
@@ -32,8 +35,12 @@ tfuse_status tf_inputs_make(tf_env *env, const tf_graph *g, const tfuse_model *m
                             tf_inputs *out);
 /* Rows of the smallest table that the ids of an input index. */
 int64_t tf_inputs_vocabulary(const tf_graph *g, tf_id value);
-/* Samples first..first+count-1 as the graph's input. */
-void tf_inputs_fill(const tf_inputs *in, int64_t first, int64_t count, float *dst);
+/* Samples first..first+count-1 as the graph's input number k. */
+void tf_inputs_fill(const tf_inputs *in, int k, int64_t first, int64_t count, float *dst);
+/* The number of the graph's input that the node is; -1: none. */
+int tf_input_number(const tf_graph *g, const tf_node *n);
+/* Whether a graph can be run: an output, and every input after the first has a default. */
+bool tf_graph_runs(const tf_graph *g);
 /* Elements first..first+count-1 of an array of any integer type (not bool); U64 beyond int64 gives INT64_MAX. False: another type. */
 bool tf_array_integers(const tfuse_array *a, size_t first, size_t count, int64_t *dst);
 

@@ -7,6 +7,7 @@
  * depends on the graph and the extents of the input alone, never on the machine or the number of threads, because it decides how
  * matrix products are cut and so the last bits of results.
  */
+#include "run/run.h"
 #include "run/schedule.h"
 #include <string.h>
 
@@ -135,7 +136,7 @@ static tfuse_status extents_of(const plan *p, const tf_node *n, const int64_t *i
     const tf_batch *in[TF_MAX_NODE_IO] = {0};
     tf_batch *out[TF_MAX_NODE_IO] = {0};
     batches_of(p->s, n, in, out);
-    const bool is_input = n->outputs[0] == p->g->inputs[0];
+    const bool is_input = tf_input_number(p->g, n) >= 0; /* further inputs are as long as the first */
     for (int k = 0; k < n->n_outputs; k++) {
         const tf_value *v = &p->g->values[n->outputs[k]];
         out[k]->n = 1;

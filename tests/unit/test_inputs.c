@@ -61,13 +61,13 @@ START_TEST(test_bytes_without_preprocessor)
     t_ok(f.env, tf_inputs_make(f.env, f.g, f.m, flat, 0, &in));
     ck_assert_int_eq(in.n, 3);
     ck_assert_int_eq(in.sample, 4);
-    tf_inputs_fill(&in, 0, 2, x);
+    tf_inputs_fill(&in, 0, 0, 2, x);
     for (int i = 0; i < 8; i++)
         ck_assert(x[i] == (float)(raw[i] * (1.0 / 255)));
     t_ok(f.env, tf_inputs_make(f.env, f.g, f.m, full, 2, &in));
     ck_assert_int_eq(in.n, 2);
     ck_assert_int_eq(in.total, 3);
-    tf_inputs_fill(&in, 1, 1, y);
+    tf_inputs_fill(&in, 0, 1, 1, y);
     ck_assert_mem_eq(y, x + 4, 4 * sizeof *y);
     tf_array_free(flat);
     tf_array_free(full);
@@ -96,7 +96,7 @@ START_TEST(test_preprocessor)
     tfuse_array *a = ARRAY(&f, TFUSE_U8, raw, 2, 3, 2, 2);
     with_preprocessor(&f, dir, "{\"rescale_factor\": 0.01, \"image_mean\": [0.1, 0.2, 0.3], \"image_std\": [0.5, 0.25, 2]}");
     t_ok(f.env, tf_inputs_make(f.env, f.g, f.m, a, 0, &in));
-    tf_inputs_fill(&in, 1, 1, x);
+    tf_inputs_fill(&in, 0, 1, 1, x);
     const float mean[] = {0.1f, 0.2f, 0.3f}, std[] = {0.5f, 0.25f, 2};
     for (int i = 0; i < 12; i++)
         ck_assert(x[i] == ((float)(raw[12 + i] * 0.01) - mean[i / 4]) / std[i / 4]);
@@ -118,7 +118,7 @@ START_TEST(test_floats)
     tf_inputs in;
     tfuse_array *a = ARRAY(&f, TFUSE_F64, wide, 2, 2, 2);
     t_ok(f.env, tf_inputs_make(f.env, f.g, f.m, a, 0, &in));
-    tf_inputs_fill(&in, 1, 1, x);
+    tf_inputs_fill(&in, 0, 1, 1, x);
     for (int i = 0; i < 4; i++)
         ck_assert(x[i] == (float)wide[4 + i]);
     tf_array_free(a);
@@ -162,7 +162,7 @@ static void check_ids(const fix *f, tfuse_dtype dtype, const void *data, size_t 
     t_ok(f->env, tf_inputs_make(f->env, f->g, f->m, a, 0, &in));
     ck_assert(in.integer);
     ck_assert_int_eq(in.extent[0], 2);
-    tf_inputs_fill(&in, 0, 2, (float *)(void *)ids);
+    tf_inputs_fill(&in, 0, 0, 2, (float *)(void *)ids);
     for (int i = 0; i < 4; i++)
         ck_assert_int_eq(ids[i], i * 3);
     tf_array_free(a);
