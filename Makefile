@@ -284,7 +284,7 @@ check-hf: ## against Hugging Face's transformers and safetensors, in an environm
 	+@$(MAKE) --no-print-directory cli
 	@[ -x build/hf/bin/python ] || python3 -m venv build/hf
 	@build/hf/bin/pip install -q --disable-pip-version-check $(HF_PACKAGES)
-	@TFUSE='$(TFUSE)' HF_HUB_OFFLINE=1 build/hf/bin/python tests/hf/check_hf.py
+	@TFUSE='$(TFUSE)' HF_HUB_OFFLINE=1 build/hf/bin/python tests/hf/run.py
 
 .PHONY: bench-ot
 bench-ot: ## solvers beside SciPy and POT: ratios of times (BENCH='--seeds 1 --quick --large')

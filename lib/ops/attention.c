@@ -381,8 +381,8 @@ static void forward(tf_forward *f, const tf_node *n)
 
 const tf_op tf_op_attention = {
     .name = "attention",
-    .help = "softmax attention of query, key, value and, if given, a mask (0: not seen): [causal=0|1 window=] [rope=0|1 rope_theta= rope_dims= rope_factors=F,F,... "
-            "rope_gain= rope_most= layout=half|interleaved] [scale=] [softcap=]",
+    .help = "softmax attention of query, key, value and, if given, a mask (0: not seen): [causal=0|1 window=] [rope=0|1 rope_theta= "
+            "rope_dims= rope_factors=F,F,... rope_gain= rope_most= layout=half|interleaved] [scale=] [softcap=]",
     .attrs = "causal window rope rope_theta rope_dims rope_factors rope_gain rope_most layout scale softcap",
     .min_inputs = 3,
     .max_inputs = 4,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * positions.c: rows of a table by position, for inputs whose length is known only when they run: row offset + t for token t. With pad=ID
- * tokens of that id are not counted and get row ID, the others row ID + 1, ID + 2, ... (RoBERTa, Liu et al. 2019).
+ * tokens of that id are not counted and get row ID, the others row ID + 1, ID + 2, ... (Liu et al. 2019).
  */
 #include "ops/common.h"
 #include "ops/ops.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * softcap.c: cap * tanh(x / cap), which bounds logits smoothly (Gemma 2, 2024). Odd, so signed permutations pass.
+ * softcap.c: cap * tanh(x / cap), which bounds logits smoothly. Odd, so signed permutations pass.
  */
 #include "ops/common.h"
 #include "ops/ops.h"

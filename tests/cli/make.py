@@ -13,7 +13,7 @@
     make.py get FILE.json KEY...         a value of a JSON object (from standard input when FILE is -)
     make.py same A B                     whether two checkpoints hold equal bytes
     make.py mean OUT A B                 the largest difference between OUT's tensors and the mean of A's and B's
-    make.py gap A.npy B.npy              the largest difference between two float32 arrays
+    make.py gap A.npy B.npy [COUNT]      the largest difference between two float32 arrays, or between their first COUNT numbers
     make.py claim PLAN OUT               a copy of a plan that says of itself that it is exact, checksums and all
 """
 import array
@@ -29,7 +29,7 @@ import time
 import zipfile
 import zlib
 
-CODES = {"<f4": "f", "<f8": "d", "|u1": "B", "<i8": "q", "<i4": "i"}
+CODES = {"<f4": "f", "<f8": "d", "|u1": "B", "<i8": "q", "<i4": "i", "<i2": "h"}
 
 
 def write_npy(path, kind, shape, values):
@@ -304,7 +304,8 @@ def main(command, *args):
         print(max(abs(o - (x + y) / 2) for name in a for o, x, y in zip(out[name], a[name], b[name])))
     elif command == "gap":
         (sa, a), (sb, b) = read_npy(args[0]), read_npy(args[1])
-        print(max(abs(x - y) for x, y in zip(a, b)) if sa == sb else math.inf)
+        count = int(args[2]) if len(args) > 2 else None
+        print(max(abs(x - y) for x, y in zip(a[:count], b[:count])) if count or sa == sb else math.inf)
     elif command == "claim":
         claim_exact(*args)
     else:

@@ -1,0 +1,12 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""All checks against Hugging Face, counted together."""
+import sys
+
+import check_hf
+import check_language
+
+if __name__ == "__main__":
+    tally = check_hf.tally
+    check_hf.run()
+    sys.exit(check_language.main(tally))
