@@ -104,6 +104,7 @@ FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
 FUZZ_COMMON := $(B)/tests/fuzz/fuzz.o $(B)/tests/fuzz/replay.o
 EXAMPLES := $(patsubst %.c,$(B)/%,$(sort $(wildcard examples/*.c)))
+EXAMPLES_CC := $(patsubst %.cc,$(B)/%,$(sort $(wildcard examples/*.cc)))
 CHECKS := tests/install.sh tests/api/headers.sh tools/check_symbols.sh tools/check_layers.py tools/check_style.py
 
 # ---- library and command --------------------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ static: $(STATIC) ## build/release/libtfuse.a
 shared: $(SHARED) ## build/release/libtfuse.so and its links
 cli: $(TFUSE) ## build/release/tfuse
 
-examples: $(EXAMPLES) ## build/release/examples/
+examples: $(EXAMPLES) $(EXAMPLES_CC) ## build/release/examples/
 
 # Objects depend on a file that changes when the flags do, so that builds never mix.
 $(B)/flags: FORCE
@@ -176,6 +177,13 @@ $(EXAMPLES): $(B)/%: %.c $(STATIC)
 	$(call say,CC)
 	$(Q)$(CC) -std=c99 $(WARN) $(FLAGS_$(FLAVOUR)) -pthread -Iinclude $(CPPFLAGS) $(CFLAGS) $< $(STATIC) $(LDFLAGS) $(LIBS) -o $@
 
+# C++11, which is what frameworks in C++ have at least.
+CXXWARN := $(filter-out -Wstrict-prototypes -Wmissing-prototypes,$(WARN))
+$(EXAMPLES_CC): $(B)/%: %.cc $(STATIC)
+	@mkdir -p $(@D)
+	$(call say,CXX)
+	$(Q)$(CXX) -std=c++11 $(CXXWARN) $(FLAGS_$(FLAVOUR)) -pthread -Iinclude $(CPPFLAGS) $(CXXFLAGS) $< $(STATIC) $(LDFLAGS) $(LIBS) -o $@
+
 # ---- tests ------------------------------------------------------------------------------------------------------------
 
 tests: $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) ## builds the test programs
@@ -223,15 +231,16 @@ lint: check-layers check-headers ## checks that need no library
 asan: ## unit, API and command tests under the address and undefined-behaviour sanitizers
 	+@$(MAKE) --no-print-directory FLAVOUR=asan sanitized
 .PHONY: sanitized threaded
-sanitized: $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) $(TFUSE) $(EXAMPLES)
+sanitized: $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) $(TFUSE) $(EXAMPLES) $(EXAMPLES_CC)
 	@ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	 $(RUN) $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) $(CLI_TESTS)
 
 tsan: ## tests that use threads, under the thread sanitizer
 	+@$(MAKE) --no-print-directory FLAVOUR=tsan threaded
-THREADED := pool gemm evaluator statistics context threads
-threaded: $(foreach t,$(THREADED),$(filter %/test_$(t),$(UNIT_BIN) $(API_BIN)))
-	@TSAN_OPTIONS=halt_on_error=1 $(RUN) $(sort $^)
+THREADED := pool gemm evaluator statistics context threads embedding
+threaded: $(B)/examples/embed $(foreach t,$(THREADED),$(filter %/test_$(t),$(UNIT_BIN) $(API_BIN)))
+	@TSAN_OPTIONS=halt_on_error=1 $(B)/examples/embed >/dev/null
+	@TSAN_OPTIONS=halt_on_error=1 $(RUN) $(sort $(filter-out $(B)/examples/embed,$^))
 
 MEMCHECKED := alloc array binding checkpoint config container convert file graph graph_json groups idx maps naming npy npz plan_file \
     policy safetensors strmap view writer
@@ -241,7 +250,7 @@ valgrind: $(foreach t,$(MEMCHECKED),$(filter %/test_$(t),$(UNIT_BIN) $(API_BIN))
 cov: ## line coverage of the library by all tests
 	+@$(MAKE) --no-print-directory FLAVOUR=cov coverage
 .PHONY: coverage
-coverage: $(UNIT_BIN) $(API_BIN) $(TFUSE) $(EXAMPLES)
+coverage: $(UNIT_BIN) $(API_BIN) $(TFUSE) $(EXAMPLES) $(EXAMPLES_CC)
 	@$(RUN) $(UNIT_BIN) $(API_BIN) $(CLI_TESTS) >$(B)/tests.log || { tail -n 40 $(B)/tests.log; exit 1; }
 	@for f in $(LIB_SRC); do gcov -n -o $(B)/$${f%.c}.o $$f 2>/dev/null | awk -v f=$$f \
 	    '/^File/ {mine = index($$0, f)} mine && /^Lines/ {sub("Lines executed:", ""); print f, $$0; exit}'; done | \
@@ -305,7 +314,7 @@ $(BENCH_COST): %: %.o $(INTERNAL)
 .PHONY: demo deps install uninstall clean help
 demo: ## installs what is missing, builds, fuses two real models and prints a table
 	$(BASE_DEPS) demo
-	+@$(MAKE) --no-print-directory -s cli examples
+	+@$(MAKE) --no-print-directory -s cli '$(B)/examples/ensemble'
 	@BIN='$(B)' sh tools/demo.sh
 
 .PHONY: study

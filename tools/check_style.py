@@ -58,7 +58,7 @@ def check(path):
 
 
 def main():
-    paths = sorted(p for g in ("lib/*/*.[ch]", "src/*.[ch]", "include/tfuse/*.h", "tests/*/*.[ch]", "examples/*.c") for p in glob.glob(g))
+    paths = sorted(p for g in ("lib/*/*.[ch]", "src/*.[ch]", "include/tfuse/*.h", "tests/*/*.[ch]", "examples/*.c", "examples/*.cc") for p in glob.glob(g))
     problems = [line for path in paths for line in check(path)]
     for line in problems:
         print(f"not ok style: {line}")

@@ -41,8 +41,8 @@ TFUSE_API tfuse_status tfuse_model_open(tfuse_ctx *ctx, const char *path, uint32
 /**
  * An empty model to which tensors are added.
  * @param config   in: the text of a config.json, copied; NULL when a graph will be built by hand.
- * @param release  in: called once with owner when the model is freed; may be NULL.
- * Errors: TFUSE_EFORMAT (not a JSON object), TFUSE_ENOMEM; on failure release is not called.
+ * @param release  in: called once with owner: when the model is freed, or before this returns on failure; may be NULL.
+ * Errors: TFUSE_EFORMAT (not a JSON object), TFUSE_ENOMEM.
  */
 TFUSE_API tfuse_status tfuse_model_new(tfuse_ctx *ctx, const char *config, tfuse_release_fn release, void *owner,
                                        tfuse_model **out);

@@ -19,16 +19,23 @@ tfuse_status tfuse_model_open(tfuse_ctx *ctx, const char *path, uint32_t flags, 
     return tf_api_leave(ctx, tf_model_open(&ctx->env, path, flags, out));
 }
 
+static tfuse_status new_model(tfuse_ctx *ctx, const char *config, tfuse_model **out)
+{
+    TF_ENTER(ctx, TF_ARG(out));
+    return tf_api_leave(ctx, tf_model_new(&ctx->env, config, out));
+}
+
 tfuse_status tfuse_model_new(tfuse_ctx *ctx, const char *config, tfuse_release_fn release, void *owner, tfuse_model **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(out));
-    tfuse_status status = tf_model_new(&ctx->env, config, out);
+    tfuse_status status = new_model(ctx, config, out);
     if (status == TFUSE_OK) {
         (*out)->release = release;
         (*out)->owner = owner;
+    } else if (release) {
+        release(owner);
     }
-    return tf_api_leave(ctx, status);
+    return status;
 }
 
 static tfuse_status add(tf_env *env, tfuse_model *model, const char *name, tfuse_dtype dtype, size_t rank,

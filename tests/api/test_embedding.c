@@ -229,6 +229,77 @@ START_TEST(test_dlpack_array)
 }
 END_TEST
 
+/* ---- every allocation failed once ----------------------------------------------------------------------------------- */
+
+typedef struct faulty {
+    long calls, live, at;
+} faulty;
+
+static void *faulty_alloc(void *user, size_t size, size_t align)
+{
+    faulty *f = user;
+    void *p = NULL;
+    if (f->calls++ == f->at || posix_memalign(&p, align < sizeof p ? sizeof p : align, size ? size : 1) != 0)
+        return NULL;
+    f->live++;
+    return p;
+}
+
+static void faulty_free(void *user, void *ptr, size_t size, size_t align)
+{
+    (void)size, (void)align;
+    ((faulty *)user)->live--;
+    free(ptr);
+}
+
+/* Lends four things; whatever fails, all that was lent so far comes back once. Returns what went wrong. */
+static tfuse_status lend_all(tfuse_ctx *ctx, int *lent, int *back)
+{
+    int64_t shape[] = {2, 3}, across[] = {1, 2};
+    struct DLManagedTensor first = dl(numbers, shape, across, 2, back), second = first;
+    float f[6];
+    double d[6];
+    tfuse_model *m = NULL;
+    tfuse_array *a = NULL;
+    tfuse_status status = (++*lent, tfuse_model_new(ctx, "{}", released, back, &m));
+    if (!status)
+        status = (++*lent, tfuse_model_add_strided(ctx, m, "x", TFUSE_F32, 2, shape, across, numbers, released, back));
+    if (!status)
+        status = (++*lent, tfuse_model_add_dlpack(ctx, m, "y", &first));
+    if (!status)
+        status = tfuse_model_seal(ctx, m);
+    if (!status)
+        status = tfuse_model_read(ctx, m, 0, TFUSE_F32, f, sizeof f);
+    if (!status)
+        status = tfuse_model_read(ctx, m, 1, TFUSE_F64, d, sizeof d);
+    if (!status)
+        status = (++*lent, tfuse_array_from_dlpack(ctx, &second, &a));
+    tfuse_array_free(a);
+    tfuse_model_free(m);
+    return status;
+}
+
+START_TEST(test_faults)
+{
+    long at = 0;
+    for (bool reached = true; reached; at++) {
+        faulty f = {.at = at};
+        const tfuse_allocator alloc = {sizeof alloc, &f, faulty_alloc, faulty_free};
+        tfuse_ctx *ctx = NULL;
+        int lent = 0, back = 0;
+        tfuse_status status = tfuse_ctx_new(&alloc, &ctx);
+        if (!status)
+            status = lend_all(ctx, &lent, &back);
+        reached = f.calls > at;
+        ck_assert_msg(status == (reached ? TFUSE_ENOMEM : TFUSE_OK), "allocation %ld: %s", at, tfuse_status_name(status));
+        tfuse_ctx_free(ctx);
+        ck_assert_msg(lent == back, "allocation %ld: %d lent, %d came back", at, lent, back);
+        ck_assert_int_eq(f.live, 0);
+    }
+    ck_assert_int_gt(at, 10);
+}
+END_TEST
+
 /* ---- a network whose weights lie transposed -------------------------------------------------------------------- */
 
 typedef struct turned {
@@ -358,6 +429,7 @@ Suite *make_suite(void)
     API_ADD(test_release_once);
     API_ADD(test_dlpack_model);
     API_ADD(test_dlpack_array);
+    API_ADD(test_faults);
     API_ADD(test_into_buffers);
     return api_suite;
 }

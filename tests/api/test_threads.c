@@ -81,6 +81,7 @@ static void *work(void *user)
     tfuse_ctx *ctx = NULL;
     tfuse_array *out = NULL;
     tfuse_plan *plan = NULL;
+    tfuse_model *fused = NULL;
     const tfuse_model *models[] = {w->model, w->model};
     w->status = tfuse_ctx_new(NULL, &ctx);
     if (!w->status)
@@ -89,8 +90,11 @@ static void *work(void *user)
         w->status = tfuse_run(ctx, w->model, NULL, w->images, 0, &out);
     if (!w->status)
         w->status = tfuse_align(ctx, w->policy, models, 2, w->images, &plan);
+    if (!w->status)
+        w->status = tfuse_fuse_model(ctx, w->policy, plan, models, 2, &fused);
     if (out)
         memcpy(w->logits, tfuse_array_data(out), sizeof w->logits);
+    tfuse_model_free(fused);
     tfuse_plan_free(plan);
     tfuse_array_free(out);
     tfuse_ctx_free(ctx);

@@ -21,6 +21,24 @@ at_most 'feed: networks are trained' 80 "$(percent first)"
 at_most 'feed: fused keeps the skill' "$(awk -v p="$(percent first)" 'BEGIN { print p - 2.5 }')" "$(percent fused)"
 at_most 'feed: fused is better than the plain average' "$(percent 'plain average')" "$(percent fused)"
 
+# A host in C++ with its own tensors, allocator, threads and log; nothing on disk.
+if "$bin/embed" >"$work/out" 2>"$work/err"; then
+    pass 'embed'
+else
+    fail 'embed' "$(head -c 300 "$work/err")"
+fi
+# Networks of 89 and 88 %, of which the second is seen in 16 bits; their plain average loses twenty points.
+at_most 'embed: networks are trained' 85 "$(percent first)"
+at_most 'embed: fused keeps the skill' "$(awk -v p="$(percent first)" 'BEGIN { print p - 3 }')" "$(percent fused)"
+at_most 'embed: the plain average does not' "$(percent 'plain average')" "$(awk -v p="$(percent fused)" 'BEGIN { print p - 10 }')"
+at_most 'embed: it can be trained further' 85 "$(percent 'trained further')"
+at_most 'embed: the library computes what the host does' "$(awk -v a="$(percent first)" -v b="$(percent 'the same by tfuse')" \
+    'BEGIN { d = a - b; print d < 0 ? -d : d }')" 0.05
+check 'embed: another thread cancels' "$(grep -c '^stopped *TFUSE_ECANCELLED$' "$work/out")" -eq 1
+check 'embed: all that was lent comes back' "$(awk '/^given back/ { print ($3 > 100 && $3 == $5) }' "$work/out")" -eq 1
+check 'embed: no block is left' "$(grep -c '^blocks left *0$' "$work/out")" -eq 1
+check 'embed: own threads and log' "$(grep -cE '^own (threads|log) *used$' "$work/out")" -eq 2
+
 # Another solver that proves its optimum finds maps of the same cost.
 vit=tests/data/vit-fmnist
 if "$bin/solver" $vit-a $vit-b "$work/own" >"$work/maps" 2>"$work/err"; then
