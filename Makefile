@@ -105,7 +105,7 @@ FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
 FUZZ_COMMON := $(B)/tests/fuzz/fuzz.o $(B)/tests/fuzz/replay.o
 EXAMPLES := $(patsubst %.c,$(B)/%,$(sort $(wildcard examples/*.c)))
 EXAMPLES_CC := $(patsubst %.cc,$(B)/%,$(sort $(wildcard examples/*.cc)))
-CHECKS := tests/install.sh tests/api/headers.sh tools/check_symbols.sh tools/check_layers.py tools/check_style.py
+CHECKS := tests/install.sh tests/docs.py tests/api/headers.sh tools/check_symbols.sh tools/check_layers.py tools/check_style.py
 
 # ---- library and command --------------------------------------------------------------------------------------------
 
@@ -211,6 +211,13 @@ check-symbols: lib ## exported symbols, version script and headers agree
 	@BUILD='$(B)' tools/check_symbols.sh
 check-headers: ## every public header alone, as C99 and as C++11
 	@CC='$(CC)' CXX='$(CXX)' tests/api/headers.sh
+.PHONY: docs check-docs
+docs: build/docs/reference.html ## build/docs/reference.html: the interface, from the headers
+build/docs/reference.html: $(HEADERS) tools/reference.py tools/headers.py
+	@python3 tools/reference.py $@
+check-docs: all ## the code in docs/ runs as printed; the reference is complete
+	@$(RUN) tests/docs.py
+
 .PHONY: check-abi abi-update check-install check-nolapack nolapack
 check-abi: lib ## the ABI gate, and a test of the gate: docs/ABI.md
 	$(BASE_DEPS) abi
