@@ -211,6 +211,11 @@ check-symbols: lib ## exported symbols, version script and headers agree
 	@BUILD='$(B)' tools/check_symbols.sh
 check-headers: ## every public header alone, as C99 and as C++11
 	@CC='$(CC)' CXX='$(CXX)' tests/api/headers.sh
+.PHONY: check-rust
+check-rust: all ## the Rust crates: declarations as in the headers, tests, clippy, either link, the example
+	$(BASE_DEPS) rust
+	@$(RUN) tests/rust.sh
+
 .PHONY: docs check-docs
 docs: build/docs/reference.html ## build/docs/reference.html: the interface, from the headers
 build/docs/reference.html: $(HEADERS) tools/reference.py tools/headers.py

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# tools/deps.sh MODE: sees to it that the Debian packages for MODE are there: build, demo, check, abi, hf, bench, ci. Does nothing when they are.
+# tools/deps.sh MODE: sees to it that the Debian packages for MODE are there: build, demo, check, abi, rust, hf, bench, ci. Does nothing when they are.
 # As root it installs what is missing; otherwise it prints the command to type and fails. A package that dpkg does not know counts as
 # present when what it provides is found, so hand-made installations and other distributions work too.
 set -eu
@@ -12,11 +12,12 @@ build) want=$build ;;
 demo) want="$build dataset-fashion-mnist" ;;
 check) want="$build g++ check python3 dataset-fashion-mnist" ;;
 abi) want="$build python3 abigail-tools" ;;
+rust) want="$build python3 cargo rustc rust-clippy" ;;
 hf) want="$build python3 python3-venv" ;;
 bench) want="$build python3 python3-numpy python3-scipy python3-pot" ;;
-ci) want="$build g++ check python3 dataset-fashion-mnist clang libclang-rt-14-dev valgrind python3-venv abigail-tools" ;;
+ci) want="$build g++ check python3 dataset-fashion-mnist clang libclang-rt-14-dev valgrind python3-venv abigail-tools cargo rustc rust-clippy" ;;
 *)
-    echo 'usage: tools/deps.sh build|demo|check|abi|hf|bench|ci' >&2
+    echo 'usage: tools/deps.sh build|demo|check|abi|rust|hf|bench|ci' >&2
     exit 2
     ;;
 esac
@@ -39,6 +40,8 @@ provided() {
     libjansson-dev) pkg-config --exists jansson ;;
     zlib1g-dev) pkg-config --exists zlib ;;
     check) pkg-config --exists check ;;
+    cargo | rustc) command -v "$1" ;;
+    rust-clippy) command -v cargo-clippy ;;
     abigail-tools) command -v abidiff ;;
     python3-numpy) python3 -c 'import numpy' ;;
     python3-scipy) python3 -c 'import scipy.optimize' ;;
