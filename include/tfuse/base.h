@@ -8,6 +8,8 @@
  *    tfuse_ctx_error(ctx) is one line that names the file, tensor or key and says what to do;
  *  - on failure every output handle is NULL and nothing needs to be released;
  *  - a _free function takes NULL;
+ *  - an argument that may not be NULL and is, and a handle of another kind than the parameter's, are TFUSE_EINVAL,
+ *    and the text names the argument; functions that return no status take such a handle as NULL;
  *  - strings are UTF-8 and end in NUL; a string that is handed out is borrowed from the handle
  *    that the comment names;
  *  - a context is used by one thread at a time (tfuse_ctx_cancel excepted); a handle passed as

@@ -12,6 +12,7 @@ tfuse_status tf_plan_new(tf_env *env, const char *strategy, size_t n_models, tfu
     tfuse_plan *plan = tf_calloc(env, 1, sizeof *plan);
     if (!plan)
         return TFUSE_ENOMEM;
+    plan->kind = TF_KIND_PLAN;
     plan->mem = env->mem;
     tf_arena_init(&plan->arena, &env->mem);
     plan->strategy = tf_arena_strdup(env, &plan->arena, strategy);

@@ -38,6 +38,7 @@ typedef struct tf_plan_model {
 } tf_plan_model;
 
 struct tfuse_plan {
+    uint32_t kind; /* TF_KIND_PLAN */
     tf_mem mem;
     tf_arena arena;
     const char *strategy;

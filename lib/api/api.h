@@ -18,17 +18,20 @@
 #include <tfuse/tfuse.h>
 
 struct tfuse_ctx {
+    uint32_t kind; /* TF_KIND_CTX */
     tf_env env;
     tf_solver_registry solvers;
     atomic_int busy;
 };
 
 struct tfuse_graph {
+    uint32_t kind; /* TF_KIND_GRAPH */
     tf_mem mem;
     tf_graph *graph;
 };
 
 struct tfuse_solution {
+    uint32_t kind; /* TF_KIND_SOLUTION */
     tf_mem mem;
     tf_solution solution;
 };
@@ -36,17 +39,24 @@ struct tfuse_solution {
 typedef struct tf_api_arg {
     const void *value;
     const char *name;
+    uint32_t kind; /* of a handle; 0: anything but NULL */
+    bool optional; /* may be NULL */
 } tf_api_arg;
 
-#define TF_ARG(argument) {(argument), #argument}
-#define TF_ENTER(ctx, ...) TF_TRY(tf_api_enter((ctx), (const tf_api_arg[]){__VA_ARGS__, {NULL, NULL}}))
+#define TF_ARG(argument) {(argument), #argument, 0, false}
+#define TF_IS(argument, what) {(argument), #argument, TF_KIND_##what, false}
+#define TF_MAYBE(argument, what) {(argument), #argument, TF_KIND_##what, true}
+#define TF_ENTER(ctx, ...) TF_TRY(tf_api_enter((ctx), (const tf_api_arg[]){__VA_ARGS__, {NULL, NULL, 0, false}}))
+/* Whether a handle is there and of its kind. */
+#define TF_IS_A(handle, what) tf_api_is((handle), TF_KIND_##what)
 #define TF_OUT(out)         \
     do {                    \
         if (out)            \
             *(out) = NULL;  \
     } while (0)
 
-/* Arguments that must not be NULL, a NULL name at the end; args may be NULL. On failure the call is over. */
+bool tf_api_is(const void *handle, uint32_t kind);
+/* Arguments that must not be NULL or of another kind, a NULL name at the end; args may be NULL. On failure the call is over. */
 tfuse_status tf_api_enter(tfuse_ctx *ctx, const tf_api_arg *args);
 /* Ends the call; returns its status. */
 tfuse_status tf_api_leave(tfuse_ctx *ctx, tfuse_status status);

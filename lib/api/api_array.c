@@ -59,7 +59,7 @@ static tfuse_status from_dlpack(tf_env *env, const tf_dlpack *d, tfuse_array **o
 
 static tfuse_status take(tfuse_ctx *ctx, const tf_dlpack *d, tfuse_array **out, bool *kept)
 {
-    TF_ENTER(ctx, {d->owner, "tensor"}, TF_ARG(out));
+    TF_ENTER(ctx, {d->owner, "tensor", 0, false}, TF_ARG(out));
     return tf_api_leave(ctx, from_dlpack(&ctx->env, d, out, kept));
 }
 
@@ -87,37 +87,49 @@ tfuse_status tfuse_array_from_dlpack_versioned(tfuse_ctx *ctx, struct DLManagedT
 
 tfuse_status tfuse_array_save(tfuse_ctx *ctx, const tfuse_array *array, const char *path)
 {
-    TF_ENTER(ctx, TF_ARG(array), TF_ARG(path));
+    TF_ENTER(ctx, TF_IS(array, ARRAY), TF_ARG(path));
     return tf_api_leave(ctx, tf_array_save(&ctx->env, array, path));
+}
+
+/* *taken: `other` is the library's business now. */
+static tfuse_status attach(tfuse_ctx *ctx, tfuse_array *array, const char *name, tfuse_array *other, bool *taken)
+{
+    TF_ENTER(ctx, TF_IS(array, ARRAY), TF_ARG(name), TF_IS(other, ARRAY));
+    *taken = true;
+    return tf_api_leave(ctx, tf_array_attach(&ctx->env, array, name, other));
 }
 
 tfuse_status tfuse_array_attach(tfuse_ctx *ctx, tfuse_array *array, const char *name, tfuse_array *other)
 {
-    TF_ENTER(ctx, TF_ARG(array), TF_ARG(name), TF_ARG(other));
-    return tf_api_leave(ctx, tf_array_attach(&ctx->env, array, name, other));
+    bool taken = false;
+    tfuse_status status = attach(ctx, array, name, other, &taken);
+    if (!taken && TF_IS_A(other, ARRAY) && other != array && !other->name)
+        tf_array_free(other);
+    return status;
 }
 
 tfuse_dtype tfuse_array_dtype(const tfuse_array *array)
 {
-    return array ? array->dtype : 0;
+    return TF_IS_A(array, ARRAY) ? array->dtype : 0;
 }
 
 size_t tfuse_array_rank(const tfuse_array *array)
 {
-    return array ? array->rank : 0;
+    return TF_IS_A(array, ARRAY) ? array->rank : 0;
 }
 
 const int64_t *tfuse_array_shape(const tfuse_array *array)
 {
-    return array ? array->shape : NULL;
+    return TF_IS_A(array, ARRAY) ? array->shape : NULL;
 }
 
 const void *tfuse_array_data(const tfuse_array *array)
 {
-    return array ? array->data : NULL;
+    return TF_IS_A(array, ARRAY) ? array->data : NULL;
 }
 
 void tfuse_array_free(tfuse_array *array)
 {
-    tf_array_free(array);
+    if (TF_IS_A(array, ARRAY))
+        tf_array_free(array);
 }

@@ -31,7 +31,7 @@ tfuse_status tfuse_selfcheck(tfuse_ctx *ctx, const tfuse_policy *policy, const t
                              size_t n_models, char **report)
 {
     TF_OUT(report);
-    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(models), TF_ARG(report));
+    TF_ENTER(ctx, TF_IS(plan, PLAN), TF_ARG(models), TF_ARG(report), TF_MAYBE(policy, POLICY));
     return tf_api_leave(ctx, selfcheck(&ctx->env, policy, plan, models, n_models, report));
 }
 
@@ -58,6 +58,6 @@ static tfuse_status dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tf
 tfuse_status tfuse_dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_run_paths *paths, char **report)
 {
     TF_OUT(report);
-    TF_ENTER(ctx, TF_ARG(paths), TF_ARG(report));
+    TF_ENTER(ctx, TF_ARG(paths), TF_ARG(report), TF_MAYBE(policy, POLICY));
     return tf_api_leave(ctx, dry_run(ctx, policy, paths, report));
 }

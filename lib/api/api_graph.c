@@ -18,6 +18,7 @@ static tfuse_status hand_over(tf_env *env, tf_graph *graph, tfuse_graph **out)
         tf_graph_free(graph);
         return TFUSE_ENOMEM;
     }
+    handle->kind = TF_KIND_GRAPH;
     handle->mem = env->mem;
     handle->graph = graph;
     *out = handle;
@@ -46,7 +47,7 @@ static tfuse_status infer(tf_env *env, const tfuse_model *model, tfuse_graph **o
 tfuse_status tfuse_graph_infer(tfuse_ctx *ctx, const tfuse_model *model, tfuse_graph **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(model), TF_ARG(out));
+    TF_ENTER(ctx, TF_IS(model, MODEL), TF_ARG(out));
     return tf_api_leave(ctx, infer(&ctx->env, model, out));
 }
 
@@ -67,7 +68,7 @@ tfuse_status tfuse_graph_new(tfuse_ctx *ctx, tfuse_graph **out)
 tfuse_status tfuse_graph_add(tfuse_ctx *ctx, tfuse_graph *graph, const char *op, const char *name, const char *inputs,
                              const char *attrs)
 {
-    TF_ENTER(ctx, TF_ARG(graph), TF_ARG(op), TF_ARG(name), TF_ARG(inputs), TF_ARG(attrs));
+    TF_ENTER(ctx, TF_IS(graph, GRAPH), TF_ARG(op), TF_ARG(name), TF_ARG(inputs), TF_ARG(attrs));
     tfuse_status status = need_open(&ctx->env, graph);
     if (status == TFUSE_OK)
         status = tf_graph_add(&ctx->env, graph->graph, op, name, inputs, attrs);
@@ -76,7 +77,7 @@ tfuse_status tfuse_graph_add(tfuse_ctx *ctx, tfuse_graph *graph, const char *op,
 
 tfuse_status tfuse_graph_store(tfuse_ctx *ctx, tfuse_graph *graph, const char *logical, const char *expression)
 {
-    TF_ENTER(ctx, TF_ARG(graph), TF_ARG(logical), TF_ARG(expression));
+    TF_ENTER(ctx, TF_IS(graph, GRAPH), TF_ARG(logical), TF_ARG(expression));
     tfuse_status status = need_open(&ctx->env, graph);
     if (status == TFUSE_OK)
         status = tf_graph_store(&ctx->env, graph->graph, logical, expression);
@@ -85,7 +86,7 @@ tfuse_status tfuse_graph_store(tfuse_ctx *ctx, tfuse_graph *graph, const char *l
 
 tfuse_status tfuse_graph_buffer(tfuse_ctx *ctx, tfuse_graph *graph, const char *pattern)
 {
-    TF_ENTER(ctx, TF_ARG(graph), TF_ARG(pattern));
+    TF_ENTER(ctx, TF_IS(graph, GRAPH), TF_ARG(pattern));
     tfuse_status status = need_open(&ctx->env, graph);
     if (status == TFUSE_OK)
         status = tf_graph_buffer(&ctx->env, graph->graph, pattern);
@@ -94,7 +95,7 @@ tfuse_status tfuse_graph_buffer(tfuse_ctx *ctx, tfuse_graph *graph, const char *
 
 tfuse_status tfuse_graph_output(tfuse_ctx *ctx, tfuse_graph *graph, const char *value)
 {
-    TF_ENTER(ctx, TF_ARG(graph), TF_ARG(value));
+    TF_ENTER(ctx, TF_IS(graph, GRAPH), TF_ARG(value));
     tfuse_status status = need_open(&ctx->env, graph);
     if (status == TFUSE_OK)
         status = tf_graph_output(&ctx->env, graph->graph, value);
@@ -103,7 +104,7 @@ tfuse_status tfuse_graph_output(tfuse_ctx *ctx, tfuse_graph *graph, const char *
 
 tfuse_status tfuse_graph_finish(tfuse_ctx *ctx, tfuse_graph *graph)
 {
-    TF_ENTER(ctx, TF_ARG(graph));
+    TF_ENTER(ctx, TF_IS(graph, GRAPH));
     tfuse_status status = need_open(&ctx->env, graph);
     if (status == TFUSE_OK)
         status = tf_graph_finish(&ctx->env, graph->graph);
@@ -112,7 +113,7 @@ tfuse_status tfuse_graph_finish(tfuse_ctx *ctx, tfuse_graph *graph)
 
 tfuse_status tfuse_graph_check(tfuse_ctx *ctx, const tfuse_graph *graph, const tfuse_model *model)
 {
-    TF_ENTER(ctx, TF_ARG(graph), TF_ARG(model));
+    TF_ENTER(ctx, TF_IS(graph, GRAPH), TF_IS(model, MODEL));
     tfuse_status status = need_finished(&ctx->env, graph);
     if (status == TFUSE_OK)
         status = tf_api_models(&ctx->env, &model, 1);
@@ -133,7 +134,7 @@ static tfuse_status buffer_to_string(tf_env *env, tfuse_status status, tf_buf *t
 tfuse_status tfuse_graph_to_json(tfuse_ctx *ctx, const tfuse_graph *graph, char **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(graph), TF_ARG(out));
+    TF_ENTER(ctx, TF_IS(graph, GRAPH), TF_ARG(out));
     tf_buf text;
     tf_buf_init(&text, &ctx->env.mem);
     tfuse_status status = need_finished(&ctx->env, graph);
@@ -173,7 +174,7 @@ static tfuse_status describe(tf_env *env, const tfuse_graph *graph, const tfuse_
 tfuse_status tfuse_graph_describe(tfuse_ctx *ctx, const tfuse_graph *graph, const tfuse_model *model, char **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(graph), TF_ARG(out));
+    TF_ENTER(ctx, TF_IS(graph, GRAPH), TF_ARG(out), TF_MAYBE(model, MODEL));
     tf_buf text;
     tf_buf_init(&text, &ctx->env.mem);
     tfuse_status status = describe(&ctx->env, graph, model, &text);
@@ -182,7 +183,7 @@ tfuse_status tfuse_graph_describe(tfuse_ctx *ctx, const tfuse_graph *graph, cons
 
 void tfuse_graph_free(tfuse_graph *graph)
 {
-    if (!graph)
+    if (!TF_IS_A(graph, GRAPH))
         return;
     tf_mem mem = graph->mem;
     tf_graph_free(graph->graph);

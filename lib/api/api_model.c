@@ -54,7 +54,7 @@ static tfuse_status add(tf_env *env, tfuse_model *model, const char *name, tfuse
 tfuse_status tfuse_model_add(tfuse_ctx *ctx, tfuse_model *model, const char *name, tfuse_dtype dtype, size_t rank,
                              const int64_t *shape, const void *data)
 {
-    TF_ENTER(ctx, TF_ARG(model), TF_ARG(name));
+    TF_ENTER(ctx, TF_IS(model, MODEL), TF_ARG(name));
     return tf_api_leave(ctx, add(&ctx->env, model, name, dtype, rank, shape, data));
 }
 
@@ -63,7 +63,7 @@ static tfuse_status add_strided(tfuse_ctx *ctx, tfuse_model *model, const tf_ten
                                 tfuse_release_fn release, void *owner, bool *lent)
 {
     tf_tensor tensor = *given;
-    TF_ENTER(ctx, TF_ARG(model), {given->name, "name"});
+    TF_ENTER(ctx, TF_IS(model, MODEL), {given->name, "name", 0, false});
     if (tensor.rank > TFUSE_MAX_RANK || tensor.rank < 0)
         return tf_api_leave(ctx, tf_fail(&ctx->env, TFUSE_ESHAPE, "tensor '%s': its rank is not 0 to %d", tensor.name, TFUSE_MAX_RANK));
     if (tensor.rank > 0 && !shape)
@@ -88,7 +88,7 @@ tfuse_status tfuse_model_add_strided(tfuse_ctx *ctx, tfuse_model *model, const c
 
 static tfuse_status add_dlpack(tfuse_ctx *ctx, tfuse_model *model, const char *name, const tf_dlpack *d, bool *lent)
 {
-    TF_ENTER(ctx, TF_ARG(model), TF_ARG(name), {d->owner, "tensor"});
+    TF_ENTER(ctx, TF_IS(model, MODEL), TF_ARG(name), {d->owner, "tensor", 0, false});
     tf_tensor tensor = {.name = name, .file = -1};
     tfuse_status status = tf_dlpack_tensor(&ctx->env, d, &tensor);
     if (status != TFUSE_OK)
@@ -121,18 +121,18 @@ tfuse_status tfuse_model_add_dlpack_versioned(tfuse_ctx *ctx, tfuse_model *model
 
 tfuse_status tfuse_model_seal(tfuse_ctx *ctx, tfuse_model *model)
 {
-    TF_ENTER(ctx, TF_ARG(model));
+    TF_ENTER(ctx, TF_IS(model, MODEL));
     return tf_api_leave(ctx, tf_model_seal(&ctx->env, model));
 }
 
 size_t tfuse_model_count(const tfuse_model *model)
 {
-    return model ? model->count : 0;
+    return TF_IS_A(model, MODEL) ? model->count : 0;
 }
 
 tfuse_status tfuse_model_tensor(const tfuse_model *model, size_t index, tfuse_tensor_info *info)
 {
-    if (!model)
+    if (!TF_IS_A(model, MODEL))
         return TFUSE_EINVAL;
     if (index >= model->count)
         return TFUSE_ERANGE;
@@ -168,29 +168,30 @@ static tfuse_status read(tf_env *env, const tfuse_model *model, size_t index, tf
 
 tfuse_status tfuse_model_read(tfuse_ctx *ctx, const tfuse_model *model, size_t index, tfuse_dtype dtype, void *dst, size_t size)
 {
-    TF_ENTER(ctx, TF_ARG(model), TF_ARG(dst));
+    TF_ENTER(ctx, TF_IS(model, MODEL), TF_ARG(dst));
     return tf_api_leave(ctx, read(&ctx->env, model, index, dtype, dst, size));
 }
 
 int64_t tfuse_model_find(const tfuse_model *model, const char *name)
 {
-    const tf_tensor *t = model && name ? tf_model_find(model, name) : NULL;
+    const tf_tensor *t = TF_IS_A(model, MODEL) && name ? tf_model_find(model, name) : NULL;
     return t ? t - model->tensors : -1;
 }
 
 const char *tfuse_model_path(const tfuse_model *model)
 {
-    return model ? model->path : "";
+    return TF_IS_A(model, MODEL) ? model->path : "";
 }
 
 const char *tfuse_model_config(const tfuse_model *model)
 {
-    return model && model->config_text ? model->config_text : "";
+    return TF_IS_A(model, MODEL) && model->config_text ? model->config_text : "";
 }
 
 void tfuse_model_free(tfuse_model *model)
 {
-    tf_model_free(model);
+    if (TF_IS_A(model, MODEL))
+        tf_model_free(model);
 }
 
 tfuse_status tf_api_models(tf_env *env, const tfuse_model *const *models, size_t n)
@@ -198,6 +199,8 @@ tfuse_status tf_api_models(tf_env *env, const tfuse_model *const *models, size_t
     for (size_t i = 0; i < n; i++) {
         if (!models[i])
             return tf_fail(env, TFUSE_EINVAL, "models[%zu] is NULL", i);
+        if (!TF_IS_A(models[i], MODEL))
+            return tf_fail(env, TFUSE_EINVAL, "models[%zu] is no tfuse_model, or one that was freed", i);
         if (!models[i]->sealed)
             return tf_fail(env, TFUSE_ESTATE, "models[%zu] is not sealed: call tfuse_model_seal first", i);
     }

@@ -32,7 +32,7 @@ tfuse_status tfuse_align(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse
                          const tfuse_array *calib, tfuse_plan **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(models), TF_ARG(out));
+    TF_ENTER(ctx, TF_ARG(models), TF_ARG(out), TF_MAYBE(policy, POLICY), TF_MAYBE(calib, ARRAY));
     return tf_api_leave(ctx, align(ctx, policy, models, n_models, calib, out));
 }
 
@@ -49,13 +49,13 @@ static tfuse_status gauge(tf_env *env, const tfuse_policy *policy, const tfuse_m
 tfuse_status tfuse_gauge(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_model *model, tfuse_plan **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(model), TF_ARG(out));
+    TF_ENTER(ctx, TF_IS(model, MODEL), TF_ARG(out), TF_MAYBE(policy, POLICY));
     return tf_api_leave(ctx, gauge(&ctx->env, policy, model, out));
 }
 
 tfuse_status tfuse_plan_save(tfuse_ctx *ctx, const tfuse_plan *plan, const char *path, int32_t force)
 {
-    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(path));
+    TF_ENTER(ctx, TF_IS(plan, PLAN), TF_ARG(path));
     return tf_api_leave(ctx, tf_plan_save(&ctx->env, plan, path, force != 0));
 }
 
@@ -68,12 +68,12 @@ tfuse_status tfuse_plan_load(tfuse_ctx *ctx, const char *path, tfuse_plan **out)
 
 size_t tfuse_plan_count(const tfuse_plan *plan)
 {
-    return plan ? plan->n_maps : 0;
+    return TF_IS_A(plan, PLAN) ? plan->n_maps : 0;
 }
 
 tfuse_status tfuse_plan_map(const tfuse_plan *plan, size_t index, tfuse_map_info *info)
 {
-    if (!plan)
+    if (!TF_IS_A(plan, PLAN))
         return TFUSE_EINVAL;
     if (index >= plan->n_maps)
         return TFUSE_ERANGE;
@@ -100,7 +100,7 @@ static tfuse_status matrix(tf_env *env, const tfuse_plan *plan, size_t index, tf
 tfuse_status tfuse_plan_matrix(tfuse_ctx *ctx, const tfuse_plan *plan, size_t index, tfuse_array **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(out));
+    TF_ENTER(ctx, TF_IS(plan, PLAN), TF_ARG(out));
     return tf_api_leave(ctx, matrix(&ctx->env, plan, index, out));
 }
 
@@ -120,11 +120,12 @@ static tfuse_status report(tf_env *env, const tfuse_plan *plan, char **out)
 tfuse_status tfuse_plan_report(tfuse_ctx *ctx, const tfuse_plan *plan, char **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(out));
+    TF_ENTER(ctx, TF_IS(plan, PLAN), TF_ARG(out));
     return tf_api_leave(ctx, report(&ctx->env, plan, out));
 }
 
 void tfuse_plan_free(tfuse_plan *plan)
 {
-    tf_plan_free(plan);
+    if (TF_IS_A(plan, PLAN))
+        tf_plan_free(plan);
 }

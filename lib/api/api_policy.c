@@ -28,21 +28,22 @@ tfuse_status tfuse_policy_new(tfuse_ctx *ctx, tfuse_policy **out)
 
 tfuse_status tfuse_policy_set(tfuse_ctx *ctx, tfuse_policy *policy, const char *key, const char *value)
 {
-    TF_ENTER(ctx, TF_ARG(policy), TF_ARG(key), TF_ARG(value));
+    TF_ENTER(ctx, TF_IS(policy, POLICY), TF_ARG(key), TF_ARG(value));
     return tf_api_leave(ctx, tf_policy_set(&ctx->env, policy, key, value));
 }
 
 const char *tfuse_policy_get(const tfuse_policy *policy, const char *key)
 {
-    return policy && key && tf_key_find(key) ? tf_policy_text(policy, key) : NULL;
+    return TF_IS_A(policy, POLICY) && key && tf_key_find(key) ? tf_policy_text(policy, key) : NULL;
 }
 
 int32_t tfuse_policy_is_set(const tfuse_policy *policy, const char *key)
 {
-    return policy && key && tf_policy_was_set(policy, key);
+    return TF_IS_A(policy, POLICY) && key && tf_policy_was_set(policy, key);
 }
 
 void tfuse_policy_free(tfuse_policy *policy)
 {
-    tf_policy_free(policy);
+    if (TF_IS_A(policy, POLICY))
+        tf_policy_free(policy);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 struct tfuse_repair {
+    uint32_t kind; /* TF_KIND_REPAIR */
     tf_mem mem;
     tf_graph *graph; /* the anchor's, by which the tensors are counted; NULL: nothing was fitted */
     float **fitted;
@@ -18,7 +19,7 @@ struct tfuse_repair {
 
 void tfuse_repair_free(tfuse_repair *repair)
 {
-    if (!repair)
+    if (!TF_IS_A(repair, REPAIR))
         return;
     const tf_mem mem = repair->mem;
     for (size_t p = 0; repair->fitted && p < repair->graph->n_params; p++)
@@ -31,7 +32,7 @@ void tfuse_repair_free(tfuse_repair *repair)
 
 const char *tfuse_repair_report(const tfuse_repair *repair)
 {
-    return repair ? repair->report : NULL;
+    return TF_IS_A(repair, REPAIR) ? repair->report : NULL;
 }
 
 static tfuse_status keep_report(tf_env *env, json_t *object, char **out)
@@ -75,8 +76,10 @@ static tfuse_status repair_new(tf_env *env, const tfuse_policy *policy, const tf
     tfuse_repair *made = tf_calloc(env, 1, sizeof *made);
     const tf_align_job sizes = {.policy = policy, .models = models, .graphs = graphs, .n = n, .calib = calib};
     tfuse_status status = made ? tf_fuse_check_memory(env, &sizes, plan, false) : TFUSE_ENOMEM;
-    if (made)
+    if (made) {
+        made->kind = TF_KIND_REPAIR;
         made->mem = env->mem;
+    }
     if (status == TFUSE_OK)
         status = run(env, &job, graphs, calib, made);
     tf_api_graphs_free(env, graphs, n);
@@ -91,7 +94,7 @@ tfuse_status tfuse_repair_new(tfuse_ctx *ctx, const tfuse_policy *policy, const 
                               size_t n_models, const tfuse_array *calib, tfuse_repair **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(models), TF_ARG(out));
+    TF_ENTER(ctx, TF_IS(plan, PLAN), TF_ARG(models), TF_ARG(out), TF_MAYBE(policy, POLICY), TF_MAYBE(calib, ARRAY));
     return tf_api_leave(ctx, repair_new(&ctx->env, policy, plan, models, n_models, calib, out));
 }
 
@@ -139,7 +142,7 @@ static tfuse_status fuse(tf_env *env, const tfuse_policy *policy, const tfuse_pl
 tfuse_status tfuse_fuse_repaired(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
                                  size_t n_models, const tfuse_repair *repair, const char *out)
 {
-    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(models), TF_ARG(out));
+    TF_ENTER(ctx, TF_IS(plan, PLAN), TF_ARG(models), TF_ARG(out), TF_MAYBE(policy, POLICY), TF_MAYBE(repair, REPAIR));
     return tf_api_leave(ctx, fuse(&ctx->env, policy, plan, models, n_models, repair, &(target){.path = out}));
 }
 
@@ -147,7 +150,7 @@ tfuse_status tfuse_fuse_model_repaired(tfuse_ctx *ctx, const tfuse_policy *polic
                                        size_t n_models, const tfuse_repair *repair, tfuse_model **fused)
 {
     TF_OUT(fused);
-    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(models), TF_ARG(fused));
+    TF_ENTER(ctx, TF_IS(plan, PLAN), TF_ARG(models), TF_ARG(fused), TF_MAYBE(policy, POLICY), TF_MAYBE(repair, REPAIR));
     return tf_api_leave(ctx, fuse(&ctx->env, policy, plan, models, n_models, repair, &(target){.fused = fused}));
 }
 
@@ -166,7 +169,7 @@ static tfuse_status fuse_into(tf_env *env, const tfuse_policy *policy, const tfu
 tfuse_status tfuse_fuse_into(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models, size_t n_models,
                              const tfuse_repair *repair, const tfuse_sink *sink)
 {
-    TF_ENTER(ctx, TF_ARG(plan), TF_ARG(models), TF_ARG(sink));
+    TF_ENTER(ctx, TF_IS(plan, PLAN), TF_ARG(models), TF_ARG(sink), TF_MAYBE(policy, POLICY), TF_MAYBE(repair, REPAIR));
     return tf_api_leave(ctx, fuse_into(&ctx->env, policy, plan, models, n_models, repair, sink));
 }
 

@@ -129,7 +129,7 @@ out:
 tfuse_status tfuse_eval(tfuse_ctx *ctx, const tfuse_model *model, const tfuse_graph *graph, const tfuse_array *inputs,
                         const tfuse_array *labels, int64_t limit, tfuse_score *score)
 {
-    TF_ENTER(ctx, TF_ARG(model), TF_ARG(inputs), TF_ARG(score));
+    TF_ENTER(ctx, TF_IS(model, MODEL), TF_IS(inputs, ARRAY), TF_ARG(score), TF_MAYBE(graph, GRAPH), TF_MAYBE(labels, ARRAY));
     return tf_api_leave(ctx, eval(&ctx->env, model, graph, inputs, labels, limit, score));
 }
 
@@ -172,6 +172,6 @@ tfuse_status tfuse_run(tfuse_ctx *ctx, const tfuse_model *model, const tfuse_gra
                        int64_t limit, tfuse_array **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(model), TF_ARG(inputs), TF_ARG(out));
+    TF_ENTER(ctx, TF_IS(model, MODEL), TF_IS(inputs, ARRAY), TF_ARG(out), TF_MAYBE(graph, GRAPH));
     return tf_api_leave(ctx, run(&ctx->env, model, graph, inputs, limit, out));
 }

@@ -72,8 +72,15 @@ static tfuse_status read_line(tf_env *env, tf_arena *arena, const char *name, co
 
 static tfuse_status read_task(tf_env *env, tf_arena *arena, const tfuse_task *task, tf_ot_problem *p)
 {
+    const struct {
+        const tfuse_array *array;
+        const char *name;
+    } arrays[] = {{task->cost, "cost"}, {task->mu, "mu"}, {task->nu, "nu"}, {task->u, "u"}, {task->v, "v"}};
     if (!task->cost)
         return tf_fail(env, TFUSE_EINVAL, "the cost is NULL");
+    for (size_t i = 0; i < TF_LEN(arrays); i++)
+        if (arrays[i].array && !TF_IS_A(arrays[i].array, ARRAY))
+            return tf_fail(env, TFUSE_EINVAL, "%s is no tfuse_array", arrays[i].name);
     TF_TRY(read_cost(env, arena, task->cost, &p->cost));
     p->n = task->cost->shape[0];
     p->m = task->cost->shape[1];
@@ -101,6 +108,7 @@ static tfuse_status new_solutions(tf_env *env, size_t count, tf_solution *solved
         out[k] = tf_calloc(env, 1, sizeof *out[k]);
         if (!out[k])
             return TFUSE_ENOMEM;
+        out[k]->kind = TF_KIND_SOLUTION;
         out[k]->mem = env->mem;
         out[k]->solution = solved[k];
         memset(&solved[k], 0, sizeof solved[k]);
@@ -151,7 +159,7 @@ tfuse_status tfuse_solve(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse
                          const tfuse_array *nu, tfuse_solution **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(cost), TF_ARG(out));
+    TF_ENTER(ctx, TF_IS(cost, ARRAY), TF_ARG(out), TF_MAYBE(policy, POLICY), TF_MAYBE(mu, ARRAY), TF_MAYBE(nu, ARRAY));
     const tfuse_task task = {sizeof task, cost, mu, nu, NULL, NULL};
     return tf_api_leave(ctx, solve(ctx, policy, &task, 1, out));
 }
@@ -160,13 +168,14 @@ tfuse_status tfuse_solve_batch(tfuse_ctx *ctx, const tfuse_policy *policy, const
 {
     for (size_t k = 0; out && k < count; k++)
         out[k] = NULL;
-    TF_TRY(tf_api_enter(ctx, count ? (const tf_api_arg[]){TF_ARG(tasks), TF_ARG(out), {NULL, NULL}} : NULL));
+    static const tf_api_arg none[] = {{NULL, NULL, 0, false}};
+    TF_TRY(tf_api_enter(ctx, count ? (const tf_api_arg[]){TF_ARG(tasks), TF_ARG(out), TF_MAYBE(policy, POLICY), none[0]} : none));
     return tf_api_leave(ctx, count ? solve(ctx, policy, tasks, count, out) : TFUSE_OK);
 }
 
 tfuse_status tfuse_solution_get(const tfuse_solution *solution, tfuse_solution_info *info)
 {
-    if (!solution)
+    if (!TF_IS_A(solution, SOLUTION))
         return TFUSE_EINVAL;
     const tf_solution *s = &solution->solution;
     tfuse_solution_info ours = {.n = s->n, .m = s->m, .cost = s->cost, .gap = s->gap, .error = s->error,
@@ -177,7 +186,7 @@ tfuse_status tfuse_solution_get(const tfuse_solution *solution, tfuse_solution_i
 tfuse_status tfuse_solution_coupling(tfuse_ctx *ctx, const tfuse_solution *solution, tfuse_array **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(solution), TF_ARG(out));
+    TF_ENTER(ctx, TF_IS(solution, SOLUTION), TF_ARG(out));
     int64_t shape[2] = {solution->solution.n, solution->solution.m};
     tfuse_status status = tf_array_new(&ctx->env, TFUSE_F32, 2, shape, out);
     if (status == TFUSE_OK)
@@ -198,7 +207,7 @@ tfuse_status tfuse_solution_potentials(tfuse_ctx *ctx, const tfuse_solution *sol
 {
     TF_OUT(u);
     TF_OUT(v);
-    TF_ENTER(ctx, TF_ARG(solution));
+    TF_ENTER(ctx, TF_IS(solution, SOLUTION));
     const tf_solution *s = &solution->solution;
     tfuse_status status = s->u && s->v ? TFUSE_OK : tf_fail(&ctx->env, TFUSE_ENOTFOUND, "the solver gave no potentials");
     if (status == TFUSE_OK)
@@ -214,12 +223,12 @@ tfuse_status tfuse_solution_potentials(tfuse_ctx *ctx, const tfuse_solution *sol
 
 const char *tfuse_solution_method(const tfuse_solution *solution)
 {
-    return solution ? solution->solution.method : "";
+    return TF_IS_A(solution, SOLUTION) ? solution->solution.method : "";
 }
 
 void tfuse_solution_free(tfuse_solution *solution)
 {
-    if (!solution)
+    if (!TF_IS_A(solution, SOLUTION))
         return;
     tf_mem mem = solution->mem;
     tf_solution_free(&solution->solution);

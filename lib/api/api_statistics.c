@@ -10,6 +10,7 @@
 enum { MIN_MODELS = 2 };
 
 struct tfuse_stats {
+    uint32_t kind; /* TF_KIND_STATS */
     tfuse_ctx *ctx; /* that made it */
     const tfuse_model **models;
     tf_graph **graphs;
@@ -42,10 +43,11 @@ tfuse_status tfuse_stats_new(tfuse_ctx *ctx, const tfuse_policy *policy, const t
                              tfuse_stats **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(models), TF_ARG(out));
+    TF_ENTER(ctx, TF_ARG(models), TF_ARG(out), TF_MAYBE(policy, POLICY));
     tfuse_stats *s = tf_calloc(&ctx->env, 1, sizeof *s);
     tfuse_status status = s ? TFUSE_OK : TFUSE_ENOMEM;
     if (status == TFUSE_OK) {
+        s->kind = TF_KIND_STATS;
         s->ctx = ctx;
         status = make(&ctx->env, policy, models, n_models, s);
     }
@@ -58,12 +60,12 @@ tfuse_status tfuse_stats_new(tfuse_ctx *ctx, const tfuse_policy *policy, const t
 
 size_t tfuse_stats_count(const tfuse_stats *stats)
 {
-    return stats ? tf_feed_count(stats->feed) : 0;
+    return TF_IS_A(stats, STATS) ? tf_feed_count(stats->feed) : 0;
 }
 
 tfuse_status tfuse_stats_want(const tfuse_stats *stats, size_t index, tfuse_stat_want *want)
 {
-    if (!stats)
+    if (!TF_IS_A(stats, STATS))
         return TFUSE_EINVAL;
     if (index >= tf_feed_count(stats->feed))
         return TFUSE_ERANGE;
@@ -75,7 +77,7 @@ tfuse_status tfuse_stats_want(const tfuse_stats *stats, size_t index, tfuse_stat
 
 int32_t tfuse_stats_sweeps(const tfuse_stats *stats)
 {
-    return stats && tf_feed_two_sweeps(stats->feed) ? 2 : 1;
+    return TF_IS_A(stats, STATS) && tf_feed_two_sweeps(stats->feed) ? 2 : 1;
 }
 
 /* What every call on a context checks first. */
@@ -94,20 +96,20 @@ static tfuse_status feed(tfuse_ctx *ctx, tfuse_stats *stats, size_t model, const
 
 tfuse_status tfuse_stats_feed(tfuse_ctx *ctx, tfuse_stats *stats, size_t model, const char *value, const tfuse_array *batch)
 {
-    TF_ENTER(ctx, TF_ARG(stats), TF_ARG(value), TF_ARG(batch));
+    TF_ENTER(ctx, TF_IS(stats, STATS), TF_ARG(value), TF_IS(batch, ARRAY));
     return tf_api_leave(ctx, feed(ctx, stats, model, value, batch));
 }
 
 tfuse_status tfuse_stats_step(tfuse_ctx *ctx, tfuse_stats *stats)
 {
-    TF_ENTER(ctx, TF_ARG(stats));
+    TF_ENTER(ctx, TF_IS(stats, STATS));
     tfuse_status status = check_owner(ctx, stats);
     return tf_api_leave(ctx, status == TFUSE_OK ? tf_feed_step(&ctx->env, stats->feed) : status);
 }
 
 tfuse_status tfuse_stats_rewind(tfuse_ctx *ctx, tfuse_stats *stats)
 {
-    TF_ENTER(ctx, TF_ARG(stats));
+    TF_ENTER(ctx, TF_IS(stats, STATS));
     tfuse_status status = check_owner(ctx, stats);
     return tf_api_leave(ctx, status == TFUSE_OK ? tf_feed_rewind(&ctx->env, stats->feed) : status);
 }
@@ -122,13 +124,13 @@ static tfuse_status align(tfuse_ctx *ctx, const tfuse_policy *policy, const tfus
 tfuse_status tfuse_align_stats(tfuse_ctx *ctx, const tfuse_policy *policy, tfuse_stats *stats, tfuse_plan **out)
 {
     TF_OUT(out);
-    TF_ENTER(ctx, TF_ARG(stats), TF_ARG(out));
+    TF_ENTER(ctx, TF_IS(stats, STATS), TF_ARG(out), TF_MAYBE(policy, POLICY));
     return tf_api_leave(ctx, align(ctx, policy, stats, out));
 }
 
 void tfuse_stats_free(tfuse_stats *stats)
 {
-    if (!stats)
+    if (!TF_IS_A(stats, STATS))
         return;
     tf_env *env = &stats->ctx->env;
     tf_feed_free(stats->feed);

@@ -17,17 +17,34 @@ enum { MAX_THREADS = 1024, MAX_TABLE = 4096 /* no table comes near: a larger str
 
 /* ---- entering and leaving -------------------------------------------------------------------------- */
 
+bool tf_api_is(const void *handle, uint32_t kind)
+{
+    uint32_t first = 0;
+    if (handle)
+        memcpy(&first, handle, sizeof first); /* of another kind it may lie anywhere */
+    return first == kind;
+}
+
+static tfuse_status check_arg(tf_env *env, const tf_api_arg *arg)
+{
+    static const char *const kinds[] = {"ctx", "model", "array", "graph", "policy", "plan", "stats", "repair", "solution"};
+    if (!arg->value)
+        return arg->optional ? TFUSE_OK : tf_fail(env, TFUSE_EINVAL, "%s is NULL", arg->name);
+    if (!arg->kind || tf_api_is(arg->value, arg->kind))
+        return TFUSE_OK;
+    return tf_fail(env, TFUSE_EINVAL, "%s is no tfuse_%s, or one that was freed", arg->name, kinds[arg->kind - TF_KIND_CTX]);
+}
+
 tfuse_status tf_api_enter(tfuse_ctx *ctx, const tf_api_arg *args)
 {
-    if (!ctx)
+    if (!TF_IS_A(ctx, CTX))
         return TFUSE_EINVAL;
     if (atomic_exchange_explicit(&ctx->busy, 1, memory_order_acquire))
         return TFUSE_ESTATE;
     ctx->env.error[0] = '\0';
     tfuse_status status = tf_check_cancel(&ctx->env);
     for (; status == TFUSE_OK && args && args->name; args++)
-        if (!args->value)
-            status = tf_fail(&ctx->env, TFUSE_EINVAL, "%s is NULL", args->name);
+        status = check_arg(&ctx->env, args);
     return status == TFUSE_OK ? TFUSE_OK : tf_api_leave(ctx, status);
 }
 
@@ -108,6 +125,7 @@ tfuse_status tfuse_ctx_new(const tfuse_allocator *alloc, tfuse_ctx **out)
     }
     tf_env_init(&ctx->env, &mem);
     ctx->env.meter = meter;
+    ctx->kind = TF_KIND_CTX;
     atomic_init(&ctx->busy, 0);
     tfuse_status status = tf_solvers_init(&ctx->env, &ctx->solvers);
     if (status != TFUSE_OK) {
@@ -121,8 +139,9 @@ tfuse_status tfuse_ctx_new(const tfuse_allocator *alloc, tfuse_ctx **out)
 
 void tfuse_ctx_free(tfuse_ctx *ctx)
 {
-    if (!ctx)
+    if (!TF_IS_A(ctx, CTX))
         return;
+    ctx->kind = 0;
     tf_mem mem = ctx->env.mem;
     tf_meter *meter = ctx->env.meter;
     tf_pool_free(ctx->env.pool);
@@ -133,7 +152,7 @@ void tfuse_ctx_free(tfuse_ctx *ctx)
 
 tfuse_status tfuse_ctx_memory(const tfuse_ctx *ctx, uint64_t *live, uint64_t *peak)
 {
-    if (!ctx)
+    if (!TF_IS_A(ctx, CTX))
         return TFUSE_EINVAL;
     if (live)
         *live = tf_meter_live(ctx->env.meter);
@@ -144,12 +163,12 @@ tfuse_status tfuse_ctx_memory(const tfuse_ctx *ctx, uint64_t *live, uint64_t *pe
 
 const char *tfuse_ctx_error(const tfuse_ctx *ctx)
 {
-    return ctx ? ctx->env.error : "";
+    return TF_IS_A(ctx, CTX) ? ctx->env.error : "";
 }
 
 void tfuse_ctx_cancel(tfuse_ctx *ctx)
 {
-    if (ctx)
+    if (TF_IS_A(ctx, CTX))
         atomic_store(&ctx->env.cancelled, 1);
 }
 

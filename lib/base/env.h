@@ -41,6 +41,19 @@ typedef struct tf_env {
  * Every block starts on 64 bytes. The size travels in a header, so that tf_free needs only the pointer.
  * tf_alloc and its kin report TFUSE_ENOMEM into env->error themselves. */
 
+/* What a handle of the caller's is: the first member of each, by which one of another kind is known. */
+enum {
+    TF_KIND_CTX = 0x74660001,
+    TF_KIND_MODEL,
+    TF_KIND_ARRAY,
+    TF_KIND_GRAPH,
+    TF_KIND_POLICY,
+    TF_KIND_PLAN,
+    TF_KIND_STATS,
+    TF_KIND_REPAIR,
+    TF_KIND_SOLUTION
+};
+
 extern const tf_mem tf_mem_default;
 
 void *tf_mem_alloc(const tf_mem *mem, size_t size); /* NULL on failure; size 0 gives a valid block */

@@ -19,6 +19,7 @@ tfuse_status tf_model_new(tf_env *env, const char *config, tfuse_model **out)
     tfuse_model *m = tf_calloc(env, 1, sizeof *m);
     if (!m)
         return TFUSE_ENOMEM;
+    m->kind = TF_KIND_MODEL;
     m->mem = env->mem;
     tf_arena_init(&m->arena, &env->mem);
     tf_strmap_init(&m->index, &env->mem);

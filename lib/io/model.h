@@ -30,6 +30,7 @@ typedef struct tf_lender {
 } tf_lender;
 
 struct tfuse_model {
+    uint32_t kind; /* TF_KIND_MODEL */
     tf_mem mem;
     tf_arena arena;
     char *path;        /* as given; "" when built in memory */

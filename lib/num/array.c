@@ -50,6 +50,7 @@ static tfuse_status new_header(tf_env *env, tfuse_dtype dtype, size_t rank, cons
     tfuse_array *a = tf_calloc(env, 1, sizeof *a);
     if (!a)
         return TFUSE_ENOMEM;
+    a->kind = TF_KIND_ARRAY;
     a->mem = env->mem;
     a->dtype = dtype;
     a->rank = rank;

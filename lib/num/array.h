@@ -9,6 +9,7 @@
 #include <tfuse/array.h>
 
 struct tfuse_array {
+    uint32_t kind; /* TF_KIND_ARRAY */
     tf_mem mem;
     tfuse_dtype dtype;
     size_t rank;

@@ -226,6 +226,7 @@ tfuse_status tf_policy_new(tf_env *env, tfuse_policy **out)
     tfuse_policy *policy = tf_calloc(env, 1, sizeof *policy);
     if (!policy)
         return TFUSE_ENOMEM;
+    policy->kind = TF_KIND_POLICY;
     policy->mem = env->mem;
     policy->values = tf_calloc(env, tf_key_count, sizeof *policy->values);
     if (!policy->values) {

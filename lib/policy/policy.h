@@ -21,6 +21,7 @@ extern const tf_key tf_keys[];
 extern const size_t tf_key_count;
 
 struct tfuse_policy {
+    uint32_t kind; /* TF_KIND_POLICY */
     tf_mem mem;
     char **values; /* tf_key_count; NULL: default */
 };

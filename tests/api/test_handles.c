@@ -136,9 +136,83 @@ START_TEST(test_open_checkpoint)
 }
 END_TEST
 
+/* ---- handles of another kind ---------------------------------------------------------------------------------------- */
+
+START_TEST(test_foreign)
+{
+    tfuse_ctx *ctx = api_new();
+    tfuse_policy *policy = NULL;
+    tfuse_model *model = api_vit(ctx, 1, 1, NULL);
+    tfuse_array *images = api_images(ctx, 2, 1), *array = NULL;
+    tfuse_plan *plan = NULL;
+    tfuse_graph *graph = NULL;
+    tfuse_stats *stats = NULL;
+    tfuse_solution *solution = NULL;
+    tfuse_model *fused = NULL;
+    tfuse_repair *repair = NULL;
+    tfuse_score score = {.struct_size = sizeof score};
+    tfuse_map_info map = {.struct_size = sizeof map};
+    char *text = NULL;
+    api_ok(ctx, tfuse_policy_new(ctx, &policy));
+    /* What void * in another language, or a cast in C, makes of handles. */
+    void *p = policy, *m = model, *c = ctx;
+    const tfuse_model *models[] = {model, p}, *twice[] = {model, model};
+    const int64_t square[] = {2, 2};
+    const float numbers[4] = {0, 1, 1, 0};
+#define FOREIGN(call, name) api_fails(ctx, call, TFUSE_EINVAL, name)
+    FOREIGN(tfuse_align(ctx, NULL, models, 2, NULL, &plan), "models[1] is no tfuse_model");
+    FOREIGN(tfuse_align(ctx, m, twice, 2, NULL, &plan), "policy is no tfuse_policy");
+    FOREIGN(tfuse_align(ctx, NULL, twice, 2, m, &plan), "calib is no tfuse_array");
+    ck_assert_ptr_null(plan);
+    FOREIGN(tfuse_run(ctx, p, NULL, images, 0, &array), "model is no tfuse_model");
+    FOREIGN(tfuse_run(ctx, model, p, images, 0, &array), "graph is no tfuse_graph");
+    FOREIGN(tfuse_eval(ctx, model, NULL, p, NULL, 0, &score), "inputs is no tfuse_array");
+    FOREIGN(tfuse_eval(ctx, model, NULL, images, m, 0, &score), "labels is no tfuse_array");
+    FOREIGN(tfuse_graph_to_json(ctx, p, &text), "graph is no tfuse_graph");
+    FOREIGN(tfuse_graph_infer(ctx, p, &graph), "model is no tfuse_model");
+    FOREIGN(tfuse_plan_report(ctx, m, &text), "plan is no tfuse_plan");
+    FOREIGN(tfuse_fuse_model(ctx, NULL, p, twice, 2, &fused), "plan is no tfuse_plan");
+    FOREIGN(tfuse_repair_new(ctx, NULL, m, twice, 2, NULL, &repair), "plan is no tfuse_plan");
+    FOREIGN(tfuse_policy_set(ctx, m, "run.seed", "1"), "policy is no tfuse_policy");
+    FOREIGN(tfuse_stats_step(ctx, m), "stats is no tfuse_stats");
+    FOREIGN(tfuse_stats_new(ctx, NULL, models, 2, &stats), "models[1]");
+    FOREIGN(tfuse_solution_coupling(ctx, m, &array), "solution is no tfuse_solution");
+    FOREIGN(tfuse_model_seal(ctx, p), "model is no tfuse_model");
+    api_ok(ctx, tfuse_array_wrap(ctx, TFUSE_F32, 2, square, numbers, NULL, NULL, &array));
+    const tfuse_task task = {.struct_size = sizeof task, .cost = array, .mu = m};
+    FOREIGN(tfuse_solve_batch(ctx, NULL, &task, 1, &solution), "mu is no tfuse_array");
+    FOREIGN(tfuse_solve(ctx, NULL, p, NULL, NULL, &solution), "cost is no tfuse_array");
+    FOREIGN(tfuse_array_attach(ctx, m, "attention_mask", array), "array is no tfuse_array"); /* and has released it */
+    ck_assert_int_eq(tfuse_policy_set(m, policy, "run.seed", "1"), TFUSE_EINVAL);
+    ck_assert_str_eq(tfuse_ctx_error(m), "");
+    ck_assert_uint_eq(tfuse_model_count(p), 0);
+    ck_assert_uint_eq(tfuse_plan_count(p), 0);
+    ck_assert_ptr_null(tfuse_array_data(m));
+    ck_assert_ptr_null(tfuse_policy_get(c, "run.seed"));
+    ck_assert_int_eq(tfuse_plan_map(p, 0, &map), TFUSE_EINVAL);
+    tfuse_array_free(m); /* nothing happens */
+    tfuse_model_free(p);
+    tfuse_plan_free(m);
+    tfuse_policy_free(m);
+    tfuse_graph_free(m);
+    tfuse_stats_free(m);
+    tfuse_repair_free(m);
+    tfuse_solution_free(m);
+    tfuse_ctx_free(m);
+    tfuse_ctx_cancel(m);
+    api_ok(ctx, tfuse_run(ctx, model, NULL, images, 0, &array));
+    tfuse_array_free(array);
+    tfuse_policy_free(policy);
+    tfuse_array_free(images);
+    tfuse_model_free(model);
+    api_done(ctx);
+}
+END_TEST
+
 Suite *make_suite(void)
 {
     API_SUITE("api handles");
+    API_ADD(test_foreign);
     API_ADD(test_wrap_releases_once);
     API_ADD(test_array_file);
     API_ADD(test_file_save);
