@@ -39,6 +39,14 @@ bool tf_class_is_interleaved(const tf_graph *g, tf_id cls)
     return false;
 }
 
+bool tf_class_is_routed(const tf_graph *g, tf_id cls)
+{
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if (g->nodes[i].op == &tf_op_route && binds(g, tf_value_channels(g, g->nodes[i].inputs[1]), cls))
+            return true;
+    return false;
+}
+
 bool tf_class_is_stream(const tf_graph *g, tf_id cls)
 {
     for (size_t i = 0; i < g->n_nodes; i++)

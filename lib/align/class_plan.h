@@ -24,6 +24,8 @@ tfuse_status tf_class_is_outer(tf_env *env, const tf_graph *g, tf_id cls, bool *
  * says, else half the units apart (class_kind.c). */
 bool tf_class_is_stream(const tf_graph *g, tf_id cls);
 bool tf_class_is_interleaved(const tf_graph *g, tf_id cls);
+/* The axis of experts to which a router sends tokens. */
+bool tf_class_is_routed(const tf_graph *g, tf_id cls);
 /* Unit of each of the part's first n factors at block `index`, row-major over them. */
 void tf_part_units(const tf_part *part, int n, int64_t index, int64_t *units);
 /* The instance of the class of factor f where the factors before it are at `units`. */

@@ -11,6 +11,7 @@
  * otfusion.compat=1 computes what the published code computes, for two models of equal weights: one matrix T = n P on both sides,
  * the plain scaling iteration for Sinkhorn, and weights of the residual policies from standardised activations.
  */
+#include "align/class_plan.h"
 #include "align/otfusion.h"
 #include <math.h>
 #include <stdio.h>
@@ -153,6 +154,18 @@ static bool has_heads(const tf_part *part)
     return part->n_factors == 2 && part->n_ports == 2;
 }
 
+/* A router sends tokens to experts as wholes: its logits go where the experts go, and experts are matched as heads are. */
+static tfuse_status match_router(otf *o, const tf_part *model_part, const tf_part *part, tf_plan_map *row, int32_t *map)
+{
+    const otf_heads *experts;
+    TF_TRY(otf_assign_heads(o, model_part, part, &experts));
+    row->cost = row->error = (double)NAN;
+    row->converged = true;
+    TF_TRY(experts->source ? tf_map_permutation(o->env, experts->m, experts->source, &row->map)
+                           : tf_map_dense(o->env, TF_MAP_COUPLING, experts->n, experts->m, experts->mass, &row->map));
+    return tf_plan_add_map(o->env, o->plan, row, map);
+}
+
 static tfuse_status solve_part(otf *o, const tf_node *n, int index, const tf_part *part, const tf_part *model_part, int32_t *map)
 {
     otf_units sets[TF_MAX_NODE_IO] = {{n, index}};
@@ -170,7 +183,10 @@ static tfuse_status solve_part(otf *o, const tf_node *n, int index, const tf_par
     tf_plan_map row = {.name = n->name, .axis = axis, .model = (int32_t)o->k, .solver = "", .gap = (double)NAN};
     axis_text(o, part, axis, sizeof axis);
     const otf_heads *heads = NULL;
-    if (o->opt.within_heads && has_heads(part))
+    const bool routed = part->port[0] >= 0 && tf_class_is_routed(o->anchor, tf_class_of(o->anchor, part->port[0]));
+    if (routed && part->n_factors == 1 && !o->job->tally)
+        return match_router(o, model_part, part, &row, map);
+    if ((o->opt.within_heads || routed) && has_heads(part))
         TF_TRY(otf_assign_heads(o, model_part, part, &heads));
     if (has_heads(part)) {
         row.heads_n = model_part->extent[0];

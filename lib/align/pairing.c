@@ -15,7 +15,7 @@ static const char *label(const tf_align_job *job, size_t k)
 /* Attributes that only say how large a node is; the parts of its tensors are compared later. */
 static bool says_size(const char *key)
 {
-    static const char *const keys[] = {"out", "rows", "of", "experts", "hidden", "length"};
+    static const char *const keys[] = {"out", "rows", "of", "length"};
     for (size_t i = 0; i < TF_LEN(keys); i++)
         if (!strcmp(keys[i], key))
             return true;

@@ -106,9 +106,8 @@ static tfuse_status attention(const tf_block *b, const tf_decoder *d, bool slidi
                          "causal=1 %s%s%s%s%s", d->rope[sliding ? TF_SLIDING : TF_FULL], partial, scale, cap, window);
 }
 
-static tfuse_status ffn(const tf_block *b, const tf_decoder *d)
+static tfuse_status dense_ffn(const tf_block *b, const tf_decoder *d)
 {
-    TF_TRY(norm(b, d, "~/norm2", "~/residual1"));
     TF_TRY(tf_block_addf(b, "linear", "~/gate", "~/norm2", "out=ffn:%lld bias=%d", (long long)d->ffn, d->mlp_bias));
     TF_TRY(tf_block_addf(b, "activation", "~/activation", "~/gate", "kind=%s", d->activation));
     TF_TRY(tf_block_addf(b, "linear", "~/up", "~/norm2", "out=ffn:%lld bias=%d", (long long)d->ffn, d->mlp_bias));
@@ -116,8 +115,26 @@ static tfuse_status ffn(const tf_block *b, const tf_decoder *d)
     return tf_block_addf(b, "linear", "~/down", "~/gated", "out=/stream:%lld bias=%d", (long long)d->hidden, d->mlp_bias);
 }
 
-static tfuse_status block(const tf_block *b, const tf_decoder *d, bool sliding)
+static bool is_sparse(const tf_decoder *d, int64_t layer)
 {
+    return d->moe.sparse && d->moe.sparse[layer];
+}
+
+static tfuse_status ffn(const tf_block *b, const tf_decoder *d, int64_t layer)
+{
+    char sum[64];
+    const char *out = "~/down";
+    TF_TRY(norm(b, d, "~/norm2", "~/residual1"));
+    TF_TRY(is_sparse(d, layer) ? tf_moe_nodes(b, d, &out) : dense_ffn(b, d));
+    if (d->sandwich)
+        TF_TRY(norm(b, d, "~/norm2_after", out));
+    snprintf(sum, sizeof sum, "~/residual1 %s", d->sandwich ? "~/norm2_after" : out);
+    return tf_block_addf(b, "add", "~/residual2", sum, "residual=%s/residual1", b->scope);
+}
+
+static tfuse_status block(const tf_block *b, const tf_decoder *d, int64_t layer)
+{
+    const bool sliding = d->sliding && d->sliding[layer];
     TF_TRY(norm(b, d, "~/norm1", "^"));
     TF_TRY(projections(b, d));
     TF_TRY(attention(b, d, sliding));
@@ -125,11 +142,7 @@ static tfuse_status block(const tf_block *b, const tf_decoder *d, bool sliding)
     if (d->sandwich)
         TF_TRY(norm(b, d, "~/norm1_after", "~/output"));
     TF_TRY(tf_block_addf(b, "add", "~/residual1", d->sandwich ? "^ ~/norm1_after" : "^ ~/output", "residual=%s", b->from));
-    TF_TRY(ffn(b, d));
-    if (d->sandwich)
-        TF_TRY(norm(b, d, "~/norm2_after", "~/down"));
-    return tf_block_addf(b, "add", "~/residual2", d->sandwich ? "~/residual1 ~/norm2_after" : "~/residual1 ~/down", "residual=%s/residual1",
-                         b->scope);
+    return ffn(b, d, layer);
 }
 
 static tfuse_status head(const tf_block *b, const tf_decoder *d)
@@ -152,7 +165,7 @@ tfuse_status tf_decoder_nodes(tf_env *env, tf_graph *g, const tf_decoder *d)
     for (int64_t i = 0; i < d->layers; i++) {
         snprintf(scope, sizeof scope, "layer.%lld", (long long)i);
         const tf_block b = {env, g, scope, from};
-        TF_TRY(block(&b, d, d->sliding && d->sliding[i]));
+        TF_TRY(block(&b, d, i));
         snprintf(from, sizeof from, "%s/residual2", scope);
     }
     return head(&(tf_block){env, g, "", from}, d);
@@ -163,15 +176,17 @@ tfuse_status tf_decoder_nodes(tf_env *env, tf_graph *g, const tf_decoder *d)
 static const tf_name_rule common_names[] = {
     {"layer.%d/norm1.gain", "model.layers.%d.input_layernorm.weight"},
     {"layer.%d/output.weight", "model.layers.%d.self_attn.o_proj.weight"},
-    {"layer.%d/down.weight", "model.layers.%d.mlp.down_proj.weight"},
     {"norm.gain", "model.norm.weight"},
 };
 static const tf_name_rule projection_names[] = {
     {"layer.%d/query.weight", "model.layers.%d.self_attn.q_proj.weight"},
     {"layer.%d/key.weight", "model.layers.%d.self_attn.k_proj.weight"},
     {"layer.%d/value.weight", "model.layers.%d.self_attn.v_proj.weight"},
+};
+static const tf_name_rule ffn_names[] = {
     {"layer.%d/gate.weight", "model.layers.%d.mlp.gate_proj.weight"},
     {"layer.%d/up.weight", "model.layers.%d.mlp.up_proj.weight"},
+    {"layer.%d/down.weight", "model.layers.%d.mlp.down_proj.weight"},
 };
 static const tf_name_rule norm2_names[] = {
     {"layer.%d/norm2.gain", "model.layers.%d.post_attention_layernorm.weight"},
@@ -204,6 +219,18 @@ static const tf_name_rule head_names[] = {
 
 #define TABLE(on, rules) {on, rules, TF_LEN(rules)}
 
+/* `fused`: the file of the architecture names gate and up itself. */
+static tfuse_status name_ffn(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_decoder *d, int64_t layer, bool fused)
+{
+    char logical[64], stored[96];
+    if (is_sparse(d, layer))
+        return tf_moe_names(env, m, g, d, layer);
+    for (size_t i = fused ? 2 : 0; i < TF_LEN(ffn_names); i++)
+        TF_TRY(tf_graph_store(env, g, tf_with_layer(ffn_names[i].logical, layer, logical, sizeof logical),
+                              tf_with_layer(ffn_names[i].stored, layer, stored, sizeof stored)));
+    return TFUSE_OK;
+}
+
 tfuse_status tf_decoder_names(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_decoder *d, bool fused)
 {
     const struct {
@@ -218,6 +245,8 @@ tfuse_status tf_decoder_names(tf_env *env, const tfuse_model *m, tf_graph *g, co
     for (size_t i = 0; i < TF_LEN(tables); i++)
         if (tables[i].on)
             TF_TRY(tf_apply_names(env, g, tables[i].rules, tables[i].count, d->layers));
+    for (int64_t i = 0; i < d->layers; i++)
+        TF_TRY(name_ffn(env, m, g, d, i, fused));
     TF_TRY(d->tied ? tf_store_tied(env, g, m, "embeddings.weight", "model.embed_tokens.weight", "lm_head.weight")
                    : tf_graph_store(env, g, "embeddings.weight", "model.embed_tokens.weight"));
     return tf_graph_buffer(env, g, "model.layers.*.self_attn.rotary_emb.inv_freq");

@@ -11,6 +11,14 @@
 
 enum { TF_FULL, TF_SLIDING }; /* kinds of attention layers */
 
+/* A mixture of experts in place of the FFN of some layers (moe.c). */
+typedef struct tf_moe {
+    const bool *sparse;      /* a layer; NULL: none */
+    int64_t experts, top_k, ffn, shared; /* ffn: hidden units of an expert; shared: of the one that all tokens share, 0 for none */
+    const char *weights;     /* the route operation's */
+    const char *router, *up, *gate, *down; /* stored names without "model.layers.N.", an expert's with %d for it */
+} tf_moe;
+
 typedef struct tf_decoder {
     int64_t hidden, layers, heads, kv, inner, ffn, vocab;
     int64_t rope_dims;      /* units of a head that turn: all, or the first ones */
@@ -22,6 +30,7 @@ typedef struct tf_decoder {
     bool qkv_bias, out_bias, mlp_bias, qk_norm, tied;
     bool gain_offset;       /* gains are 1 + the tensor */
     bool sandwich;          /* a norm on each branch's output too */
+    tf_moe moe;
 } tf_decoder;
 
 /* The keys that all share, under the names of Hugging Face's LlamaConfig, checked against each other. */
@@ -33,6 +42,10 @@ tfuse_status tf_decoder_nodes(tf_env *env, tf_graph *g, const tf_decoder *d);
 tfuse_status tf_decoder_names(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_decoder *d, bool fused);
 /* read, nodes, names: the whole of an architecture that differs by its config alone. */
 tfuse_status tf_decoder_build(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_decoder *d);
+
+/* moe.c: layer's FFN between "~/norm2" and the value that is named in `out`; its tensors, by expert or stacked as the model has them. */
+tfuse_status tf_moe_nodes(const tf_block *b, const tf_decoder *d, const char **out);
+tfuse_status tf_moe_names(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_decoder *d, int64_t layer);
 
 /* rope.c: attributes of rotary positions from the config's object under `key` ("rope_parameters"), or from the older keys rope_theta and
  * rope_scaling when it is absent. Frequencies are those of sequences up to the length that the model was first trained for, where the

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * qwen.c: Qwen2 (Yang et al. 2024): biases on queries, keys and values; Qwen3 (2025): none, and a norm on each head's queries and keys. Both
- * may slide a window in the layers from max_window_layers on.
+ * may slide a window in the layers from max_window_layers on. Qwen2-MoE and Qwen3-MoE have experts in place of most FFNs, the former one more that
+ * all tokens share.
  */
 #include "arch/decoder.h"
 
@@ -45,5 +46,58 @@ static tfuse_status build_qwen3(tf_env *env, const tfuse_model *m, tf_graph *g)
     return build(env, m, g, &d);
 }
 
+/* ---- with experts ---- */
+
+static bool listed(const tfuse_model *m, int64_t layer)
+{
+    const json_t *list = json_object_get(m->config, "mlp_only_layers");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (json_integer_value(json_array_get(list, i)) == layer)
+            return true;
+    return false;
+}
+
+static tfuse_status read_experts(tf_env *env, const tfuse_model *m, tf_graph *g, tf_decoder *d)
+{
+    int64_t step = 0, layers = 0;
+    bool normalise = false;
+    TF_TRY(tf_config_int(env, m, tf_config_has(m, "num_experts") ? "num_experts" : "num_local_experts", 1, 1 << 16, &d->moe.experts));
+    TF_TRY(tf_config_int(env, m, "num_experts_per_tok", 1, d->moe.experts, &d->moe.top_k));
+    TF_TRY(tf_config_int(env, m, "moe_intermediate_size", 1, 1 << 22, &d->moe.ffn));
+    TF_TRY(tf_config_int_or(env, m, "decoder_sparse_step", 1, 4096, 1, &step));
+    TF_TRY(tf_config_bool_or(env, m, "norm_topk_prob", false, &normalise));
+    TF_TRY(tf_config_int(env, m, "num_hidden_layers", 1, 4096, &layers));
+    bool *sparse = tf_arena_array(env, &g->arena, (size_t)layers, sizeof *sparse);
+    for (int64_t i = 0; sparse && i < layers; i++)
+        sparse[i] = (i + 1) % step == 0 && !listed(m, i);
+    d->moe.sparse = sparse;
+    d->moe.weights = normalise ? "chosen" : "all";
+    d->moe.router = "mlp.gate.weight";
+    d->moe.gate = "mlp.experts.%d.gate_proj.weight";
+    d->moe.up = "mlp.experts.%d.up_proj.weight";
+    d->moe.down = "mlp.experts.%d.down_proj.weight";
+    return sparse ? TFUSE_OK : TFUSE_ENOMEM;
+}
+
+static tfuse_status build_qwen2_moe(tf_env *env, const tfuse_model *m, tf_graph *g)
+{
+    tf_decoder d = {0};
+    TF_TRY(read_experts(env, m, g, &d));
+    TF_TRY(tf_config_int(env, m, "shared_expert_intermediate_size", 1, 1 << 22, &d.moe.shared));
+    TF_TRY(tf_config_bool_or(env, m, "qkv_bias", true, &d.qkv_bias));
+    return build(env, m, g, &d);
+}
+
+static tfuse_status build_qwen3_moe(tf_env *env, const tfuse_model *m, tf_graph *g)
+{
+    tf_decoder d = {.qk_norm = true};
+    TF_TRY(read_experts(env, m, g, &d));
+    TF_TRY(tf_config_bool_or(env, m, "attention_bias", false, &d.qkv_bias));
+    d.out_bias = d.qkv_bias;
+    return build(env, m, g, &d);
+}
+
+const tf_arch tf_arch_qwen2_moe = {"qwen2_moe", "Qwen2MoeForCausalLM", build_qwen2_moe, NULL};
+const tf_arch tf_arch_qwen3_moe = {"qwen3_moe", "Qwen3MoeForCausalLM", build_qwen3_moe, NULL};
 const tf_arch tf_arch_qwen2 = {"qwen2", "Qwen2ForCausalLM", build_qwen2, NULL};
 const tf_arch tf_arch_qwen3 = {"qwen3", "Qwen3ForCausalLM", build_qwen3, NULL};

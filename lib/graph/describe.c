@@ -20,14 +20,27 @@ static tfuse_status no_memory(tf_env *env)
 
 static tfuse_status source_text(tf_env *env, const tf_source *s, tf_buf *out);
 
-static tfuse_status source_list(tf_env *env, const char *function, const tf_source *s, tf_buf *out)
+static tfuse_status source_parts(tf_env *env, const tf_source *s, tf_buf *out)
 {
-    TF_TRY(tf_buf_printf(env, out, "%s(", function));
     for (int i = 0; i < s->n_parts; i++) {
         if (i)
             TF_TRY(tf_buf_printf(env, out, ","));
         TF_TRY(source_text(env, s->parts[i], out));
     }
+    return tf_buf_printf(env, out, ")");
+}
+
+static tfuse_status source_list(tf_env *env, const char *function, const tf_source *s, tf_buf *out)
+{
+    TF_TRY(tf_buf_printf(env, out, "%s(", function));
+    return source_parts(env, s, out);
+}
+
+static tfuse_status item_text(tf_env *env, const tf_source *s, tf_buf *out)
+{
+    TF_TRY(tf_buf_printf(env, out, "item(%s,%lld,%lld", s->stored, (long long)s->first, (long long)s->extent));
+    for (int i = 0; i < s->stored_rank; i++)
+        TF_TRY(tf_buf_printf(env, out, ",%lld", (long long)s->stored_shape[i]));
     return tf_buf_printf(env, out, ")");
 }
 
@@ -38,6 +51,8 @@ static tfuse_status source_text(tf_env *env, const tf_source *s, tf_buf *out)
     case TF_SOURCE_STORED:
         return tf_buf_printf(env, out, "%s", s->stored);
     case TF_SOURCE_SLICE:
+        if (s->stored_rank != s->rank || s->extent * s->blocks != s->stored_shape[s->dim])
+            return item_text(env, s, out);
         if (s->blocks > 1)
             return tf_buf_printf(env, out, "within(%s,%lld,%lld,%lld)", s->stored, (long long)s->blocks, (long long)(s->first / s->count),
                                  (long long)(s->stored_shape[0] / s->shape[0]));
@@ -49,6 +64,9 @@ static tfuse_status source_text(tf_env *env, const tf_source *s, tf_buf *out)
         return source_list(env, "stack", s, out);
     case TF_SOURCE_SUM:
         return source_list(env, "sum", s, out);
+    case TF_SOURCE_JOIN:
+        TF_TRY(tf_buf_printf(env, out, "join(%d,", s->dim));
+        return source_parts(env, s, out);
     case TF_SOURCE_COPIES:
         return source_list(env, "copies", s, out);
     case TF_SOURCE_ALIAS:

@@ -98,6 +98,12 @@ static tfuse_status parse_reshaped(parser *p, const shape *want, tf_source *out)
     return TFUSE_OK;
 }
 
+static tfuse_status check_size(parser *p, const tf_source *s)
+{
+    const int64_t size = product(s->stored_shape, s->stored_rank);
+    return size < 0 || size > INT64_MAX / (int64_t)sizeof(double) ? bad(p, "the stored tensor is larger than memory can be") : TFUSE_OK;
+}
+
 /* part(NAME,dim,i,n) and slice(NAME,dim,first,count,extent) */
 static tfuse_status parse_slice(parser *p, const shape *want, bool part, tf_source *out)
 {
@@ -126,10 +132,8 @@ static tfuse_status parse_slice(parser *p, const shape *want, bool part, tf_sour
             return bad(p, "the slice does not fit in the extent");
     }
     store_as(out, want->extent, want->rank);
-    out->stored_shape[out->dim] = extent;
-    const int64_t size = product(out->stored_shape, out->stored_rank);
-    return size < 0 || size > INT64_MAX / (int64_t)sizeof(double) ? bad(p, "the stored tensor is larger than memory can be")
-                                                                  : TFUSE_OK;
+    out->extent = out->stored_shape[out->dim] = extent;
+    return check_size(p, out);
 }
 
 /* within(NAME,outer,i,n): a slice in each of `outer` blocks of dimension 0; first and count are of a block. */
@@ -149,8 +153,27 @@ static tfuse_status parse_within(parser *p, const shape *want, tf_source *out)
     out->first = n[1] * out->count;
     store_as(out, want->extent, want->rank);
     out->stored_shape[0] = extent;
-    const int64_t size = product(out->stored_shape, out->stored_rank);
-    return size < 0 || size > INT64_MAX / (int64_t)sizeof(double) ? bad(p, "the stored tensor is larger than memory can be") : TFUSE_OK;
+    out->extent = extent / n[0];
+    return check_size(p, out);
+}
+
+/* item(NAME,i,n,shape...): dimension 0 is the n runs. */
+static tfuse_status parse_item(parser *p, const shape *want, tf_source *out)
+{
+    int64_t n[MAX_NUMBERS], whole = 0;
+    int count;
+    out->kind = TF_SOURCE_SLICE;
+    TF_TRY(parse_name(p, &out->stored));
+    TF_TRY(parse_numbers(p, n, &count));
+    if (count < 3 || count - 2 > TFUSE_MAX_RANK)
+        return bad(p, "item takes NAME,i,n,shape...");
+    out->blocks = out->count = 1;
+    out->first = n[0];
+    out->extent = n[1];
+    store_as(out, n + 2, count - 2);
+    if (n[0] >= n[1] || __builtin_mul_overflow(product(want->extent, want->rank), n[1], &whole) || whole != product(n + 2, count - 2))
+        return bad(p, "there is no such item");
+    return check_size(p, out);
 }
 
 /* ---- inner expressions ---------------------------------------------------------------------------------- */
@@ -212,6 +235,22 @@ static tfuse_status parse_sum(parser *p, const shape *want, tf_source *out)
     return parse_parts(p, want, count_parts(p->at), out);
 }
 
+/* The dimension comes first, without a comma before it. */
+static tfuse_status parse_join(parser *p, const shape *want, tf_source *out)
+{
+    const int count = count_parts(p->at) - 1;
+    shape part = *want;
+    if (*p->at < '0' || *p->at > '9' || p->at[1] != ',' || *p->at - '0' >= want->rank)
+        return bad(p, "join takes a dimension, then tensors");
+    out->dim = *p->at - '0';
+    p->at += 2;
+    if (count < 1 || want->extent[out->dim] % count != 0)
+        return bad(p, "the tensor's extent is no multiple of what is joined");
+    part.extent[out->dim] /= count;
+    out->kind = TF_SOURCE_JOIN;
+    return parse_parts(p, &part, count, out);
+}
+
 static tfuse_status parse_copies(parser *p, const shape *want, tf_source *out)
 {
     out->kind = TF_SOURCE_COPIES;
@@ -234,6 +273,10 @@ static tfuse_status parse_call(parser *p, const char *word, const shape *want, t
         return parse_slice(p, want, word[0] == 'p', out);
     if (strcmp(word, "within") == 0)
         return parse_within(p, want, out);
+    if (strcmp(word, "item") == 0)
+        return parse_item(p, want, out);
+    if (strcmp(word, "join") == 0)
+        return parse_join(p, want, out);
     if (strcmp(word, "transpose") == 0)
         return parse_transpose(p, want, out);
     if (strcmp(word, "stack") == 0)
@@ -244,7 +287,7 @@ static tfuse_status parse_call(parser *p, const char *word, const shape *want, t
         return parse_copies(p, want, out);
     if (strcmp(word, "alias") == 0)
         return parse_alias(p, out);
-    return bad(p, "only shape, part, slice, within, transpose, stack, sum, copies and alias take parentheses");
+    return bad(p, "only shape, part, slice, within, item, join, transpose, stack, sum, copies and alias take parentheses");
 }
 
 static tfuse_status parse_source(parser *p, const shape *want, const tf_source **out)
@@ -306,6 +349,8 @@ static tfuse_status each_leaf(const tf_source *s, tf_piece at, tf_piece_fn fn, v
             part.zero = at.zero || i > 0;
         if (s->kind == TF_SOURCE_COPIES)
             part.copy = at.copy || i > 0;
+        if (s->kind == TF_SOURCE_JOIN)
+            part.offset += i * s->parts[i]->shape[s->dim] * at.stride[s->dim];
         TF_TRY(each_leaf(s->parts[i], part, fn, arg));
     }
     return TFUSE_OK;

@@ -7,6 +7,8 @@
  *     shape(NAME,1,1,64)       stored with another shape of as many elements
  *     part(NAME,dim,i,n)       the i-th of n equal parts of the stored tensor along dim
  *     within(NAME,outer,i,n)   dimension 0 of the stored tensor is outer * n * rest: the i-th of n in each (heads with q, k, v inside)
+ *     item(NAME,i,n,shape...)  the i-th of n equal runs of the elements of a stored tensor of that shape (one expert of a stack)
+ *     join(dim,E0,E1,...)      equal tensors side by side along dim (experts that are stored apart)
  *     slice(NAME,dim,first,count,extent)  a slice of a stored tensor whose dimension dim has that extent
  *     transpose(E)             of a matrix
  *     stack(E0,E1,...)         one more leading dimension
@@ -20,7 +22,7 @@
 #include "graph/graph.h"
 
 typedef enum tf_source_kind {
-    TF_SOURCE_STORED, TF_SOURCE_SLICE, TF_SOURCE_TRANSPOSE, TF_SOURCE_STACK, TF_SOURCE_SUM, TF_SOURCE_COPIES, TF_SOURCE_ALIAS
+    TF_SOURCE_STORED, TF_SOURCE_SLICE, TF_SOURCE_TRANSPOSE, TF_SOURCE_STACK, TF_SOURCE_SUM, TF_SOURCE_COPIES, TF_SOURCE_JOIN, TF_SOURCE_ALIAS
 } tf_source_kind;
 
 struct tf_source {
@@ -30,8 +32,8 @@ struct tf_source {
     const char *stored;          /* STORED, SLICE: name in the checkpoint; ALIAS: logical name */
     int stored_rank;             /* STORED, SLICE: the shape that the checkpoint must have */
     int64_t stored_shape[TFUSE_MAX_RANK];
-    int dim;                     /* SLICE */
-    int64_t blocks;              /* SLICE: the dimension is so many blocks, each of which is cut alike */
+    int dim;                     /* SLICE, JOIN */
+    int64_t blocks, extent;      /* SLICE: the dimension is so many blocks of that extent, each of which is cut alike */
     int64_t first, count;        /* SLICE */
     const tf_source **parts;
     int n_parts;

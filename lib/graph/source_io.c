@@ -56,13 +56,14 @@ static runs runs_of(const tf_source *s)
         return r;
     }
     int64_t inner = 1;
-    for (int i = s->dim + 1; i < s->rank; i++)
-        inner *= s->shape[i];
+    for (int i = 0; i < s->stored_rank; i++)
+        inner *= s->stored_shape[i];
     for (int i = 0; i < s->dim; i++)
-        r.count *= s->shape[i];
+        r.count *= s->stored_shape[i];
     r.count *= s->blocks;
+    inner /= r.count * s->extent;
     r.len = s->count * inner;
-    r.step = s->stored_shape[s->dim] / s->blocks * inner;
+    r.step = s->extent * inner;
     r.first = s->first * inner;
     return r;
 }

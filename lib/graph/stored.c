@@ -78,14 +78,14 @@ static tfuse_status check_tiling(tf_env *env, const tf_graph *g, tf_stored *t)
     for (int i = 0; i < t->n_pieces; i++) {
         const tf_piece *p = &t->pieces[i];
         const tf_source *s = p->source;
-        if (s->kind != TF_SOURCE_SLICE || s->dim != t->pieces[0].source->dim || s->blocks != t->pieces[0].source->blocks || s->first < end)
+        if (s->kind != TF_SOURCE_SLICE || s->dim != t->pieces[0].source->dim || s->blocks != t->pieces[0].source->blocks || s->extent != t->pieces[0].source->extent || s->first < end)
             return conflict(env, g, t, p, "as another tensor is; write alias(...) where they are one");
         if (s->first > end)
             return conflict(env, g, t, p, "but what lies before it belongs to no tensor");
         end += s->count;
     }
     const tf_piece *last = &t->pieces[t->n_pieces - 1];
-    return end == t->shape[last->source->dim] / last->source->blocks ? TFUSE_OK
+    return end == last->source->extent ? TFUSE_OK
                                               : conflict(env, g, t, last, "but what lies behind it belongs to no tensor");
 }
 

@@ -22,7 +22,8 @@ extern const tf_op tf_op_multiply;
 extern const tf_op tf_op_attention;
 extern const tf_op tf_op_split;
 extern const tf_op tf_op_token;
-extern const tf_op tf_op_experts;
+extern const tf_op tf_op_route;
+extern const tf_op tf_op_gate_tokens;
 extern const tf_op tf_op_softcap;
 
 #endif

@@ -8,8 +8,8 @@
 static const tf_op *const table[] = {
     &tf_op_input,     &tf_op_linear,     &tf_op_patchify, &tf_op_parameter, &tf_op_embedding,
     &tf_op_concat_tokens, &tf_op_add,    &tf_op_layernorm, &tf_op_rmsnorm,  &tf_op_activation,
-    &tf_op_multiply,  &tf_op_attention,  &tf_op_split,    &tf_op_token,     &tf_op_experts,
-    &tf_op_positions, &tf_op_softcap,
+    &tf_op_multiply,  &tf_op_attention,  &tf_op_split,    &tf_op_token,     &tf_op_route,
+    &tf_op_positions, &tf_op_softcap,    &tf_op_gate_tokens,
 };
 
 const tf_op *tf_op_at(size_t index)

@@ -23,8 +23,7 @@ static bool is_axis(const tf_graph *g, const tf_binding *b, tf_id cls)
 
 static bool is_writer(const tf_node *n)
 {
-    return n->op == &tf_op_linear || n->op == &tf_op_patchify || n->op == &tf_op_parameter || n->op == &tf_op_embedding || n->op == &tf_op_positions ||
-           n->op == &tf_op_experts;
+    return n->op == &tf_op_linear || n->op == &tf_op_patchify || n->op == &tf_op_parameter || n->op == &tf_op_embedding || n->op == &tf_op_positions;
 }
 
 static bool keeps_stream(const tf_node *n)

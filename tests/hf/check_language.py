@@ -41,6 +41,12 @@ def decoders():
     yield "gemma3", hf.Gemma3ForCausalLM, hf.Gemma3TextConfig(**{**DECODER, "num_hidden_layers": 7}, head_dim=8, sliding_window=4,
                                                               query_pre_attn_scalar=20)
     yield "phi3", hf.Phi3ForCausalLM, hf.Phi3Config(**DECODER)
+    moe = dict(num_experts_per_tok=2)
+    yield "mixtral", hf.MixtralForCausalLM, hf.MixtralConfig(**DECODER, **moe, num_local_experts=4)
+    yield "qwen2-moe", hf.Qwen2MoeForCausalLM, hf.Qwen2MoeConfig(**DECODER, **moe, num_experts=4, moe_intermediate_size=12,
+                                                               shared_expert_intermediate_size=20, mlp_only_layers=[1])
+    yield "qwen3-moe", hf.Qwen3MoeForCausalLM, hf.Qwen3MoeConfig(**DECODER, **moe, num_experts=4, moe_intermediate_size=12, head_dim=8,
+                                                               norm_topk_prob=True)
     yield "gpt2", hf.GPT2LMHeadModel, hf.GPT2Config(vocab_size=40, n_embd=32, n_layer=3, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2)
     yield "gpt-neox", hf.GPTNeoXForCausalLM, hf.GPTNeoXConfig(**NEOX)
     yield "gpt-neox, serial", hf.GPTNeoXForCausalLM, hf.GPTNeoXConfig(**NEOX, use_parallel_residual=False, rotary_pct=1.0)

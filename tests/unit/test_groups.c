@@ -503,9 +503,13 @@ START_TEST(test_experts)
         {"linear", "embed", "x", "out=/stream:4"},
         {"rmsnorm", "norm", "embed", ""},
         {"linear", "moe/router", "norm", "out=experts:3 bias=0"},
-        {"experts", "moe/ffn", "norm moe/router",
-         "out=/stream:4 experts=experts:3 hidden=ffn:5 activation=silu gated=1 top_k=2"},
-        {"add", "add", "embed moe/ffn", ""},
+        {"linear", "moe/gate", "norm", "out=experts:3*ffn:5"},
+        {"activation", "moe/act", "moe/gate", "kind=silu"},
+        {"linear", "moe/up", "norm", "out=experts:3*ffn:5"},
+        {"multiply", "moe/gated", "moe/act moe/up", ""},
+        {"route", "moe/routed", "moe/gated moe/router", "top_k=2"},
+        {"linear", "moe/down", "moe/routed", "out=/stream:4"},
+        {"add", "add", "embed moe/down", ""},
         {"linear", "head", "add", "out=!classes:3"},
     };
     const expectation want[] = {{"moe/experts", "permutation"}, {"moe/ffn", "permutation, scale"}, {"stream", "signed permutation"}};

@@ -186,37 +186,23 @@ START_TEST(test_copies)
 }
 END_TEST
 
-/* Three dimensions: experts by name. Leaves go to strides of any rank. */
+/* Experts apart, in both directions of a matrix, and stacked. */
 START_TEST(test_experts)
 {
-    tf_env *env = t_env(1);
-    tf_graph *g = NULL;
-    t_ok(env, tf_graph_new(env, "toy", &g));
-    t_ok(env, tf_graph_add(env, g, "input", "x", "", "kind=features shape=3,2"));
-    t_ok(env, tf_graph_add(env, g, "linear", "router", "x", "out=experts:2 bias=0"));
-    t_ok(env, tf_graph_add(env, g, "experts", "moe", "x router", "out=!y:2 experts=experts:2 hidden=ffn:3 activation=relu"));
-    t_ok(env, tf_graph_store(env, g, "moe.up", "stack(transpose(e.0.w1),transpose(e.1.w1))"));
-    t_ok(env, tf_graph_store(env, g, "moe.down", "stack(e.0.w2,e.1.w2)"));
-    t_ok(env, tf_graph_output(env, g, "moe"));
-    t_ok(env, tf_graph_finish(env, g));
-    const tf_stored *s = &g->stored[tf_strmap_get(&g->stored_index, "e.1.w1")];
-    ck_assert_int_eq(s->rank, 2);
-    ck_assert_int_eq(s->shape[0], 2);
-    ck_assert_int_eq(s->shape[1], 3);
-    float block[64], up[12], back[6] = {0};
-    tfuse_model *m = stored_model(env, g, block);
-    t_ok(env, tf_param_read(env, g, m, tf_graph_find_param(g, "moe.up"), up));
-    const tf_tensor *t = tf_model_find(m, "e.1.w1");
-    float e1[6];
-    memcpy(e1, t->data, sizeof e1);
-    for (int h = 0; h < 3; h++)
-        for (int i = 0; i < 2; i++)
-            ck_assert_float_eq(up[6 + h * 2 + i], e1[i * 3 + h]);
-    tf_piece_scatter(g, &s->pieces[0], up, back);
-    ck_assert_mem_eq(back, e1, sizeof e1);
-    tf_model_free(m);
-    tf_graph_free(g);
-    t_env_free(env);
+    float r[24];
+    round_trip("join(0,a,b)", NULL, 0, r); /* 2 x 6 each */
+    for (int i = 0; i < 24; i++)
+        ck_assert_float_eq(r[i], (float)(i + 1));
+    round_trip("join(1,a,b,c)", NULL, 0, r); /* 4 x 2 each */
+    for (int i = 0; i < 24; i++)
+        ck_assert_float_eq(r[i], (float)(i / 6 * 2 + i % 2 + 8 * (i % 6 / 2) + 1));
+    round_trip("join(1,item(s,0,3,3,4,2),item(s,1,3,3,4,2),item(s,2,3,3,4,2))", NULL, 0, r);
+    for (int i = 0; i < 24; i++)
+        ck_assert_float_eq(r[i], (float)(i / 6 * 2 + i % 2 + 8 * (i % 6 / 2) + 1));
+    const char *rest[] = {"join(0,item(s,1,4,2,4,6),item(s,3,4,2,4,6))"};
+    round_trip("join(0,item(s,0,4,2,4,6),item(s,2,4,2,4,6))", rest, 1, r); /* one half of each of two items of 4 x 6 */
+    for (int i = 0; i < 24; i++)
+        ck_assert_float_eq(r[i], (float)(i + 1 + (i < 12 ? 0 : 12)));
 }
 END_TEST
 
@@ -257,6 +243,15 @@ START_TEST(test_refused)
         {"alias(w.weight)", "alias itself"},
         {"alias(nothing)", "does not have"},
         {"alias(w.bias)", "another shape"},
+        {"within(a,3,0,2)", "no such part"},
+        {"within(a,2,2,2)", "no such part"},
+        {"within(a,2,0)", "within takes"},
+        {"item(a,0,2,4,6)", "no such item"},
+        {"item(a,2,2,2,4,6)", "no such item"},
+        {"item(a,0)", "item takes"},
+        {"join(0,a,b,c)", "no multiple"},
+        {"join(2,a,b)", "join takes"},
+        {"join(a,b)", "join takes"},
         {"scale(a,2)", "only shape"},
         {"transpose(a", "')' is missing"},
         {"transpose(transpose(transpose(transpose(transpose(transpose(transpose(transpose(transpose(a)))))))))", "too deep"},

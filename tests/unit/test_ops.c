@@ -416,17 +416,17 @@ START_TEST(test_split)
 }
 END_TEST
 
-/* ---- experts ---- */
+/* ---- routing ---- */
 
-enum { EXPERTS = 5, HIDDEN = 4, WIDTH = 3, ROWS = 6 };
+enum { EXPERTS = 5, HIDDEN = 4, ROWS = 6 };
 
-static void expert_row(const float *x, const float *logits, const float *up, const float *gate, const float *down, int top_k,
-                       bool normalise, double *out)
+/* The weights of one token, by repeated choice of the largest. */
+static void route_row(const float *logits, int top_k, const char *how, double *weights)
 {
-    double mass[EXPERTS], total = 0, chosen = 0;
+    double mass[EXPERTS], all = 0, chosen = 0;
     bool taken[EXPERTS] = {false};
     for (int e = 0; e < EXPERTS; e++)
-        total += mass[e] = exp((double)logits[e]);
+        all += mass[e] = exp((double)logits[e]);
     for (int k = 0; k < top_k; k++) {
         int best = -1;
         for (int e = 0; e < EXPERTS; e++)
@@ -435,61 +435,75 @@ static void expert_row(const float *x, const float *logits, const float *up, con
         taken[best] = true;
         chosen += mass[best];
     }
-    for (int i = 0; i < WIDTH; i++)
-        out[i] = 0;
     for (int e = 0; e < EXPERTS; e++)
-        for (int h = 0; taken[e] && h < HIDDEN; h++) {
-            double u = 0, v = 0;
-            for (int k = 0; k < WIDTH; k++) {
-                u += (double)up[(e * HIDDEN + h) * WIDTH + k] * x[k];
-                v += gate ? (double)gate[(e * HIDDEN + h) * WIDTH + k] * x[k] : 0;
-            }
-            const double y = gate ? activated("silu", v) * u : activated("relu", u);
-            for (int i = 0; i < WIDTH; i++)
-                out[i] += mass[e] / (normalise ? chosen : total) * y * down[(e * WIDTH + i) * HIDDEN + h];
-        }
+        weights[e] = !taken[e] ? 0 : !strcmp(how, "one") ? 1 : mass[e] / (!strcmp(how, "all") ? all : chosen);
 }
 
-static void check_experts(const char *attrs, bool gated, int top_k, bool normalise, const char *hidden_group)
+static void check_route(int top_k, const char *how)
 {
     tf_env *env = t_env(1);
-    char text[160];
-    snprintf(text, sizeof text, "out=/stream:3 experts=experts:5 hidden=hidden:4 %s", attrs);
-    const t_node nodes[] = {{"input", "in", "", "kind=features shape=3,3"}, {"linear", "x", "in", "out=/stream:3"},
-                            {"linear", "router", "x", "out=experts:5 bias=0"}, {"experts", "moe", "x router", text},
-                            {"add", "sum", "x moe", ""}, {"linear", "y", "sum", "out=!/classes:2"}};
+    char text[64];
+    snprintf(text, sizeof text, "top_k=%d weights=%s", top_k, how);
+    const t_node nodes[] = {{"input", "in", "", "kind=features shape=3,3"},
+                            {"linear", "router", "in", "out=experts:5 bias=0"},
+                            {"linear", "wide", "in", "out=experts:5*hidden:4"},
+                            {"route", "moe", "wide router", text},
+                            {"linear", "y", "moe", "out=!/classes:2"}};
     tf_graph *g = t_graph(env, nodes, TF_LEN(nodes), "y");
-    float *x = random_floats(18, 1), *logits = random_floats(30, 2);
-    float *up = random_floats(60, 3), *gate = random_floats(60, 4), *down = random_floats(60, 5);
-    const float *in[] = {x, logits}, *param[] = {up, gate, down};
-    float *y = t_forward(env, g, "moe", 2, in, param);
+    float *x = random_floats(ROWS * EXPERTS * HIDDEN, 1), *logits = random_floats(ROWS * EXPERTS, 2);
+    const float *in[] = {x, logits};
+    float *y = t_forward(env, g, "moe", 2, in, NULL);
     for (int r = 0; r < ROWS; r++) {
-        double want[WIDTH];
-        expert_row(x + r * 3, logits + r * 5, up, gated ? gate : NULL, down, top_k, normalise, want);
-        for (int i = 0; i < WIDTH; i++)
-            near(y[r * 3 + i], want[i], attrs, r * 3 + i);
+        double want[EXPERTS];
+        route_row(logits + r * EXPERTS, top_k, how, want);
+        for (int i = 0; i < EXPERTS * HIDDEN; i++)
+            near(y[r * EXPERTS * HIDDEN + i], x[r * EXPERTS * HIDDEN + i] * want[i / HIDDEN], text, i);
     }
-    const tf_param *p = &g->params[tf_graph_find_param(g, "moe.up")];
-    const tf_param *rows = &g->params[tf_graph_find_param(g, "router.weight")];
-    const tf_id experts = tf_class_of(g, p->dims[0]->segments[0].factors[0].port);
-    const tf_id hidden = tf_class_of(g, p->dims[1]->segments[0].factors[0].port);
+    const tf_param *wide = &g->params[tf_graph_find_param(g, "wide.weight")], *rows = &g->params[tf_graph_find_param(g, "router.weight")];
+    const tf_factor *factors = wide->dims[0]->segments[0].factors;
+    const tf_id experts = tf_class_of(g, factors[0].port), hidden = tf_class_of(g, factors[1].port);
     ck_assert_int_eq(tf_class_of(g, rows->dims[0]->segments[0].factors[0].port), experts);
     ck_assert_int_eq(tf_class_parent(g, hidden), experts);
     t_group_is(env, g, NULL, g->class_name[experts], "permutation");
-    t_group_is(env, g, NULL, g->class_name[hidden], hidden_group);
-    free(x), free(logits), free(up), free(gate), free(down), free(y);
+    t_group_is(env, g, NULL, g->class_name[hidden], "general linear");
+    free(x), free(logits), free(y);
     tf_graph_free(g);
     t_env_free(env);
 }
 
-START_TEST(test_experts)
+START_TEST(test_route)
 {
-    check_experts("activation=relu", false, 1, true, "permutation, positive scale");
-    check_experts("activation=silu gated=1 top_k=2", true, 2, true, "permutation, scale");
-    check_experts("activation=silu gated=1 top_k=3 normalise=0", true, 3, false, "permutation, scale");
+    check_route(1, "chosen");
+    check_route(2, "chosen");
+    check_route(3, "all");
+    check_route(2, "one");
     const t_node bad[] = {{"input", "x", "", "kind=features shape=3,3"}, {"linear", "router", "x", "out=experts:4"},
-                          {"experts", "moe", "x router", "out=s:3 experts=e:5 hidden=h:4 activation=relu"}};
-    t_refused(bad, 3, TFUSE_ESHAPE, "one logit of each of the 5 experts");
+                          {"linear", "wide", "x", "out=e:5*h:4"}, {"route", "moe", "wide router", "top_k=1"}};
+    t_refused(bad, 4, TFUSE_ESHAPE, "one logit of each of the 5 experts");
+    const t_node flat[] = {bad[0], bad[1], {"linear", "wide", "x", "out=h:4"}, bad[3]};
+    t_refused(flat, 4, TFUSE_EGRAPH, "are not experts*hidden");
+    const t_node how[] = {bad[0], {"linear", "router", "x", "out=experts:5"}, bad[2], {"route", "moe", "wide router", "top_k=1 weights=some"}};
+    t_refused(how, 4, TFUSE_EGRAPH, "weights=some is none of");
+    const t_node most[] = {how[0], how[1], how[2], {"route", "moe", "wide router", "top_k=6"}};
+    t_refused(most, 4, TFUSE_ERANGE, "top_k=6");
+}
+END_TEST
+
+START_TEST(test_gate_tokens)
+{
+    tf_env *env = t_env(1);
+    const t_node nodes[] = {{"input", "in", "", "kind=features shape=3,3"}, {"linear", "x", "in", "out=/stream:4"}, {"linear", "g", "in", "out=!one:1"},
+                            {"gate_tokens", "gated", "x g", ""}, {"linear", "y", "gated", "out=!/classes:2"}};
+    tf_graph *g = t_graph(env, nodes, TF_LEN(nodes), "y");
+    float *x = random_floats(12, 1), *share = random_floats(3, 2);
+    float *y = t_forward(env, g, "gated", 1, (const float *[]){x, share}, NULL);
+    for (int i = 0; i < 12; i++)
+        near(y[i], x[i] / (1 + exp(-(double)share[i / 4])), "gate", i);
+    const t_node bad[] = {nodes[0], nodes[1], {"linear", "g", "in", "out=!two:2"}, nodes[3]};
+    t_refused(bad, 4, TFUSE_ESHAPE, "one number for each token");
+    free(x), free(share), free(y);
+    tf_graph_free(g);
+    t_env_free(env);
 }
 END_TEST
 
@@ -504,7 +518,7 @@ START_TEST(test_registry)
         for (size_t i = 0; i < count; i++)
             ck_assert_str_ne(tf_op_at(i)->name, op->name);
     }
-    ck_assert_uint_eq(count, 17);
+    ck_assert_uint_eq(count, 18);
     ck_assert_ptr_null(tf_op_find("convolution"));
 }
 END_TEST
@@ -523,7 +537,8 @@ Suite *make_suite(void)
     T_ADD(test_gate_read_twice);
     T_ADD(test_embedding);
     T_ADD(test_split);
-    T_ADD(test_experts);
+    T_ADD(test_route);
+    T_ADD(test_gate_tokens);
     T_ADD(test_registry);
     return t_suite;
 }

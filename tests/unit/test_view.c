@@ -11,7 +11,7 @@ typedef struct toy {
     tf_graph *g;
     t_model model;
     tf_view *root;
-    tf_id w, b, gain, moe;
+    tf_id w, b, gain;
 } toy;
 
 static void toy_new(toy *t)
@@ -20,11 +20,9 @@ static void toy_new(toy *t)
         {"input", "x", "", "kind=features shape=2,3"},
         {"rmsnorm", "norm", "x", ""},
         {"linear", "w", "norm", "out=rows:4"},
-        {"linear", "router", "w", "out=experts:2 bias=0"},
-        {"experts", "moe", "w router", "out=!y:2 experts=experts:2 hidden=ffn:3 activation=relu"},
     };
     t->env = t_env(1);
-    t->g = t_graph(t->env, nodes, TF_LEN(nodes), "moe");
+    t->g = t_graph(t->env, nodes, TF_LEN(nodes), "w");
     t->model = t_random_model(t->env, t->g, 1);
     for (size_t i = 0; i < t->g->n_params; i++)
         for (size_t k = 0; k < t_param_count(t->g, (tf_id)i); k++)
@@ -33,7 +31,6 @@ static void toy_new(toy *t)
     t->w = tf_graph_find_param(t->g, "w.weight");
     t->b = tf_graph_find_param(t->g, "w.bias");
     t->gain = tf_graph_find_param(t->g, "norm.gain");
-    t->moe = tf_graph_find_param(t->g, "moe.up");
 }
 
 static void toy_free(toy *t)
@@ -58,34 +55,46 @@ END_TEST
 
 START_TEST(test_scale_centre)
 {
-    toy t;
-    toy_new(&t);
-    for (int dim = 0; dim < 3; dim++) { /* moe.up is 2 x 3 x 4 */
-        const tf_param *p = &t.g->params[t.moe];
-        const tf_id operand = dim == 0 ? -1 : dim == 1 ? t.gain : t.b;
+    const t_node nodes[] = {{"input", "x", "", "kind=image shape=3,1,4"}, {"patchify", "patch", "x", "out=rows:2 kernel=1,4 bias=0"},
+                            {"linear", "three", "patch", "out=three:3"}, {"linear", "four", "three", "out=four:4"}};
+    tf_env *env = t_env(1);
+    tf_graph *g = t_graph(env, nodes, TF_LEN(nodes), "four");
+    t_model m = t_random_model(env, g, 1);
+    tf_view *root = NULL;
+    t_ok(env, tf_view_root(env, g, m.m, &root));
+    for (size_t i = 0; i < g->n_params; i++) /* small integers: sums are exact */
+        for (size_t k = 0; k < t_param_count(g, (tf_id)i); k++)
+            m.data[i][k] = (float)((int)((k * 7 + i * 3) % 11) - 5);
+    const tf_id w = tf_graph_find_param(g, "patch.weight"); /* 2 x 3 x 1 x 4 */
+    const tf_param *p = &g->params[w];
+    for (int dim = 0; dim < 4; dim++) {
+        const tf_id operand = dim == 1 ? tf_graph_find_param(g, "three.bias") : dim == 3 ? tf_graph_find_param(g, "four.bias") : -1;
         tf_view *v = NULL;
-        t_ok(t.env, tf_view_above(t.env, t.root, "p.1", &v));
+        t_ok(env, tf_view_above(env, root, "p.1", &v));
         const tf_step centre = {.kind = TF_STEP_CENTRE, .dim = dim}, scale = {TF_STEP_SCALE, dim, operand, -1, 0, NULL};
-        t_ok(t.env, tf_view_add(t.env, v, t.moe, &centre));
+        t_ok(env, tf_view_add(env, v, w, &centre));
         if (operand >= 0)
-            t_ok(t.env, tf_view_add(t.env, v, t.moe, &scale));
+            t_ok(env, tf_view_add(env, v, w, &scale));
         float got[24];
-        t_ok(t.env, tf_view_read(t.env, v, t.moe, got));
-        const float *x = t.model.data[t.moe];
+        t_ok(env, tf_view_read(env, v, w, got));
+        const float *x = m.data[w];
         for (int i = 0; i < 24; i++) {
-            const int at[3] = {i / 12, i / 4 % 3, i % 4}, stride[3] = {12, 4, 1};
+            const int at[4] = {i / 12, i / 4 % 3, 0, i % 4}, stride[4] = {12, 4, 4, 1};
             double mean = 0;
             for (int k = 0; k < p->shape[dim]; k++)
                 mean += (double)x[i + (k - at[dim]) * stride[dim]];
             mean /= (double)p->shape[dim];
             float want = (float)((double)x[i] - mean);
             if (operand >= 0)
-                want *= t.model.data[operand][at[dim]];
+                want *= m.data[operand][at[dim]];
             ck_assert_float_eq(got[i], want);
         }
         tf_view_free(v);
     }
-    toy_free(&t);
+    tf_view_free(root);
+    t_model_free(&m);
+    tf_graph_free(g);
+    t_env_free(env);
 }
 END_TEST
 
