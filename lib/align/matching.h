@@ -61,7 +61,7 @@ enum { MT_ANCHOR, MT_MODEL };
 
 /* ---- matching_weights.c ---- */
 /* Bytes of balanced tensors that are kept of one model; what does not fit is read again. */
-#define MT_HELD_BYTES ((uint64_t)512 << 20)
+#define MT_HELD_BYTES ((uint64_t)384 << 20)
 
 /* Sum over tensors of a class's evidence: inner products of the model's units (rows) with the anchor's (columns). */
 typedef struct mt_gram {
@@ -116,6 +116,13 @@ tfuse_status mt_values_objective(matching *mt, double *sum, double *count);
 tfuse_status mt_assign(matching *mt, int64_t n, const float *gain, int64_t *source, double *gap);
 tfuse_status mt_match_class(matching *mt, tf_id cls);
 tfuse_status mt_set_permutation(matching *mt, tf_id cls, int64_t instance, const int64_t *source);
+
+/* ---- matching_table.c: tables of the outside (words, positions) that are too large to be held: read some rows at a time ---- */
+bool mt_is_table(const matching *mt, tf_id param);
+/* Adds the sum of squares of side s's. */
+tfuse_status mt_table_square(matching *mt, int s, tf_id param, double *sum);
+/* Adds weight * B'A of the model's and the anchor's columns to the class's Gram. */
+tfuse_status mt_table_gram(matching *mt, tf_id param, double weight, mt_gram *gram);
 
 /* ---- matching_heads.c: outer classes (heads, groups of queries, experts), before what is inside of them ---- */
 tfuse_status mt_match_outer(matching *mt, tf_id cls);

@@ -73,7 +73,8 @@ tfuse_status mt_estimate(matching *mt, const tf_stat_wants *wants, tf_class_map 
     for (size_t p = 0; p < mt->g->n_params; p++) {
         const uint64_t bytes = tf_area(tf_param_count(&mt->g->params[p]), 1, sizeof(float));
         held += bytes;
-        largest = bytes > largest ? bytes : largest;
+        if (!mt_is_table(mt, (tf_id)p)) /* of tables, a tile of rows of each side */
+            largest = bytes > largest ? bytes : largest;
     }
     for (size_t c = 0; c < mt->g->n_classes; c++)
         if (mt->classes[c].shape != MT_FIXED)

@@ -371,6 +371,8 @@ static tfuse_status add_place(matching *mt, const mt_place *at, void *arg)
     if (at->factor + 1 != at->part->n_factors)
         return TFUSE_OK;
     TF_TRY(tf_check_cancel(mt->env));
+    if (at->dim == 1 && mt_is_table(mt, at->param))
+        return mt_table_gram(mt, at->param, mt->weight[mt->g->params[at->param].node], to->gram);
     tfuse_status status = mt_moved(mt, at->param, at->dim, to->still, &b);
     if (status == TFUSE_OK)
         status = mt_take(mt, MT_ANCHOR, at->param, &a);
@@ -446,10 +448,15 @@ tfuse_status mt_node_weights(matching *mt)
     for (size_t i = 0; i < mt->g->n_params && status == TFUSE_OK; i++)
         for (int s = 0; s < 2 && status == TFUSE_OK && !is_alias(&mt->g->params[i]); s++) {
             float *x = NULL;
+            double *sum = &squares[2 * mt->g->params[i].node + s];
+            if (mt_is_table(mt, (tf_id)i)) {
+                status = mt_table_square(mt, s, (tf_id)i, sum);
+                continue;
+            }
             status = mt_take(mt, s, (tf_id)i, &x);
             if (status != TFUSE_OK)
                 break;
-            squares[2 * mt->g->params[i].node + s] += tf_sum_sq(x, size_of(&mt->g->params[i]));
+            *sum += tf_sum_sq(x, size_of(&mt->g->params[i]));
             mt_give(mt, s, (tf_id)i, x);
         }
     double sum = 0, count = 0;

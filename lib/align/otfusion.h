@@ -89,6 +89,11 @@ tfuse_status otf_units_of_port(otf *o, tf_id port, otf_units *out);
  * by side. Freed by tf_free. */
 tfuse_status otf_cost(otf *o, const otf_units *units, int n_sets, int64_t *n, int64_t *m, float **out);
 
+/* otfusion_table.c: the same for the columns of large tables, rows of which are read a tile at a time. */
+enum { OTF_TABLE_ROWS = 4096 };
+bool otf_is_table(const otf *o, const otf_units *units, int n_sets);
+tfuse_status otf_table_cost(otf *o, const otf_units *units, int64_t *n, int64_t *m, float **out);
+
 /* otfusion_match.c: from a ground cost to a map and its row of the report. Controls look at no cost: it may be NULL then. */
 tfuse_status otf_match(otf *o, const char *name, int64_t n, int64_t m, const float *cost, tf_plan_map *row);
 /* Independent uniform numbers, n×m; freed by tf_free; NULL on ENOMEM. */

@@ -90,6 +90,8 @@ static void tally_cost(otf *o, const otf_units *units, int n_sets, const tf_part
     const uint64_t cost = tf_area(from->size, to->size, sizeof(float));
     if (o->requests.solve[units[0].node - o->anchor->nodes] >= 0)
         tf_tally_spike(t, 3 * cost + tf_area(from->size + to->size, 1, sizeof(double))); /* products in float64, and the cost */
+    else if (otf_is_table(o, units, n_sets))
+        tf_tally_spike(t, 4 * cost + tf_area(from->size + to->size, OTF_TABLE_ROWS, sizeof(float)));
     else
         tally_weight_cost(o, units, n_sets, from, to);
     tf_tally_take(t, cost);

@@ -383,7 +383,9 @@ static tfuse_status activation_cost(otf *o, const otf_units *units, int n_sets, 
 tfuse_status otf_cost(otf *o, const otf_units *units, int n_sets, int64_t *n, int64_t *m, float **out)
 {
     bool activations = o->requests.solve[units[0].node - o->anchor->nodes] >= 0;
-    tfuse_status status = activations ? activation_cost(o, units, n_sets, n, m, out) : weight_cost(o, units, n_sets, n, m, out);
+    tfuse_status status = activations                         ? activation_cost(o, units, n_sets, n, m, out)
+                          : otf_is_table(o, units, n_sets) ? otf_table_cost(o, units, n, m, out)
+                                                           : weight_cost(o, units, n_sets, n, m, out);
     if (status == TFUSE_OK)
         status = tf_cost_normalise(o->env, o->opt.normalise, *n, *m, *out);
     if (status != TFUSE_OK) {

@@ -98,16 +98,30 @@ tfuse_status tf_fuse_estimate(tf_env *env, const tf_fuse_job *job, const tf_fusi
     return TFUSE_OK;
 }
 
-/* The self-check holds one model in float32 at a time, carried to the anchor or in canonical form. */
-static void tally_selfcheck(const tf_fuse_job *job, tf_tally *t)
+/* The self-check holds the values of its probe and one node's weights, and makes these as fusing makes tensors. */
+static tfuse_status tally_selfcheck(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, tf_tally *t)
 {
+    const tf_graph *g = job->graphs[0];
+    int64_t input[TF_MAX_DIMS];
+    uint64_t held = 0;
     bool runs = job->plan->n_passes > 0;
     for (size_t k = 1; k < job->n; k++)
         runs = runs || tf_selfcheck_aligns(job->plan, k);
-    uint64_t held = 0;
-    for (size_t p = 0; p < job->graphs[0]->n_params && runs; p++)
-        held += floats(tf_param_count(&job->graphs[0]->params[p]));
-    tf_tally_spike(t, held);
+    if (!runs || g->output < 0)
+        return TFUSE_OK;
+    tf_selfcheck_extents(g, input);
+    bool *rows = tf_calloc(env, g->n_params + 1, sizeof *rows);
+    tfuse_status status = rows ? TFUSE_OK : TFUSE_ENOMEM;
+    for (size_t p = 0; p < g->n_params && status == TFUSE_OK; p++)
+        status = tf_fusion_has_rows(env, f, (tf_id)p, &rows[p]);
+    if (status == TFUSE_OK)
+        status = tf_run_lazily_bytes(env, g, rows, input, TF_SELFCHECK_SAMPLES, &held);
+    tf_tally_take(t, held);
+    for (size_t p = 0; p < g->n_params && status == TFUSE_OK; p++)
+        status = tally_param(env, job, f, (tf_id)p, rows[p] ? TF_TILE_ROWS : 0, t);
+    tf_tally_drop(t, held);
+    tf_free(&env->mem, rows);
+    return status;
 }
 
 static tfuse_status tally_fusion(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, tf_tally *t)
@@ -122,7 +136,7 @@ static tfuse_status tally_fusion(tf_env *env, const tf_align_job *align, const t
     if (status == TFUSE_OK)
         status = tf_fuse_estimate(env, &job, f, t);
     if (status == TFUSE_OK && tf_policy_flag(align->policy, "fuse.selfcheck"))
-        tally_selfcheck(&job, t);
+        status = tally_selfcheck(env, &job, f, t);
     tf_fusion_free(f);
     return status;
 }

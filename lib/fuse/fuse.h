@@ -59,6 +59,9 @@ tfuse_status tf_fuse_to_sink(tf_env *env, const tf_fuse_job *job, const tfuse_si
  * compute the same does not. *report: {"result", "exact", "tolerance", "samples", "models": [{"name", "canonical", "aligned"}]}. */
 tfuse_status tf_fuse_selfcheck(tf_env *env, const tf_fuse_job *job, json_t **report);
 /* Whether model k has an aligned form to be run: maps, all of them invertible. */
+/* The probe: so many samples of these extents (TF_MAX_DIMS places). */
+enum { TF_SELFCHECK_SAMPLES = 4 };
+void tf_selfcheck_extents(const tf_graph *g, int64_t *out);
 bool tf_selfcheck_aligns(const tfuse_plan *plan, size_t k);
 
 /* repair.c: weights fitted on calibration inputs (repair.h). Which stages the policy asks for (0: none), TFUSE_EINVAL when they cannot be had. */

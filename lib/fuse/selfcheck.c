@@ -15,7 +15,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { SAMPLES = 4, TOKENS = 16 };
+enum { SAMPLES = TF_SELFCHECK_SAMPLES, TOKENS = 16 };
 
 /* float32 forward passes over rotated and rescaled weights differ by some 1e-5 of the largest output, of maps of condition 10 by 1e-4; a
  * map that is wrong anywhere moves outputs by their own size. */
@@ -36,12 +36,18 @@ static void fill_probe(const tf_graph *g, tfuse_array *a)
     }
 }
 
+void tf_selfcheck_extents(const tf_graph *g, int64_t *out)
+{
+    const tf_value *v = &g->values[g->inputs[0]];
+    for (int d = 0; d < v->rank; d++)
+        out[d] = v->extent[d] ? v->extent[d] : TOKENS;
+}
+
 static tfuse_status make_probe(tf_env *env, const tf_graph *g, tfuse_array **out)
 {
     const tf_value *v = &g->values[g->inputs[0]];
     int64_t shape[TF_MAX_DIMS + 1] = {SAMPLES};
-    for (int d = 0; d < v->rank; d++)
-        shape[d + 1] = v->extent[d] ? v->extent[d] : TOKENS;
+    tf_selfcheck_extents(g, shape + 1);
     TF_TRY(tf_array_new(env, v->integer ? TFUSE_I32 : TFUSE_F32, (size_t)v->rank + 1, shape, out));
     fill_probe(g, *out);
     return TFUSE_OK;
@@ -54,28 +60,26 @@ typedef struct outputs {
     size_t count;
 } outputs;
 
+/* A node's weights at a time: a model of any size can be checked. */
+static tfuse_status run_weights(tf_env *env, const tf_graph *g, const tfuse_model *m, const tf_weights *weights, const tfuse_array *probe,
+                                outputs *out)
+{
+    tf_inputs in;
+    out->x = NULL;
+    TF_TRY(tf_inputs_make(env, g, m, probe, 0, &in));
+    TF_TRY(tf_run_lazily(env, g, weights, &in, &out->x, &out->count));
+    if (tf_find_nonfinite(out->x, out->count) < 0)
+        return TFUSE_OK;
+    tf_free(&env->mem, out->x);
+    out->x = NULL;
+    return tf_fail(env, TFUSE_ENUMERIC, "self-check: the outputs of %s become NaN or infinite on random inputs; nothing is written",
+                   tf_model_label(m));
+}
+
 static tfuse_status run_view(tf_env *env, const tf_view *view, const tfuse_array *probe, outputs *out)
 {
-    tf_evaluator *ev = NULL;
-    tf_inputs in;
-    tfuse_status status;
-    out->x = NULL;
-    TF_TRY_OUT(tf_inputs_make(env, view->g, view->m, probe, 0, &in));
-    TF_TRY_OUT(tf_evaluator_new(env, view, NULL, 0, &ev));
-    TF_TRY_OUT(tf_evaluator_prepare(env, ev, &in));
-    out->count = (size_t)(SAMPLES * tf_evaluator_size(ev, view->g->output));
-    out->x = tf_alloc_array(env, out->count, sizeof *out->x);
-    status = out->x ? tf_evaluator_run(env, ev, &in, 0, SAMPLES, NULL, out->x) : TFUSE_ENOMEM;
-    if (status == TFUSE_OK && tf_find_nonfinite(out->x, out->count) >= 0)
-        status = tf_fail(env, TFUSE_ENUMERIC, "self-check: the outputs of %s become NaN or infinite on random inputs; nothing is written",
-                         tf_model_label(view->m));
-out:
-    tf_evaluator_free(ev);
-    if (status != TFUSE_OK) {
-        tf_free(&env->mem, out->x);
-        out->x = NULL;
-    }
-    return status;
+    const tf_weights weights = tf_weights_of_view(view);
+    return run_weights(env, view->g, view->m, &weights, probe, out);
 }
 
 static tfuse_status run_model(tf_env *env, const tf_graph *g, const tfuse_model *m, const tfuse_array *probe, outputs *out)
@@ -147,12 +151,41 @@ bool tf_selfcheck_aligns(const tfuse_plan *plan, size_t k)
     return moved;
 }
 
+/* ---- weights of a fusion ---- */
+
+typedef struct carried {
+    const tf_fusion *fusion;
+    const tf_graph *g;
+} carried;
+
+static tfuse_status carried_whole(tf_env *env, void *arg, tf_id param, float **x)
+{
+    const carried *c = arg;
+    *x = tf_alloc_array(env, (size_t)tf_param_count(&c->g->params[param]), sizeof **x);
+    const tfuse_status status = *x ? tf_fusion_param(env, c->fusion, param, *x) : TFUSE_ENOMEM;
+    if (status != TFUSE_OK) {
+        tf_free(&env->mem, *x);
+        *x = NULL;
+    }
+    return status;
+}
+
+static tfuse_status carried_have_rows(tf_env *env, void *arg, tf_id param, bool *out)
+{
+    return tf_fusion_has_rows(env, ((const carried *)arg)->fusion, param, out);
+}
+
+static tfuse_status carried_rows(tf_env *env, void *arg, tf_id param, int64_t first, int64_t n, float *dst)
+{
+    return tf_fusion_rows(env, ((const carried *)arg)->fusion, param, first, n, dst);
+}
+
 /* The model alone, carried to the anchor: a fusion in which only it counts. */
 static tfuse_status check_aligned(const check *c, size_t k, double *found)
 {
     tf_env *env = c->env;
     tf_fuse_job job = *c->job;
-    tfuse_model *aligned = NULL;
+    tf_fusion *fusion = NULL;
     outputs now = {NULL, 0};
     double *only = tf_calloc(env, job.n, sizeof *only);
     tfuse_status status = only ? TFUSE_OK : TFUSE_ENOMEM;
@@ -161,10 +194,13 @@ static tfuse_status check_aligned(const check *c, size_t k, double *found)
     job.weights = only;
     job.quiet = true;
     if (status == TFUSE_OK)
-        status = tf_fuse_to_model(env, &job, &aligned);
-    if (status == TFUSE_OK)
-        status = run_model(env, job.graphs[0], aligned, c->probe, &now);
-    tf_model_free(aligned);
+        status = tf_fusion_new(env, &job, &fusion);
+    if (status == TFUSE_OK) {
+        carried from = {fusion, job.graphs[0]};
+        const tf_weights weights = {&from, carried_whole, carried_have_rows, carried_rows};
+        status = run_weights(env, job.graphs[0], job.models[0], &weights, c->probe, &now);
+    }
+    tf_fusion_free(fusion);
     tf_free(&env->mem, only);
     if (status == TFUSE_OK) {
         *found = deviation(&c->was, &now);

@@ -69,6 +69,11 @@ static int by_first(const void *a, const void *b)
     return (x->source->first > y->source->first) - (x->source->first < y->source->first);
 }
 
+static bool cut_alike(const tf_source *a, const tf_source *b)
+{
+    return a->dim == b->dim && a->blocks == b->blocks && a->extent == b->extent;
+}
+
 static tfuse_status check_tiling(tf_env *env, const tf_graph *g, tf_stored *t)
 {
     if (t->n_pieces == 1 && t->pieces[0].source->kind == TF_SOURCE_STORED)
@@ -78,7 +83,7 @@ static tfuse_status check_tiling(tf_env *env, const tf_graph *g, tf_stored *t)
     for (int i = 0; i < t->n_pieces; i++) {
         const tf_piece *p = &t->pieces[i];
         const tf_source *s = p->source;
-        if (s->kind != TF_SOURCE_SLICE || s->dim != t->pieces[0].source->dim || s->blocks != t->pieces[0].source->blocks || s->extent != t->pieces[0].source->extent || s->first < end)
+        if (s->kind != TF_SOURCE_SLICE || s->first < end || !cut_alike(s, t->pieces[0].source))
             return conflict(env, g, t, p, "as another tensor is; write alias(...) where they are one");
         if (s->first > end)
             return conflict(env, g, t, p, "but what lies before it belongs to no tensor");

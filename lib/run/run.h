@@ -66,6 +66,21 @@ size_t tf_evaluator_bytes_per_sample(const tf_evaluator *ev);
 tfuse_status tf_evaluator_run(tf_env *env, tf_evaluator *ev, const tf_inputs *in, int64_t first, int64_t count,
                               float *const *dst, float *out);
 
+/* ---- running without holding the weights (lazy.c) ------------------------------------------------------------------------ */
+/* Where weights come from, a tensor at a time; rows of large ones that have_rows says can be made without the rest. */
+typedef struct tf_weights {
+    void *arg;
+    tfuse_status (*whole)(tf_env *env, void *arg, tf_id param, float **x); /* freed by tf_free */
+    tfuse_status (*have_rows)(tf_env *env, void *arg, tf_id param, bool *out);
+    tfuse_status (*rows)(tf_env *env, void *arg, tf_id param, int64_t first, int64_t n, float *dst);
+} tf_weights;
+/* Weights of a view; the view is borrowed. */
+tf_weights tf_weights_of_view(const tf_view *view);
+/* The output of all samples, *count floats freed by tf_free, each node on all of them before the next: for few samples and any model. */
+tfuse_status tf_run_lazily(tf_env *env, const tf_graph *g, const tf_weights *weights, const tf_inputs *in, float **out, size_t *count);
+/* What that takes, values and one node's weights, given which parameters have rows (n_params). */
+tfuse_status tf_run_lazily_bytes(tf_env *env, const tf_graph *g, const bool *has_rows, const int64_t *input, int64_t samples, uint64_t *bytes);
+
 /* Batch size for a budget of memory, at least 1, at most n, whole shards where there is more than one. */
 int64_t tf_batch_size(const tf_evaluator *ev, int64_t n, size_t budget);
 
