@@ -5,7 +5,9 @@
  * Let P be the Gram of the rows that produce the n units (queries, values) and C that of the columns that consume them, or are dual to them
  * (keys, output). A map G takes P to G' P G and C to G^-1 C G^-T; they are equal for S = G G' with S P S = C, that is for the geometric mean
  * S = P^-1/2 (P^1/2 C P^1/2)^1/2 P^-1/2, of which G is the symmetric root. What is left is a rotation. Where only scales are
- * permitted, unit by unit (or pair by pair) s^4 = c / p. Both Grams are kept from being singular by 1e-4 of their mean diagonal, so that
+ * permitted, unit by unit (or pair by pair) s^4 = c / p. A tensor that another axis still to be balanced touches would bring that axis's coordinates
+ * into the Grams, so an axis is balanced by the others alone, as soon as there are some on both of its sides (keys of relative positions lie between two such
+ * axes: queries and keys come first, then the table of positions). Both Grams are kept from being singular by 1e-4 of their mean diagonal, so that
  * dead units keep finite maps.
  */
 #include "align/matching.h"
@@ -129,12 +131,23 @@ static tfuse_status scale_map(matching *mt, tf_id cls, int64_t n, const double *
     return status;
 }
 
+static bool on_both_sides(const grams *g, size_t count)
+{
+    bool p = false, c = false;
+    for (size_t i = 0; i < count; i++) {
+        p = p || g->p[i] != 0;
+        c = c || g->c[i] != 0;
+    }
+    return p && c;
+}
+
 static bool has_scales(const mt_class *c)
 {
     return c->shape == MT_PAIRS ? c->group & TF_G_PAIR_SCALE : c->shape >= MT_UNITS ? c->group & TF_G_POS : c->group & TF_G_LINEAR;
 }
 
-static tfuse_status balance_class(matching *mt, int side, tf_id cls)
+/* Without `all`, *done is false, and nothing is changed, where the tensors that may count lie on one side only. */
+static tfuse_status balance_class(matching *mt, int side, tf_id cls, bool all, bool *done)
 {
     const int64_t n = tf_class_extent(mt->g, cls), instances = tf_class_instances(mt->g, cls);
     const size_t count = (size_t)(instances * n * n);
@@ -143,6 +156,12 @@ static tfuse_status balance_class(matching *mt, int side, tf_id cls)
     tf_map **maps = tf_calloc(mt->env, (size_t)instances, sizeof *maps);
     sum.c = sum.p + count;
     tfuse_status status = sum.p && maps ? mt_each_place(mt, cls, add_place, &sum) : TFUSE_ENOMEM;
+    *done = all || (status == TFUSE_OK && on_both_sides(&sum, count));
+    if (!*done) {
+        tf_free(&mt->env->mem, sum.p);
+        tf_free(&mt->env->mem, maps);
+        return status;
+    }
     for (int64_t i = 0; i < instances && status == TFUSE_OK; i++) {
         double *p = sum.p + i * n * n, *c = sum.c + i * n * n;
         if (!(lift(p, n) > 0) || !(lift(c, n) > 0)) /* nothing to balance */
@@ -159,21 +178,50 @@ static tfuse_status balance_class(matching *mt, int side, tf_id cls)
     return status;
 }
 
-tfuse_status mt_balance(matching *mt, int side)
+/* What is held is not balanced. */
+static void drop_held(matching *mt, int side)
 {
     mt_model *m = &mt->side[side];
-    for (size_t c = 0; c < mt->g->n_classes; c++)
-        mt->classes[c].known = true; /* a Gram of one side needs no other's maps */
-    for (size_t c = 0; c < mt->g->n_classes; c++)
-        if (mt->classes[c].shape != MT_FIXED && !mt->classes[c].outer && has_scales(&mt->classes[c]))
-            TF_TRY(balance_class(mt, side, (tf_id)c));
-    for (size_t c = 0; c < mt->g->n_classes; c++)
-        mt->classes[c].known = false;
-    for (size_t p = 0; p < mt->g->n_params; p++) { /* what is held is not balanced */
+    for (size_t p = 0; p < mt->g->n_params; p++) {
         tf_free(&mt->env->mem, m->held[p]);
         m->held[p] = NULL;
     }
     m->bytes = 0;
+}
+
+/* One round over the classes that are not known; *left: how many stay so. */
+static tfuse_status balance_round(matching *mt, int side, bool all, size_t *left, size_t *balanced)
+{
+    bool *due = tf_alloc_array(mt->env, mt->g->n_classes + 1, sizeof *due);
+    tfuse_status status = due ? TFUSE_OK : TFUSE_ENOMEM;
+    *left = *balanced = 0;
+    for (size_t c = 0; due && c < mt->g->n_classes; c++)
+        due[c] = !mt->classes[c].known;
+    for (size_t c = 0; c < mt->g->n_classes && status == TFUSE_OK; c++) {
+        bool done = false;
+        if (!due[c])
+            continue;
+        status = balance_class(mt, side, (tf_id)c, all, &done);
+        due[c] = !done;
+        *(done ? balanced : left) += 1;
+    }
+    for (size_t c = 0; status == TFUSE_OK && c < mt->g->n_classes; c++) /* known from the next round on */
+        mt->classes[c].known = !due[c];
+    tf_free(&mt->env->mem, due);
+    return status;
+}
+
+tfuse_status mt_balance(matching *mt, int side)
+{
+    size_t left = 1, balanced = 1;
+    for (size_t c = 0; c < mt->g->n_classes; c++) /* a Gram of one side needs no other's maps */
+        mt->classes[c].known = mt->classes[c].shape == MT_FIXED || mt->classes[c].outer || !has_scales(&mt->classes[c]);
+    for (bool all = false; left > 0; all = balanced == 0) {
+        TF_TRY(balance_round(mt, side, all, &left, &balanced));
+        drop_held(mt, side);
+    }
+    for (size_t c = 0; c < mt->g->n_classes; c++)
+        mt->classes[c].known = false;
     return TFUSE_OK;
 }
 

@@ -65,7 +65,7 @@ tfuse_status tf_encoder_read(tf_env *env, const tfuse_model *m, tf_encoder *e)
     TF_TRY(tf_config_int(env, m, "intermediate_size", 1, 1 << 22, &e->ffn));
     TF_TRY(tf_config_int(env, m, "vocab_size", 1, 1 << 24, &e->vocab));
     TF_TRY(tf_config_int(env, m, "max_position_embeddings", 1, 1 << 24, &e->positions));
-    TF_TRY(tf_config_int_or(env, m, "type_vocab_size", 1, 1 << 16, 2, &e->types));
+    TF_TRY(tf_config_int_or(env, m, "type_vocab_size", 0, 1 << 16, 2, &e->types));
     TF_TRY(tf_config_real_or(env, m, "layer_norm_eps", 1e-12, &e->eps));
     TF_TRY(tf_config_bool_or(env, m, "tie_word_embeddings", true, &e->tied));
     TF_TRY(tf_read_activation(env, m, "hidden_act", "gelu", &e->activation));
@@ -130,7 +130,8 @@ static tfuse_status first_token(const tf_block *b, const tf_encoder *e, const ch
 
 static tfuse_status words(const tf_block *b, const tf_encoder *e)
 {
-    TF_TRY(tf_block_addf(b, "linear", "transform", "^", "out=/transform:%lld", (long long)e->hidden));
+    TF_TRY(tf_block_addf(b, "linear", "transform", "^", "out=/transform:%lld",
+                         (long long)(e->words_width ? e->words_width : e->hidden)));
     TF_TRY(tf_block_addf(b, "activation", "transform/activation", "transform", "kind=%s", e->head_activation));
     TF_TRY(norm(b, e, "transform/norm", "transform/activation"));
     TF_TRY(tf_block_addf(b, "linear", "words", "transform/norm", "out=!/vocab:%lld%s", (long long)e->vocab,
@@ -151,7 +152,7 @@ static tfuse_status classes(const tf_block *b, const tf_encoder *e)
     return tf_graph_output(b->env, b->g, "classifier");
 }
 
-static tfuse_status head(const tf_block *b, const tf_encoder *e)
+tfuse_status tf_encoder_head_nodes(const tf_block *b, const tf_encoder *e)
 {
     if (e->pooler)
         TF_TRY(first_token(b, e, "pooler", "tanh"));
@@ -171,7 +172,7 @@ tfuse_status tf_encoder_nodes(tf_env *env, tf_graph *g, const tf_encoder *e)
         TF_TRY(block(&(tf_block){env, g, scope, from}, e));
         snprintf(from, sizeof from, "%s/norm2", scope);
     }
-    return head(&(tf_block){env, g, "", from}, e);
+    return tf_encoder_head_nodes(&(tf_block){env, g, "", from}, e);
 }
 
 /* ---- names ---- */

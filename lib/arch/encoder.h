@@ -21,7 +21,7 @@ typedef struct tf_encoder {
     const char *activation;
     bool tied;
     tf_encoder_head head;
-    int64_t classes;
+    int64_t classes, words_width; /* words_width: of the table of words, where it is not hidden; 0 */
     const char *head_activation; /* of what stands between the encoder and its classes */
     const char *between;         /* TF_HEAD_SEQUENCE: the node of that linear; NULL: none */
     bool pooler;                 /* a linear and tanh on the first token, whoever reads it */
@@ -32,6 +32,8 @@ typedef struct tf_encoder {
 tfuse_status tf_encoder_read_head(tf_env *env, const tfuse_model *m, const char *prefix, tf_encoder *e);
 /* Keys under BERT's names. */
 tfuse_status tf_encoder_read(tf_env *env, const tfuse_model *m, tf_encoder *e);
+/* What stands on the encoder's last value, b->from; b has no scope. */
+tfuse_status tf_encoder_head_nodes(const tf_block *b, const tf_encoder *e);
 tfuse_status tf_encoder_nodes(tf_env *env, tf_graph *g, const tf_encoder *e);
 
 /* BERT's tensor names with "bert." replaced by `prefix`, and the names of the first checkpoints (gamma, beta) where the model has them: the

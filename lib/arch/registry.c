@@ -27,6 +27,8 @@ static const tf_arch *const table[] = {
     &tf_arch_bert,
     &tf_arch_roberta,
     &tf_arch_distilbert,
+    &tf_arch_deberta_v2,
+    &tf_arch_deberta,
 };
 
 /* The config lists the architecture, or lists none. */

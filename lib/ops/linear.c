@@ -29,6 +29,9 @@ static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
 
 static tfuse_status flow(tf_flow *f, const tf_graph *g, const tf_node *n)
 {
+    const tf_node *owner = &g->nodes[g->params[n->params[WEIGHT]].node];
+    if (owner != n && owner->op == n->op) /* the same rows again, on other tokens */
+        return f->ops->pass(f, owner->outputs[0], n->outputs[0]);
     TF_TRY(f->ops->move(f, n, WEIGHT, 1, n->inputs[0]));
     return tf_value_is_gate(g, n->outputs[0]) ? TFUSE_OK : f->ops->solve(f, n); /* a gate follows its partner, at the product */
 }

@@ -24,6 +24,9 @@ extern const tf_op tf_op_split;
 extern const tf_op tf_op_token;
 extern const tf_op tf_op_route;
 extern const tf_op tf_op_gate_tokens;
+extern const tf_op tf_op_disentangled;
+extern const tf_op tf_op_mask_tokens;
+extern const tf_op tf_op_conv_tokens;
 extern const tf_op tf_op_softcap;
 
 #endif

@@ -53,6 +53,16 @@ def decoders():
 
 
 def encoders():
+    v3 = dict(vocab_size=40, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=30, max_position_embeddings=32,
+              type_vocab_size=0, relative_attention=True, pos_att_type="p2c|c2p")
+    bucketed = dict(**v3, position_buckets=6, max_relative_positions=-1, share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False)
+    for head in ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "Model"):
+        yield f"deberta-v3 {head}", getattr(hf, "DebertaV2" + head), hf.DebertaV2Config(**bucketed)
+        yield f"deberta {head}", getattr(hf, "Deberta" + head), hf.DebertaConfig(**{**v3, "pos_att_type": ["c2p", "p2c"]}, max_relative_positions=-1,
+                                                                                   position_biased_input=False)
+    yield "deberta-v2, convolution", hf.DebertaV2ForTokenClassification, hf.DebertaV2Config(**bucketed, conv_kernel_size=3, conv_act="gelu")
+    yield "deberta-v2, own positions", hf.DebertaV2ForTokenClassification, hf.DebertaV2Config(
+        **{**v3, "type_vocab_size": 2}, position_buckets=-1, max_relative_positions=9, share_att_key=False, position_biased_input=True)
     heads = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "Model")
     for prefix, config in (("Bert", BERT), ("Roberta", ROBERTA), ("DistilBert", DISTIL)):
         for head in heads + (("ForPreTraining",) if prefix == "Bert" else ()):
