@@ -102,6 +102,15 @@ def into_padding(released, new):
                 yield f"not at the end: {line} (released with {sizes[struct]} bytes)"
 
 
+def into_old_nodes(released, new):
+    """Symbols that are new under the node of a release: a program that needs them would load with a library that has them not, and fail late."""
+    nodes = {line.split()[2] for line in released if line.startswith("symbol ")}
+    known = {key(line) for line in released}
+    for line in new:
+        if line.startswith("symbol ") and key(line) not in known and line.split()[2] in nodes:
+            yield f"in a node of a release: {line}: give lib/libtfuse.map a node for the release to come"
+
+
 def same_abi(released, new):
     """A new ABI number begins a record of its own."""
     number = [line for line in released if line.startswith("constant TFUSE_ABI ")]
@@ -114,7 +123,7 @@ def check(tree, golden, released, say):
         released = []
     for problem in changes(released, now):
         say(False, f"since the last release, {problem}")
-    for problem in into_padding(released, now):
+    for problem in [*into_padding(released, now), *into_old_nodes(released, now)]:
         say(False, problem)
     say(golden[:len(released)] == released, "the record begins with the released one")
     for problem in changes(golden, now):
@@ -129,7 +138,7 @@ def update(tree, golden_path, released, say):
     now = record(tree)
     if not same_abi(released, now):
         released = []
-    bad = list(changes(released, now)) + list(into_padding(released, now))
+    bad = list(changes(released, now)) + list(into_padding(released, now)) + list(into_old_nodes(released, now))
     for problem in bad:
         say(False, f"released, and cannot be changed under this ABI number: {problem}")
     if bad:

@@ -96,6 +96,15 @@ check=$(head -n "$(wc -l <"$work/released")" "$work/tree/tests/abi/abi.txt" | cm
 if [ "$check" = same ]; then echo 'ok abi gate: the record grows at its end'; else echo 'not ok abi gate: the record grew elsewhere' && bad=1; fi
 
 fresh
+edit include/tfuse/version.h 'uint32_t tfuse_version' 's/^TFUSE_API uint32_t tfuse_version/TFUSE_API uint32_t tfuse_later(void);\n&/'
+edit lib/libtfuse.map 'tfuse_version;' 's/^ *tfuse_version;/    tfuse_later;\n&/'
+red 'a new symbol in the node of a release' 'in a node of a release: symbol tfuse_later' gate --released "$work/released"
+red 'nor is it recorded' 'tfuse_later' update
+edit lib/libtfuse.map 'tfuse_later;' '/tfuse_later;/d'
+printf 'TFUSE_0.2 {\nglobal:\n    tfuse_later;\n} TFUSE_0.1;\n' >>"$work/tree/lib/libtfuse.map"
+green 'a new symbol in a node of its own' update
+
+fresh
 edit include/tfuse/version.h 'TFUSE_ABI 0' 's/TFUSE_ABI 0/TFUSE_ABI 1/'
 edit include/tfuse/run.h 'int64_t limit, tfuse_array' 's/int64_t limit, tfuse_array/int32_t limit, tfuse_array/'
 green 'another ABI number begins a record of its own' update
