@@ -4,6 +4,7 @@
 # Installs into an empty root, twice: as is, and with LIBDIR and INCLUDEDIR of their own. C and C++ clients build by pkg-config against the shared
 # and the static library and run, seeing nothing but that root; what is in the README compiles as printed; uninstalling leaves nothing.
 set -u
+unset PKG_CONFIG_SYSROOT_DIR PKG_CONFIG_LIBDIR
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT INT TERM
 tree=$(pwd)
