@@ -29,7 +29,10 @@
 
 /* From 512 rows on BLIS packs its operands, which is up to twice as fast where a stride is a multiple of
  * 4096 bytes; products with fewer rows are cut finer, so that several cores have work. Products below
- * SMALL_FLOPS take less time than waking a thread. */
+ * SMALL_FLOPS take less time than waking a thread. What it does not pack it multiplies up to twice as fast
+ * where the rows of B are dense (weights times tokens have its columns so): with MANY_ROWS it is worth turning a B of
+ * PANEL numbers first. */
+enum { MANY_ROWS = 64, PANEL = 8192 };
 enum { TALL_TILE = 512, LOW_TILE = 128, TILE_COLS = 256, SMALL_FLOPS = 2000000, INNER_STEP = 8, LINE_STEP = 4 };
 
 typedef struct view {
@@ -161,14 +164,29 @@ static void multiply_tile(const product *p, view a, view b, view c)
     copy_padded(p, line, last_c);
 }
 
+/* B of a product of many rows lies column by column and is small enough to be turned. */
+static bool worth_turning(const product *p, int64_t rows, const view *b)
+{
+    return !p->is_double && !p->plain && rows >= MANY_ROWS && b->rs == 1 && b->cs > 1 && b->rows <= PANEL / b->cols;
+}
+
+static void multiply_turned(const product *p, view a, view b, view c)
+{
+    float room[PANEL + LINE_STEP * INNER_STEP];
+    view turned = {(char *)room, b.rows, b.cols, b.cols, 1};
+    tf_transpose((const float *)(const void *)b.data, (size_t)b.cols, (size_t)b.rows, (size_t)b.cs, room, (size_t)b.cols);
+    multiply_tile(p, a, turned, c);
+}
+
 static void tile(const product *p, int64_t t)
 {
     int64_t i0 = t / p->tiles_across * p->tile_rows, j0 = t % p->tiles_across * TILE_COLS;
     int64_t m = p->c.rows - i0, n = p->c.cols - j0, k = p->a.cols;
     m = m < p->tile_rows ? m : p->tile_rows;
     n = n < TILE_COLS ? n : TILE_COLS;
-    (p->plain ? multiply_plain : multiply_tile)(p, part(p, &p->a, i0, 0, m, k), part(p, &p->b, 0, j0, k, n),
-                                                part(p, &p->c, i0, j0, m, n));
+    const view b = part(p, &p->b, 0, j0, k, n);
+    (p->plain ? multiply_plain : worth_turning(p, m, &b) ? multiply_turned : multiply_tile)(p, part(p, &p->a, i0, 0, m, k), b,
+                                                                                           part(p, &p->c, i0, j0, m, n));
 }
 
 static void tile_body(void *arg, uint32_t t)

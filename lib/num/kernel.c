@@ -49,10 +49,12 @@ INLINE float float_of(uint32_t u)
 
 INLINE double add_lanes(const double *sum)
 {
-    double total = 0;
-    for (int j = 0; j < LANES; j++)
-        total += sum[j];
-    return total;
+    double part[8];
+    for (int j = 0; j < 8; j++)
+        part[j] = sum[j] + sum[j + 8];
+    for (int j = 0; j < 4; j++)
+        part[j] += part[j + 4];
+    return (part[0] + part[2]) + (part[1] + part[3]);
 }
 
 /* exp(x) for x <= 0, relative error below 1.2e-7; 0 below -87.7; NaN stays NaN.
@@ -226,32 +228,140 @@ CLONES double tf_sum_sq(const float *x, size_t n)
     return sum_squares(x, n, 0.0);
 }
 
-/* NaN is passed over: the exponentials bring it in again. */
-INLINE float max_of(const float *x, size_t n)
+/* Integers in the order of the floats, since compilers vectorise the maximum of those alone; NaN is beyond an infinity of its sign. */
+INLINE int32_t rank_of(float x)
 {
-    float most[LANES], best = -INFINITY;
-    size_t i = 0;
-    for (size_t j = 0; j < LANES; j++)
-        most[j] = -INFINITY;
-    for (; i + LANES <= n; i += LANES) {
-        for (size_t j = 0; j < LANES; j++)
-            most[j] = x[i + j] > most[j] ? x[i + j] : most[j];
-    }
-    for (; i < n; i++)
-        best = x[i] > best ? x[i] : best;
-    for (size_t j = 0; j < LANES; j++)
-        best = most[j] > best ? most[j] : best;
-    return best;
+    const int32_t b = (int32_t)bits_of(x);
+    return b < 0 ? b ^ 0x7fffffff : b;
 }
 
+INLINE void max_into(int32_t *most, const float *x)
+{
+    for (size_t j = 0; j < LANES; j++)
+        most[j] = rank_of(x[j]) > most[j] ? rank_of(x[j]) : most[j];
+}
+
+INLINE int32_t larger(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+INLINE float max_lanes(const int32_t *most)
+{
+    int32_t part[8];
+    for (int j = 0; j < 8; j++)
+        part[j] = larger(most[j], most[j + 8]);
+    for (int j = 0; j < 4; j++)
+        part[j] = larger(part[j], part[j + 4]);
+    const int32_t best = larger(larger(part[0], part[2]), larger(part[1], part[3]));
+    return float_of((uint32_t)(best < 0 ? best ^ 0x7fffffff : best));
+}
+
+/* The last n % LANES of a row with -infinity behind them. */
+INLINE void fill_last(float *last, const float *x, size_t n)
+{
+    const size_t tail = n % LANES;
+    for (size_t j = 0; j < LANES; j++)
+        last[j] = -INFINITY;
+    if (tail)
+        memcpy(last, x + n - tail, tail * sizeof *x);
+}
+
+INLINE float max_of(const float *x, size_t n, const float *last)
+{
+    int32_t most[LANES];
+    for (size_t j = 0; j < LANES; j++)
+        most[j] = rank_of(last[j]);
+    for (size_t i = 0; i + LANES <= n; i += LANES)
+        max_into(most, x + i);
+    return max_lanes(most);
+}
+
+CLONES size_t tf_count_nonzero(const float *x, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i += SCAN) {
+        const size_t end = n - i < SCAN ? n : i + SCAN;
+        uint32_t here = 0;
+        for (size_t j = i; j < end; j++)
+            here += x[j] != 0.0f;
+        count += here;
+    }
+    return count;
+}
+
+CLONES float tf_max_f32(const float *x, size_t n)
+{
+    float last[LANES];
+    fill_last(last, x, n);
+    return max_of(x, n, last);
+}
+
+CLONES void tf_transpose(const float *src, size_t rows, size_t cols, size_t stride, float *dst, size_t dst_stride)
+{
+    size_t i = 0;
+    for (; i + LANES <= rows; i += LANES)
+        for (size_t j = 0; j < cols; j++)
+            for (size_t l = 0; l < LANES; l++)
+                dst[j * dst_stride + i + l] = src[(i + l) * stride + j];
+    for (; i < rows; i++)
+        for (size_t j = 0; j < cols; j++)
+            dst[j * dst_stride + i] = src[i * stride + j];
+}
+
+CLONES void tf_div_f32(float *x, double by, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)((double)x[i] / by);
+}
+
+CLONES void tf_weighted_sum(const float *x, const int64_t *at, const float *w, size_t count, float *y, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        float sum[LANES] = {0};
+        for (size_t k = 0; k < count; k++) {
+            const float *from = x + at[k] + i;
+            for (size_t j = 0; j < LANES; j++)
+                sum[j] += w[k] * from[j];
+        }
+        memcpy(y + i, sum, sizeof sum);
+    }
+    for (; i < n; i++) {
+        float sum = 0;
+        for (size_t k = 0; k < count; k++)
+            sum += w[k] * x[at[k] + (int64_t)i];
+        y[i] = sum;
+    }
+}
+
+INLINE void exp_into(float *x, float most, double *sum)
+{
+    for (size_t j = 0; j < LANES; j++) {
+        x[j] = exp_neg(x[j] - most);
+        sum[j] += (double)x[j];
+    }
+}
+
+/* What fills up the last lanes becomes 0. A NaN makes all the row NaN, through the maximum or the sum. */
 CLONES void tf_softmax_row(float *x, size_t n)
 {
-    float most = max_of(x, n);
-    for (size_t i = 0; i < n; i++)
-        x[i] = exp_neg(x[i] - most);
-    float scale = (float)(1.0 / sum_of(x, n));
-    for (size_t i = 0; i < n; i++)
+    float last[LANES];
+    double sum[LANES] = {0};
+    const size_t tail = n % LANES, whole = n - tail;
+    fill_last(last, x, n);
+    const float most = max_of(x, n, last);
+    for (size_t i = 0; i < whole; i += LANES)
+        exp_into(x + i, most, sum);
+    if (tail)
+        exp_into(last, most, sum);
+    const float scale = (float)(1.0 / add_lanes(sum));
+    for (size_t i = 0; i < whole; i++)
         x[i] *= scale;
+    for (size_t j = 0; j < LANES; j++)
+        last[j] *= scale;
+    if (tail)
+        memcpy(x + whole, last, tail * sizeof *x);
 }
 
 /* y = (x - mean) * scale * gain + bias. The mean is split in two floats, so that nothing is lost where it is

@@ -74,6 +74,13 @@ tfuse_dtype tf_dtype_parse(const char *name);
 /* kernel.c: elementwise and reduction kernels, plain C that compilers vectorise. */
 /* Index of the first NaN or infinity, or -1. */
 int64_t tf_find_nonfinite(const float *x, size_t count);
+size_t tf_count_nonzero(const float *x, size_t n);
+float tf_max_f32(const float *x, size_t n);                    /* -infinity for none; of finite numbers or infinities */
+/* dst[j, i] = src[i, j], i < rows, j < cols; strides from row to row. */
+void tf_transpose(const float *src, size_t rows, size_t cols, size_t stride, float *dst, size_t dst_stride);
+void tf_div_f32(float *x, double by, size_t n);                /* x / by in float64 */
+/* y[i] = sum over k of w[k] x[at[k] + i], i < n, in the order of k. */
+void tf_weighted_sum(const float *x, const int64_t *at, const float *w, size_t count, float *y, size_t n);
 float tf_dot_f32(const float *x, const float *y, size_t n);    /* sums in float64 */
 double tf_sum_sq(const float *x, size_t n);                    /* sums in float64 */
 void tf_softcap(float *x, float cap, size_t n);                /* cap tanh(x / cap) in place */

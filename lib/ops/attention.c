@@ -17,6 +17,7 @@
 #include <string.h>
 
 enum { QUERY, KEY, VALUE, MASK };
+enum { STEP = 8 };
 
 typedef struct heads {
     const tf_factor *outer; /* heads, or heads and group */
@@ -267,11 +268,33 @@ static tfuse_status extents(tf_env *env, const tf_graph *g, const tf_node *n, co
     return TFUSE_OK;
 }
 
+/* Products are faster where sizes are not odd and the second factor's rows are dense: tokens of keys and values are filled up with
+ * zeros, keys are turned. */
+static int64_t padded(int64_t tokens)
+{
+    return (tokens + STEP - 1) / STEP * STEP;
+}
+
+/* Where things lie: scores, keys and values of a head, and under rotary positions a rotated head and a table. */
+typedef struct scratch {
+    int64_t keys, values, rotated, table, size;
+} scratch;
+
+static scratch scratch_of(const layout *a, int64_t tq, int64_t tk)
+{
+    const int64_t longest = tq > tk ? tq : tk, tp = padded(tk);
+    scratch s = {.keys = tq * tp};
+    s.values = s.keys + tp * a->inner;
+    s.rotated = s.values + tp * a->value_inner;
+    s.table = s.rotated + (a->rope > 0 ? longest * a->inner : 0);
+    s.size = s.table + longest * a->rope;
+    return s;
+}
+
 static int64_t scratch_size(const tf_graph *g, const tf_node *n, const tf_batch *const *in)
 {
     const layout a = layout_of(g, n);
-    const int64_t tq = in[QUERY]->extent[0], tk = in[KEY]->extent[0], longest = tq > tk ? tq : tk;
-    return tq * tk + (a.rope > 0 ? (tq + tk) * a.inner + longest * a.rope : 0);
+    return scratch_of(&a, in[QUERY]->extent[0], in[KEY]->extent[0]).size;
 }
 
 /* cos and sin of position * theta^(-2i/rope) / factor: rope/2 cosines, then as many sines, for each position. Frequencies are rounded to
@@ -307,14 +330,14 @@ static void rotate(const layout *a, const float *table, tf_mat src, float *dst)
 }
 
 /* Keys whose mask is 0 get the lowest score there is: where all are masked, all are seen alike. */
-static void mask_scores(const tf_batch *mask, int64_t s, float *scores, int64_t rows, int64_t cols)
+static void mask_scores(const tf_batch *mask, int64_t s, float *scores, int64_t rows, int64_t cols, int64_t stride)
 {
     const float *bits = mask->data + s * cols;
     for (int64_t j = 0; j < cols; j++) {
         int32_t seen;
         memcpy(&seen, bits + j, sizeof seen);
         for (int64_t i = 0; i < rows && seen == 0; i++)
-            scores[i * cols + j] = -FLT_MAX;
+            scores[i * stride + j] = -FLT_MAX;
     }
 }
 
@@ -324,13 +347,14 @@ static void cap_scores(const layout *a, float *scores, int64_t count)
         tf_softcap(scores, a->softcap, (size_t)count);
 }
 
-static void softmax_rows(const layout *a, float *scores, int64_t rows, int64_t cols)
+/* Row i of scores, which are `stride` wide: what it sees sums to one, the rest is zero. */
+static void softmax_rows(const layout *a, float *scores, int64_t rows, int64_t cols, int64_t stride)
 {
-    for (int64_t i = 0; i < rows; i++, scores += cols) {
+    for (int64_t i = 0; i < rows; i++, scores += stride) {
         const int64_t end = a->causal ? i + 1 : cols, first = a->window > 0 && end > a->window ? end - a->window : 0;
         tf_softmax_row(scores + first, (size_t)(end - first));
         memset(scores, 0, (size_t)first * sizeof *scores);
-        memset(scores + end, 0, (size_t)(cols - end) * sizeof *scores);
+        memset(scores + end, 0, (size_t)(stride - end) * sizeof *scores);
     }
 }
 
@@ -341,30 +365,51 @@ static tf_mat head_view(const tf_batch *b, int64_t s, int64_t h, int64_t inner)
     return tf_mat_const(b->data + s * tf_batch_stride(b) + h * inner, b->extent[0], inner, c);
 }
 
-/* Scratch: scores, then the rotated key and query of a head, then the table. */
+/* inner × tokens, filled up. */
+static tf_mat turn_keys(tf_mat k, float *dst)
+{
+    const int64_t tp = padded(k.rows);
+    tf_transpose(k.data, (size_t)k.rows, (size_t)k.cols, (size_t)k.rs, dst, (size_t)tp);
+    for (int64_t u = 0; u < k.cols; u++)
+        memset(dst + u * tp + k.rows, 0, (size_t)(tp - k.rows) * sizeof *dst);
+    return tf_mat_rows(dst, k.cols, tp);
+}
+
+/* tokens × inner, filled up. */
+static tf_mat copy_values(tf_mat v, float *dst)
+{
+    const int64_t tp = padded(v.rows);
+    for (int64_t t = 0; t < v.rows; t++)
+        memcpy(dst + t * v.cols, v.data + t * v.rs, (size_t)v.cols * sizeof *dst);
+    memset(dst + v.rows * v.cols, 0, (size_t)((tp - v.rows) * v.cols) * sizeof *dst);
+    return tf_mat_rows(dst, tp, v.cols);
+}
+
 static void forward_kv_head(tf_forward *f, const layout *a, int64_t s, int64_t kv)
 {
-    const int64_t tq = f->in[QUERY]->extent[0], tk = f->in[KEY]->extent[0];
-    float *const scores = f->scratch, *const keys = scores + tq * tk, *const queries = keys + tk * a->inner;
-    const float *const table = queries + tq * a->inner;
+    const int64_t tq = f->in[QUERY]->extent[0], tk = f->in[KEY]->extent[0], tp = padded(tk);
+    const scratch at = scratch_of(a, tq, tk);
+    float *const scores = f->scratch, *const rotated = scores + at.rotated;
+    const float *const table = scores + at.table;
     tf_mat k = head_view(f->in[KEY], s, kv, a->inner);
-    const tf_mat v = head_view(f->in[VALUE], s, kv, a->value_inner);
     if (a->rope > 0) {
-        rotate(a, table, k, keys);
-        k = tf_mat_rows(keys, tk, a->inner);
+        rotate(a, table, k, rotated);
+        k = tf_mat_rows(rotated, tk, a->inner);
     }
+    k = turn_keys(k, scores + at.keys);
+    const tf_mat v = copy_values(head_view(f->in[VALUE], s, kv, a->value_inner), scores + at.values);
     for (int64_t h = kv * a->group; h < (kv + 1) * a->group; h++) {
         tf_mat q = head_view(f->in[QUERY], s, h, a->inner);
         if (a->rope > 0) {
-            rotate(a, table, q, queries);
-            q = tf_mat_rows(queries, tq, a->inner);
+            rotate(a, table, q, rotated);
+            q = tf_mat_rows(rotated, tq, a->inner);
         }
-        tf_gemm(f->env, a->scale, q, tf_mat_t(k), 0.0f, tf_mat_rows(scores, tq, tk));
-        cap_scores(a, scores, tq * tk);
+        tf_gemm(f->env, a->scale, q, k, 0.0f, tf_mat_rows(scores, tq, tp));
+        cap_scores(a, scores, tq * tp);
         if (f->in[MASK])
-            mask_scores(f->in[MASK], s, scores, tq, tk);
-        softmax_rows(a, scores, tq, tk);
-        tf_gemm(f->env, 1.0f, tf_mat_rows(scores, tq, tk), v, 0.0f, head_view(f->out[0], s, h, a->value_inner));
+            mask_scores(f->in[MASK], s, scores, tq, tk, tp);
+        softmax_rows(a, scores, tq, tk, tp);
+        tf_gemm(f->env, 1.0f, tf_mat_rows(scores, tq, tp), v, 0.0f, head_view(f->out[0], s, h, a->value_inner));
     }
 }
 
@@ -373,7 +418,7 @@ static void forward(tf_forward *f, const tf_node *n)
     const layout a = layout_of(f->g, n);
     const int64_t tq = f->in[QUERY]->extent[0], tk = f->in[KEY]->extent[0];
     if (a.rope > 0)
-        rope_table(&a, tq > tk ? tq : tk, f->scratch + tq * tk + (tq + tk) * a.inner);
+        rope_table(&a, tq > tk ? tq : tk, f->scratch + scratch_of(&a, tq, tk).table);
     for (int64_t s = 0; s < f->in[QUERY]->n; s++)
         for (int64_t kv = 0; kv < a.kv; kv++)
             forward_kv_head(f, &a, s, kv);

@@ -67,8 +67,10 @@ static tfuse_status norm_of(tf_env *env, tf_cost_norm norm, const float *cost, s
     *out = 0;
     if (norm == TF_COST_MEDIAN)
         return median(env, cost, count, out);
-    for (size_t k = 0; k < count; k++)
-        *out = norm == TF_COST_MAX ? fmax(*out, (double)cost[k]) : *out + (double)cost[k];
+    if (norm == TF_COST_MAX)
+        *out = fmax(0, (double)tf_max_f32(cost, count));
+    for (size_t k = 0; norm != TF_COST_MAX && k < count; k++)
+        *out += (double)cost[k];
     if (norm == TF_COST_MEAN)
         *out /= (double)count;
     return TFUSE_OK;

@@ -219,6 +219,75 @@ START_TEST(test_find_nonfinite)
 }
 END_TEST
 
+/* Sums of at most 6 products of numbers in [-1, 1): 6 roundings of half a last place of a sum below 6. */
+START_TEST(test_weighted_sum)
+{
+    enum { ROWS = 6, N = 70 };
+    static float x[ROWS * N], y[N + 1];
+    const float w[ROWS] = {0.5f, -0.25f, 0.9f, 0, -1, 0.3f};
+    const int64_t at[ROWS] = {3 * N, 0, 5 * N, N, 2 * N, 4 * N};
+    t_fill(x, ROWS * N, 3);
+    for (size_t count = 0; count <= ROWS; count++)
+        for (size_t n = 0; n <= N; n++) {
+            y[n] = 9;
+            tf_weighted_sum(x, at, w, count, y, n);
+            ck_assert(y[n] == 9);
+            for (size_t i = 0; i < n; i++) {
+                double want = 0;
+                for (size_t k = 0; k < count; k++)
+                    want += (double)w[k] * (double)x[(size_t)at[k] + i];
+                ck_assert_double_le(fabs((double)y[i] - want), 36 * ULP);
+            }
+        }
+}
+END_TEST
+
+START_TEST(test_counts_and_maxima)
+{
+    enum { N = 2100 };
+    static float x[N];
+    ck_assert(tf_max_f32(x, 0) == -INFINITY);
+    ck_assert_uint_eq(tf_count_nonzero(x, N), 0);
+    for (int i = 0; i < N; i++)
+        x[i] = -0.0f;
+    ck_assert_uint_eq(tf_count_nonzero(x, N), 0);
+    for (size_t n = 1; n < N; n += 61) {
+        for (size_t i = 0; i < n; i++)
+            x[i] = -1 - (float)i;
+        ck_assert_uint_eq(tf_count_nonzero(x, n), n);
+        ck_assert(tf_max_f32(x, n) == -1);
+        x[n - 1] = -0.5f;
+        ck_assert(tf_max_f32(x, n) == -0.5f);
+        x[n / 2] = 3;
+        ck_assert(tf_max_f32(x, n) == 3);
+        x[n / 3] = INFINITY;
+        ck_assert(tf_max_f32(x, n) == INFINITY);
+    }
+}
+END_TEST
+
+START_TEST(test_transpose_and_division)
+{
+    enum { ROWS = 35, COLS = 21, WIDE = 24, TALL = 40 };
+    static float x[ROWS * WIDE], y[COLS * TALL];
+    for (size_t rows = 0; rows <= ROWS; rows++) {
+        t_fill(x, ROWS * WIDE, 7);
+        for (int i = 0; i < COLS * TALL; i++)
+            y[i] = 9;
+        tf_transpose(x, rows, COLS, WIDE, y, TALL);
+        for (size_t i = 0; i < TALL; i++)
+            for (size_t j = 0; j < COLS; j++)
+                ck_assert(y[j * TALL + i] == (i < rows ? x[i * WIDE + j] : 9));
+    }
+    for (size_t n = 0; n < COLS * TALL; n += 37) {
+        memcpy(x, y, sizeof x);
+        tf_div_f32(x, 3.1, n);
+        for (size_t i = 0; i < TF_LEN(x); i++)
+            ck_assert(x[i] == (i < n ? (float)((double)y[i] / 3.1) : y[i]));
+    }
+}
+END_TEST
+
 Suite *make_suite(void)
 {
     T_SUITE("kernel");
@@ -229,5 +298,8 @@ Suite *make_suite(void)
     T_ADD(test_norms);
     T_ADD(test_sums);
     T_ADD(test_find_nonfinite);
+    T_ADD(test_weighted_sum);
+    T_ADD(test_counts_and_maxima);
+    T_ADD(test_transpose_and_division);
     return t_suite;
 }
