@@ -4,31 +4,57 @@
  *
  * Both sides are one formula: dst[o, j, i] = sum_u Op[u, j] src[o, u, i] with Op the n×m produced or consumed operator,
  * o what stands before the dimension and i what stands after it. One-to-one maps copy; the others gather the part, multiply
- * in float32 on BLIS, and scatter. Of a block map each block is moved by itself.
+ * in float32 on BLIS, and scatter, or where few entries are not zero, sum those (apply_sparse.c). Of a block map each block is moved by
+ * itself.
  */
-#include "maps/map.h"
+#include "maps/apply.h"
 #include "num/num.h"
 #include <string.h>
 
-typedef struct move {
-    const tf_part *src_part, *dst_part;
-    const float *src;
-    float *dst;
-    int64_t outer, inner, src_extent, dst_extent;
-    int64_t first, n, dst_first, m; /* units of the parts: from `first` n of the source, from `dst_first` m of the other */
-} move;
+enum { FEW = 12 }; /* sums of what is not zero are faster where it is at most one entry in so many */
 
-static void copy_units(const move *mv, const int64_t *source, const float *scale, bool produced)
+typedef tf_move move;
+
+tfuse_status tf_part_places(tf_env *env, const tf_part *part, int64_t first, int64_t n, int64_t **out)
 {
-    for (int64_t o = 0; o < mv->outer; o++)
-        for (int64_t j = 0; j < mv->m; j++) {
-            int64_t to = tf_part_index(mv->dst_part, mv->dst_first + j);
-            int64_t from = tf_part_index(mv->src_part, mv->first + (source ? source[j] : j));
-            float *dst = mv->dst + (o * mv->dst_extent + to) * mv->inner;
-            memcpy(dst, mv->src + (o * mv->src_extent + from) * mv->inner, (size_t)mv->inner * sizeof(float));
-            for (int64_t i = 0; scale && i < mv->inner; i++)
-                dst[i] = produced ? dst[i] * scale[j] : dst[i] / scale[j];
-        }
+    *out = tf_alloc_array(env, (size_t)n, sizeof **out);
+    for (int64_t u = 0; *out && u < n; u++)
+        (*out)[u] = tf_part_index(part, first + u);
+    return *out ? TFUSE_OK : TFUSE_ENOMEM;
+}
+
+static void scale_unit(float *x, int64_t count, float scale, bool produced)
+{
+    for (int64_t i = 0; i < count; i++)
+        x[i] = produced ? x[i] * scale : x[i] / scale;
+}
+
+static void copy_slice(const move *mv, const tf_map *map, bool produced, int64_t o, const int64_t *from, const int64_t *to)
+{
+    const float *src = mv->src + o * mv->src_extent * mv->inner;
+    float *dst = mv->dst + o * mv->dst_extent * mv->inner;
+    for (int64_t j = 0; j < mv->m; j++) {
+        const int64_t u = map && map->source ? map->source[j] : j;
+        if (mv->inner == 1)
+            dst[to[j]] = src[from[u]];
+        else
+            memcpy(dst + to[j] * mv->inner, src + from[u] * mv->inner, (size_t)mv->inner * sizeof *dst);
+        if (map && map->scale)
+            scale_unit(dst + to[j] * mv->inner, mv->inner, map->scale[j], produced);
+    }
+}
+
+static tfuse_status copy_units(tf_env *env, const move *mv, const tf_map *map, bool produced)
+{
+    int64_t *from = NULL, *to = NULL;
+    tfuse_status status = tf_part_places(env, mv->src_part, mv->first, mv->n, &from);
+    if (status == TFUSE_OK)
+        status = tf_part_places(env, mv->dst_part, mv->dst_first, mv->m, &to);
+    for (int64_t o = 0; o < mv->outer && status == TFUSE_OK; o++)
+        copy_slice(mv, map, produced, o, from, to);
+    tf_free(&env->mem, from);
+    tf_free(&env->mem, to);
+    return status;
 }
 
 /* Copies between a part of a tensor and a dense [outer, size, inner] block. */
@@ -70,34 +96,40 @@ static void multiply(tf_env *env, const move *mv, float *op, int64_t n, int64_t 
                 tf_mat_rows(y + o * m * mv->inner, m, mv->inner));
 }
 
-static tfuse_status apply_dense(tf_env *env, const tf_map *map, bool produced, const move *mv)
+static tfuse_status apply_full(tf_env *env, const move *mv, float *op)
 {
-    size_t op_size = (size_t)(map->n * map->m), block = (size_t)(mv->outer * mv->inner);
-    float *op = tf_alloc_array(env, op_size, sizeof *op);
-    float *x = tf_alloc_array(env, block * (size_t)map->n, sizeof *x);
-    float *y = tf_alloc_array(env, block * (size_t)map->m, sizeof *y);
-    tfuse_status status = op && x && y ? TFUSE_OK : TFUSE_ENOMEM;
+    const size_t block = (size_t)(mv->outer * mv->inner);
+    float *x = tf_alloc_array(env, block * (size_t)mv->n, sizeof *x);
+    float *y = tf_alloc_array(env, block * (size_t)mv->m, sizeof *y);
+    tfuse_status status = x && y ? TFUSE_OK : TFUSE_ENOMEM;
     if (status == TFUSE_OK) {
-        if (produced)
-            tf_map_matrix(map, op);
-        else
-            tf_map_consumed(map, op);
         gather(mv, x);
-        multiply(env, mv, op, map->n, map->m, x, y);
+        multiply(env, mv, op, mv->n, mv->m, x, y);
         scatter(mv, y);
     }
-    tf_free(&env->mem, op);
     tf_free(&env->mem, x);
     tf_free(&env->mem, y);
     return status;
 }
 
+static tfuse_status apply_dense(tf_env *env, const tf_map *map, bool produced, const move *mv)
+{
+    const size_t few = (size_t)(map->n * map->m) / FEW, nonzero = tf_map_entries(map, produced);
+    if (nonzero <= few)
+        return tf_move_sparse(env, mv, map, produced, nonzero);
+    float *op = tf_alloc_array(env, (size_t)(map->n * map->m), sizeof *op);
+    if (!op)
+        return TFUSE_ENOMEM;
+    (produced ? tf_map_matrix : tf_map_consumed)(map, op);
+    const tfuse_status status = apply_full(env, mv, op);
+    tf_free(&env->mem, op);
+    return status;
+}
+
 static tfuse_status apply(tf_env *env, const tf_map *map, bool produced, const move *mv)
 {
-    if (!map || map->kind == TF_MAP_IDENTITY || map->source) {
-        copy_units(mv, map ? map->source : NULL, map ? map->scale : NULL, produced);
-        return TFUSE_OK;
-    }
+    if (!map || map->kind == TF_MAP_IDENTITY || map->source)
+        return copy_units(env, mv, map, produced);
     if (map->kind != TF_MAP_BLOCK)
         return apply_dense(env, map, produced, mv);
     for (int64_t b = 0; b < map->blocks_m; b++) {

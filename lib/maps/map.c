@@ -189,14 +189,20 @@ tfuse_status tf_map_clone(tf_env *env, const tf_map *map, tf_map **out)
 
 /* ---- operators as matrices: n×m, written with a row stride so that blocks land in their corner -------- */
 
+enum { COLUMNS = 64 }; /* summed side by side: memory is read along its rows */
+
 static void write_columns_scaled(const tf_map *map, float *out, int64_t stride)
 {
-    for (int64_t j = 0; j < map->m; j++) {
-        double sum = 0;
+    for (int64_t j0 = 0; j0 < map->m; j0 += COLUMNS) {
+        const int64_t count = map->m - j0 < COLUMNS ? map->m - j0 : COLUMNS;
+        const float *in = map->dense + j0;
+        double sum[COLUMNS] = {0};
         for (int64_t i = 0; i < map->n; i++)
-            sum += (double)map->dense[i * map->m + j];
+            for (int64_t j = 0; j < count; j++)
+                sum[j] += (double)in[i * map->m + j];
         for (int64_t i = 0; i < map->n; i++)
-            out[i * stride + j] = sum > 0 ? (float)((double)map->dense[i * map->m + j] / sum) : 0;
+            for (int64_t j = 0; j < count; j++)
+                out[i * stride + j0 + j] = sum[j] > 0 ? (float)((double)in[i * map->m + j] / sum[j]) : 0;
     }
 }
 
@@ -212,7 +218,7 @@ static void write_rows_scaled(const tf_map *map, float *out, int64_t stride)
     }
 }
 
-/* Into zeroed memory. */
+/* Into zeroed memory; a map that is a matrix writes every entry. */
 static void write_operator(const tf_map *map, bool produced, float *out, int64_t stride)
 {
     switch (map->kind) {
@@ -250,12 +256,14 @@ static void write_operator(const tf_map *map, bool produced, float *out, int64_t
 
 void tf_map_matrix(const tf_map *map, float *out)
 {
-    memset(out, 0, (size_t)(map->n * map->m) * sizeof *out);
+    if (!map->dense)
+        memset(out, 0, (size_t)(map->n * map->m) * sizeof *out);
     write_operator(map, true, out, map->m);
 }
 
 void tf_map_consumed(const tf_map *map, float *out)
 {
-    memset(out, 0, (size_t)(map->n * map->m) * sizeof *out);
+    if (!map->dense)
+        memset(out, 0, (size_t)(map->n * map->m) * sizeof *out);
     write_operator(map, false, out, map->m);
 }

@@ -2,6 +2,7 @@
 #include "maps/map.h"
 #include "t.h"
 #include <math.h>
+#include <stdlib.h>
 
 /* A part of `size` units that lie one after the other. */
 static tf_part plain_part(int64_t size)
@@ -179,6 +180,143 @@ START_TEST(measures)
 }
 END_TEST
 
+/* ---- maps of few entries: summed entry by entry, not multiplied -------------------------------------------- */
+
+enum { FROM = 120, TO = 96, WIDE = 37 };
+
+/* A mean of three ways of sending each of the anchor's units somewhere, which leaves units of both sides without mass. */
+static tf_map *few_entries(tf_env *env, tf_map_kind kind)
+{
+    static float mass[FROM * TO];
+    tf_map *map;
+    memset(mass, 0, sizeof mass);
+    for (int64_t j = 0; j < TO; j++)
+        for (int64_t k = 1; k < 4 && j % 17; k++)
+            mass[(j * (2 * k + 1) + 5 * k) % (FROM - 3) * TO + j] += (kind == TF_MAP_RAW && k == 2 ? -0.3F : 0.1F) * (float)k;
+    t_ok(env, tf_map_dense(env, kind, FROM, TO, mass, &map));
+    return map;
+}
+
+/* Identity but for a few pairs that are mixed by [[1, 1], [0, 1]], whose inverse is not its transpose. */
+static tf_map *few_sheared(tf_env *env)
+{
+    static float t[FROM * FROM];
+    tf_map *map;
+    memset(t, 0, sizeof t);
+    for (int64_t u = 0; u < FROM; u++)
+        t[u * FROM + u] = 1;
+    for (int64_t u = 0; u + 7 < FROM; u += 9)
+        t[u * FROM + u + 7] = 1;
+    t_ok(env, tf_map_square(env, TF_MAP_LINEAR, FROM, t, &map));
+    return map;
+}
+
+/* Units apart by 3 beside numbers of others: heads of half the units, 2 to a head. */
+static tf_part apart(int64_t size)
+{
+    tf_part p = {.label = "", .n_factors = 2, .port = {0, 1}, .extent = {size / 2, 2}, .stride = {7, 3}, .offset = 1, .size = size, .n_ports = 2};
+    return p;
+}
+
+/* Moves dimension 1 of [outer, units, inner] against the operator as a matrix in float64, by one thread and by several. A unit is a sum of at
+ * most three products of numbers below one: 1e-6. What is not of the part keeps the 9 that is there. */
+static void check_few(tf_env *const env[2], const tf_map *map, bool produced, const tf_part *from, const tf_part *to, int64_t outer, int64_t inner)
+{
+    const int64_t extent = 4 * map->n, dst_extent = 4 * map->m, shape[] = {outer, extent, inner};
+    const size_t size = (size_t)(outer * extent * inner), dst_size = (size_t)(outer * dst_extent * inner);
+    float *src = malloc(size * sizeof *src), *dst = malloc(2 * dst_size * sizeof *dst);
+    float *op = malloc((size_t)(map->n * map->m) * sizeof *op);
+    double *want = malloc(dst_size * sizeof *want);
+    t_fill(src, size, 5);
+    (produced ? tf_map_matrix : tf_map_consumed)(map, op);
+    for (size_t i = 0; i < dst_size; i++)
+        want[i] = (double)(dst[i] = dst[dst_size + i] = 9);
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t j = 0; j < map->m; j++)
+            for (int64_t i = 0; i < inner; i++) {
+                double sum = 0;
+                for (int64_t u = 0; u < map->n; u++)
+                    sum += (double)op[u * map->m + j] * (double)src[(o * extent + tf_part_index(from, u)) * inner + i];
+                want[(o * dst_extent + tf_part_index(to, j)) * inner + i] = sum;
+            }
+    for (int t = 0; t < 2; t++)
+        t_ok(env[t], tf_map_apply(env[t], map, produced, src, 3, shape, 1, from, to, dst_extent, dst + (size_t)t * dst_size));
+    for (size_t i = 0; i < dst_size; i++)
+        ck_assert_double_le(fabs((double)dst[i] - want[i]), 1e-6);
+    ck_assert_int_eq(memcmp(dst, dst + dst_size, dst_size * sizeof *dst), 0);
+    free(src);
+    free(dst);
+    free(op);
+    free(want);
+}
+
+START_TEST(few_entries_move_as_the_operator_says)
+{
+    tf_env *env[2] = {t_env(1), t_env(3)};
+    tf_map *maps[] = {few_entries(env[0], TF_MAP_COUPLING), few_entries(env[0], TF_MAP_RAW), few_sheared(env[0])};
+    const int64_t sizes[][2] = {{1, WIDE}, {3, 2 * WIDE}, {1, 1}, {WIDE, 1}, {2, 16}};
+    for (size_t k = 0; k < TF_LEN(maps); k++)
+        for (size_t s = 0; s < TF_LEN(sizes); s++)
+            for (int form = 0; form < 4; form++) {
+                tf_part from = form & 1 ? apart(maps[k]->n) : plain_part(maps[k]->n), to = form & 1 ? plain_part(maps[k]->m) : apart(maps[k]->m);
+                check_few(env, maps[k], form & 2, &from, &to, sizes[s][0], sizes[s][1]);
+            }
+    for (size_t k = 0; k < TF_LEN(maps); k++)
+        tf_map_free(maps[k]);
+    t_env_free(env[0]);
+    t_env_free(env[1]);
+}
+END_TEST
+
+typedef struct budget {
+    int left, live;
+} budget;
+
+static void *spend(void *user, size_t size, size_t align)
+{
+    budget *b = user;
+    void *ptr = b->left-- > 0 ? tf_mem_default.alloc(NULL, size, align) : NULL;
+    b->live += ptr != NULL;
+    return ptr;
+}
+
+static void give_back(void *user, void *ptr, size_t size, size_t align)
+{
+    ((budget *)user)->live--;
+    tf_mem_default.free(NULL, ptr, size, align);
+}
+
+/* Whichever allocation of a move fails, it says so and keeps nothing. */
+START_TEST(moves_without_memory)
+{
+    tf_env *own = t_env(1);
+    const int64_t shape[] = {4, FROM};
+    static float src[4 * FROM], dst[4 * TO];
+    static float full[FROM * TO];
+    const tf_part from = plain_part(FROM), to = plain_part(TO);
+    tf_map *maps[2] = {few_entries(own, TF_MAP_COUPLING)};
+    for (int i = 0; i < FROM * TO; i++)
+        full[i] = 1;
+    t_ok(own, tf_map_dense(own, TF_MAP_COUPLING, FROM, TO, full, &maps[1]));
+    for (int k = 0; k < 2; k++) {
+        tfuse_status status = TFUSE_ENOMEM;
+        int tries = 0;
+        for (; status != TFUSE_OK && tries < 50; tries++) {
+            budget b = {tries, 0};
+            tf_mem mem = {sizeof mem, &b, spend, give_back};
+            tf_env env;
+            tf_env_init(&env, &mem);
+            status = tf_map_apply(&env, maps[k], true, src, 2, shape, 1, &from, &to, TO, dst);
+            ck_assert(status == TFUSE_OK || status == TFUSE_ENOMEM);
+            ck_assert_int_eq(b.live, 0);
+        }
+        ck_assert(status == TFUSE_OK && tries > 3);
+        tf_map_free(maps[k]);
+    }
+    t_env_free(own);
+}
+END_TEST
+
 START_TEST(shapes_that_do_not_fit)
 {
     tf_env *env = t_env(1);
@@ -209,6 +347,8 @@ Suite *make_suite(void)
     T_ADD(strided_parts);
     T_ADD(mix_by_column);
     T_ADD(measures);
+    T_ADD(few_entries_move_as_the_operator_says);
+    T_ADD(moves_without_memory);
     T_ADD(shapes_that_do_not_fit);
     return t_suite;
 }
