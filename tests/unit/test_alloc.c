@@ -7,7 +7,10 @@
 #include "base/buf.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* Fails the call that makes `left` negative. */
 static void *failing_alloc(void *user, size_t size, size_t align)
@@ -41,6 +44,57 @@ static void seeing_free(void *user, void *ptr, size_t size, size_t align)
     s->align[1] = align;
     tf_mem_default.free(NULL, ptr, size, align);
 }
+
+/* Whether the mapping that holds ptr was asked to consist of huge pages. */
+static bool wants_huge(const void *ptr)
+{
+    char line[512];
+    bool here = false, huge = false;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    while (f && fgets(line, sizeof line, f)) {
+        unsigned long long start, end;
+        if (sscanf(line, "%llx-%llx", &start, &end) == 2)
+            here = (uintptr_t)ptr >= start && (uintptr_t)ptr < end;
+        else if (here && !strncmp(line, "VmFlags:", 8))
+            huge = strstr(line, " hg") != NULL;
+    }
+    if (f)
+        fclose(f);
+    return huge;
+}
+
+static void *mapping_alloc(void *user, size_t size, size_t align)
+{
+    (void)align;
+    *(void **)user = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return *(void **)user;
+}
+
+static void mapping_free(void *user, void *ptr, size_t size, size_t align)
+{
+    (void)user, (void)align;
+    munmap(ptr, size);
+}
+
+/* Large blocks are on huge pages where the system has them, and only where the library's own allocator made them. */
+START_TEST(test_large_blocks)
+{
+    enum { SIZE = 9 << 20, STEP = 4096 };
+    void *mapped = NULL;
+    const tf_mem caller = {sizeof caller, &mapped, mapping_alloc, mapping_free}, *mem[] = {&tf_mem_default, &caller};
+    for (size_t k = 0; k < TF_LEN(mem); k++) {
+        char *p = tf_mem_alloc(mem[k], SIZE);
+        ck_assert_ptr_nonnull(p);
+        for (size_t i = 0; i < SIZE; i += STEP)
+            p[i] = 1;
+        if (k == 1)
+            ck_assert(!wants_huge(p + SIZE / 2));
+        else if (!access("/sys/kernel/mm/transparent_hugepage/enabled", R_OK))
+            ck_assert(wants_huge(p + SIZE / 2));
+        tf_free(mem[k], p);
+    }
+}
+END_TEST
 
 START_TEST(test_blocks)
 {
@@ -277,6 +331,7 @@ Suite *make_suite(void)
 {
     T_SUITE("alloc");
     T_ADD(test_blocks);
+    T_ADD(test_large_blocks);
     T_ADD(test_free_gets_what_alloc_got);
     T_ADD(test_overflow);
     T_ADD(test_grow);
