@@ -171,10 +171,12 @@ static tfuse_status carry_inputs(otf *o, const tf_node *n, const tf_param *pm, f
         int64_t count = pa->shape[d];
         for (int e = 0; e < pa->rank; e++)
             count *= e == d ? 1 : shape[e];
-        float *moved = tf_calloc(o->env, (size_t)count, sizeof *moved);
+        float *moved = tf_alloc_array(o->env, (size_t)count, sizeof *moved);
         tfuse_status status = moved ? tf_binding_parts(o->env, o->model, pm->dims[d], &from, &n_from) : TFUSE_ENOMEM;
         if (status == TFUSE_OK)
             status = tf_binding_parts(o->env, o->anchor, pa->dims[d], &to, &n_to);
+        if (status == TFUSE_OK && !tf_parts_cover(to, n_to < v->n ? n_to : v->n, pa->shape[d]))
+            memset(moved, 0, (size_t)count * sizeof *moved);
         for (int i = 0; i < n_to && i < v->n && status == TFUSE_OK; i++)
             status = tf_map_apply(o->env, v->map[i] < 0 ? NULL : o->plan->maps[v->map[i]].map, false, *w, pa->rank, shape, d,
                                   &from[i], &to[i], pa->shape[d], moved);
@@ -188,21 +190,26 @@ static tfuse_status carry_inputs(otf *o, const tf_node *n, const tf_param *pm, f
     return TFUSE_OK;
 }
 
-/* Row u: what unit u of the part has in the weight, everything but its own dimension. */
-static tfuse_status unit_rows(otf *o, const float *w, int rank, const int64_t *shape, int dim, const tf_part *part, features *f)
+/* Row u: what unit u of the part has in the weight, everything but its own dimension. Where it has it already *w becomes the rows. */
+static tfuse_status unit_rows(otf *o, float **w, int rank, const int64_t *shape, int dim, const tf_part *part, features *f)
 {
     int64_t outer = 1, inner = 1;
     for (int e = 0; e < rank; e++)
         *(e < dim ? &outer : &inner) *= e == dim ? 1 : shape[e];
     f->units = part->size;
     f->width = outer * inner;
+    if (outer == 1 && tf_part_is_whole(part, shape[dim])) {
+        f->x = *w;
+        *w = NULL;
+        return TFUSE_OK;
+    }
     f->x = tf_alloc_array(o->env, (size_t)(f->units * f->width), sizeof *f->x);
     if (!f->x)
         return TFUSE_ENOMEM;
     for (int64_t u = 0; u < f->units; u++)
         for (int64_t b = 0; b < outer; b++)
-            memcpy(f->x + u * f->width + b * inner, w + (b * shape[dim] + tf_part_index(part, u)) * inner,
-                   (size_t)inner * sizeof *w);
+            memcpy(f->x + u * f->width + b * inner, *w + (b * shape[dim] + tf_part_index(part, u)) * inner,
+                   (size_t)inner * sizeof **w);
     return TFUSE_OK;
 }
 
@@ -210,15 +217,14 @@ static void standardise_rows(features *f, otf_standardise how)
 {
     for (int64_t u = 0; u < f->units; u++) {
         float *x = f->x + u * f->width;
-        double mean = 0, norm = sqrt(tf_sum_sq(x, (size_t)f->width));
-        for (int64_t i = 0; i < f->width; i++)
+        const double norm = how == OTF_UNIT || how == OTF_NORM ? sqrt(tf_sum_sq(x, (size_t)f->width)) : 0;
+        double mean = 0;
+        for (int64_t i = 0; how == OTF_CENTRE && i < f->width; i++)
             mean += (double)x[i] / (double)f->width;
-        for (int64_t i = 0; i < f->width; i++) {
-            if (how == OTF_CENTRE)
-                x[i] = (float)((double)x[i] - mean);
-            else if (how != OTF_RAW && norm > 0)
-                x[i] = (float)((double)x[i] / norm);
-        }
+        for (int64_t i = 0; how == OTF_CENTRE && i < f->width; i++)
+            x[i] = (float)((double)x[i] - mean);
+        if (norm > 0)
+            tf_div_f32(x, norm, (size_t)f->width);
     }
 }
 
@@ -242,7 +248,7 @@ static tfuse_status weight_features(otf *o, const otf_units *u, bool of_model, f
     if (status == TFUSE_OK && u->part >= count)
         status = tf_fail(o->env, TFUSE_EINTERNAL, "%s: its weight has no part %d", n->name, u->part);
     if (status == TFUSE_OK)
-        status = unit_rows(o, w, p->rank, shape, dim, &parts[u->part], f);
+        status = unit_rows(o, &w, p->rank, shape, dim, &parts[u->part], f);
     if (status == TFUSE_OK)
         standardise_rows(f, o->opt.activations ? OTF_RAW : o->opt.standardise);
     tf_free(&o->env->mem, w);

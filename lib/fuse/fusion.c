@@ -164,6 +164,14 @@ const tf_map *tf_fusion_map(const tf_fusion *f, size_t k, tf_id param, int dim, 
     return e ? f->job->plan->maps[e->map].map : NULL;
 }
 
+static size_t count_of(int rank, const int64_t *shape)
+{
+    size_t count = 1;
+    for (int d = 0; d < rank; d++)
+        count *= (size_t)shape[d];
+    return count;
+}
+
 static tfuse_status carry_dim(tf_env *env, const tf_fusion *f, size_t k, const tf_param *pa, const tf_param *pm, int dim,
                               const float *src, const int64_t *shape, float *dst)
 {
@@ -175,6 +183,8 @@ static tfuse_status carry_dim(tf_env *env, const tf_fusion *f, size_t k, const t
         status = tf_binding_parts(env, job->graphs[0], pa->dims[dim], &to, &n_to);
     if (status == TFUSE_OK && n_from != n_to)
         status = tf_fail(env, TFUSE_EGRAPH, "%s is laid out differently in %s", pa->name, tf_model_label(job->models[k]));
+    if (status == TFUSE_OK && !tf_parts_cover(to, n_to, pa->shape[dim]))
+        memset(dst, 0, count_of(pa->rank, shape) / (size_t)shape[dim] * (size_t)pa->shape[dim] * sizeof *dst);
     for (int i = 0; i < n_to && status == TFUSE_OK; i++) {
         const tf_plan_entry *e = find_entry(f, k, (tf_id)(pa - job->graphs[0]->params), dim, i);
         status = tf_carry_part(env, e ? job->plan->maps[e->map].map : NULL, tf_part_use(job->graphs[0], pa, dim, &to[i]), e && e->produced,
@@ -187,14 +197,6 @@ static tfuse_status carry_dim(tf_env *env, const tf_fusion *f, size_t k, const t
     return status;
 }
 
-static size_t count_of(int rank, const int64_t *shape)
-{
-    size_t count = 1;
-    for (int d = 0; d < rank; d++)
-        count *= (size_t)shape[d];
-    return count;
-}
-
 /* The dimensions from `first` on are moved to the anchor's; *w of extents `shape` is replaced, `shape` changed. Frees *w on failure. */
 static tfuse_status carry_dims(tf_env *env, const tf_fusion *f, size_t k, const tf_param *pa, const tf_param *pm, int first,
                                int64_t *shape, float **w)
@@ -202,7 +204,7 @@ static tfuse_status carry_dims(tf_env *env, const tf_fusion *f, size_t k, const 
     for (int d = first; d < pa->rank; d++) {
         int64_t extent = shape[d];
         shape[d] = pa->shape[d];
-        float *moved = tf_calloc(env, count_of(pa->rank, shape), sizeof *moved);
+        float *moved = tf_alloc_array(env, count_of(pa->rank, shape), sizeof *moved);
         shape[d] = extent;
         tfuse_status status = moved ? carry_dim(env, f, k, pa, pm, d, *w, shape, moved) : TFUSE_ENOMEM;
         tf_free(&env->mem, *w);
@@ -249,10 +251,51 @@ static double weight_of(const tf_fusion *f, const tf_param *p, size_t k)
     return keep ? 1 : f->weights[k];
 }
 
-static void add_weighted(double *sum, double weight, const float *w, size_t count)
+/* Adds a model's share to the sum; the first finds none, the last leaves it, rounded, in dst. */
+static void add_weighted(double *sum, bool first, double weight, const float *w, size_t count, float *dst)
 {
-    for (size_t i = 0; i < count; i++)
-        sum[i] += weight * (double)w[i];
+    for (size_t i = 0; i < count; i++) {
+        const double total = (first ? 0 : sum[i]) + weight * (double)w[i];
+        if (dst)
+            dst[i] = (float)total;
+        else
+            sum[i] = total;
+    }
+}
+
+typedef struct slice {
+    tf_id param;
+    bool whole;       /* else rows of it */
+    int64_t first, n;
+} slice;
+
+/* That much of model k's tensor, in the anchor's coordinates, freed by tf_free. */
+static tfuse_status load_slice(tf_env *env, const tf_fusion *f, size_t k, const slice *s, float **out);
+
+static tfuse_status combine(tf_env *env, const tf_fusion *f, const slice *s, size_t count, float *dst)
+{
+    const tf_param *p = &f->job->graphs[0]->params[s->param];
+    size_t first = f->job->n, last = 0;
+    for (size_t k = f->job->n; k-- > 0;)
+        if (weight_of(f, p, k) != 0) {
+            last = first == f->job->n ? k : last;
+            first = k;
+        }
+    if (first == f->job->n)
+        memset(dst, 0, count * sizeof *dst);
+    double *sum = first < last ? tf_alloc_array(env, count, sizeof *sum) : NULL;
+    tfuse_status status = first < last && !sum ? TFUSE_ENOMEM : TFUSE_OK;
+    for (size_t k = first; k < f->job->n && k <= last && status == TFUSE_OK; k++) {
+        float *w = NULL;
+        if (weight_of(f, p, k) == 0)
+            continue;
+        status = load_slice(env, f, k, s, &w);
+        if (status == TFUSE_OK)
+            add_weighted(sum, k == first, weight_of(f, p, k), w, count, k == last ? dst : NULL);
+        tf_free(&env->mem, w);
+    }
+    tf_free(&env->mem, sum);
+    return status;
 }
 
 tfuse_status tf_fusion_param(tf_env *env, const tf_fusion *f, tf_id param, float *dst)
@@ -263,24 +306,7 @@ tfuse_status tf_fusion_param(tf_env *env, const tf_fusion *f, tf_id param, float
         memcpy(dst, f->job->fitted[param], count * sizeof *dst);
         return TFUSE_OK;
     }
-    double *sum = tf_calloc(env, count, sizeof *sum);
-    tfuse_status status = sum ? TFUSE_OK : TFUSE_ENOMEM;
-    for (size_t k = 0; k < f->job->n && status == TFUSE_OK; k++) {
-        float *w = NULL;
-        if (weight_of(f, p, k) == 0)
-            continue;
-        if (k == 0)
-            status = tf_view_load(env, tf_canonical_top(&f->forms[0]), param, &w);
-        else
-            status = carry(env, f, k, param, &w);
-        if (status == TFUSE_OK)
-            add_weighted(sum, weight_of(f, p, k), w, count);
-        tf_free(&env->mem, w);
-    }
-    for (size_t i = 0; i < count && status == TFUSE_OK; i++)
-        dst[i] = (float)sum[i];
-    tf_free(&env->mem, sum);
-    return status;
+    return combine(env, f, &(slice){.param = param, .whole = true}, count, dst);
 }
 
 /* ---- rows of it ------------------------------------------------------------------------------------------ */
@@ -358,19 +384,12 @@ tfuse_status tf_fusion_rows(tf_env *env, const tf_fusion *f, tf_id param, int64_
         memcpy(dst, f->job->fitted[param] + width * (size_t)first, count * sizeof *dst);
         return TFUSE_OK;
     }
-    double *sum = tf_calloc(env, count, sizeof *sum);
-    tfuse_status status = sum ? TFUSE_OK : TFUSE_ENOMEM;
-    for (size_t k = 0; k < f->job->n && status == TFUSE_OK; k++) {
-        float *w = NULL;
-        if (weight_of(f, p, k) == 0)
-            continue;
-        status = carry_rows(env, f, k, param, first, n, &w);
-        if (status == TFUSE_OK)
-            add_weighted(sum, weight_of(f, p, k), w, count);
-        tf_free(&env->mem, w);
-    }
-    for (size_t i = 0; i < count && status == TFUSE_OK; i++)
-        dst[i] = (float)sum[i];
-    tf_free(&env->mem, sum);
-    return status;
+    return combine(env, f, &(slice){.param = param, .first = first, .n = n}, count, dst);
+}
+
+static tfuse_status load_slice(tf_env *env, const tf_fusion *f, size_t k, const slice *s, float **out)
+{
+    if (!s->whole)
+        return carry_rows(env, f, k, s->param, s->first, s->n, out);
+    return k == 0 ? tf_view_load(env, tf_canonical_top(&f->forms[0]), s->param, out) : carry(env, f, k, s->param, out);
 }

@@ -190,6 +190,24 @@ int64_t tf_part_index(const tf_part *part, int64_t u)
     return index;
 }
 
+bool tf_parts_cover(const tf_part *parts, int n, int64_t extent)
+{
+    for (int i = 0; i < n; i++)
+        extent -= parts[i].size;
+    return extent == 0;
+}
+
+bool tf_part_is_whole(const tf_part *part, int64_t extent)
+{
+    int64_t stride = 1;
+    bool dense = part->size == extent && part->offset == 0;
+    for (int i = part->n_factors - 1; i >= 0; i--) {
+        dense &= part->stride[i] == stride;
+        stride *= part->extent[i];
+    }
+    return dense;
+}
+
 /* ---- text -------------------------------------------------------------------------------------------- */
 
 /* Classes carry the names once they are made. */

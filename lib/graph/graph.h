@@ -91,6 +91,10 @@ typedef struct tf_part {
 } tf_part;
 /* Index in the dimension of unit u (0 <= u < size, row-major over the factors). */
 int64_t tf_part_index(const tf_part *part, int64_t u);
+/* Whether the parts of a dimension take all of it: then who writes each part leaves nothing unwritten. */
+bool tf_parts_cover(const tf_part *parts, int n, int64_t extent);
+/* Whether the part is the whole dimension in its own order. */
+bool tf_part_is_whole(const tf_part *part, int64_t extent);
 
 /* ---- the graph --------------------------------------------------------------------------------- */
 typedef struct tf_graph tf_graph;

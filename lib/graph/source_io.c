@@ -172,8 +172,11 @@ tfuse_status tf_param_read_rows(tf_env *env, const tf_graph *g, const tfuse_mode
     const reader r = {env, m, dst};
     const tf_tensor *t;
     TF_TRY(find_stored(&r, p->source, &t));
-    for (int64_t i = 0; i < n; i++)
-        TF_TRY(tf_tensor_read_part(env, m, t, (uint64_t)(which[i] * len), (uint64_t)len, dst + i * len));
+    for (int64_t i = 0, end; i < n; i = end) { /* neighbours at once */
+        for (end = i + 1; end < n && which[end] == which[end - 1] + 1;)
+            end++;
+        TF_TRY(tf_tensor_read_part(env, m, t, (uint64_t)(which[i] * len), (uint64_t)((end - i) * len), dst + i * len));
+    }
     return TFUSE_OK;
 }
 

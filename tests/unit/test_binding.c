@@ -46,6 +46,14 @@ static void parts_are(const char *spec, const tf_part *want, int n_want)
     for (int64_t i = 0; i < b->extent; i++)
         ck_assert_int_eq(seen[i], 1);
     free(seen);
+    ck_assert(tf_parts_cover(parts, count, b->extent));
+    ck_assert(!tf_parts_cover(parts, count - 1, b->extent) && !tf_parts_cover(parts, count, b->extent + 1));
+    for (int i = 0; i < count; i++) {
+        bool in_order = parts[i].size == b->extent;
+        for (int64_t u = 0; u < parts[i].size; u++)
+            in_order &= tf_part_index(&parts[i], u) == u;
+        ck_assert_int_eq(tf_part_is_whole(&parts[i], b->extent), in_order);
+    }
     tf_free(&env->mem, parts);
     tf_graph_free(g);
     t_env_free(env);
@@ -133,6 +141,21 @@ START_TEST(test_text)
 }
 END_TEST
 
+/* All of a dimension is not enough: its units may lie in another order. */
+START_TEST(test_whole)
+{
+    tf_part p = {.label = "", .n_factors = 2, .extent = {2, 3}, .stride = {3, 1}, .size = 6};
+    ck_assert(tf_part_is_whole(&p, 6) && !tf_part_is_whole(&p, 7));
+    p.stride[0] = 1;
+    p.stride[1] = 2;
+    ck_assert(!tf_part_is_whole(&p, 6));
+    p.stride[0] = 3;
+    p.stride[1] = 1;
+    p.offset = 1;
+    ck_assert(!tf_part_is_whole(&p, 6));
+}
+END_TEST
+
 static void refused(const char *spec, tfuse_status status, const char *piece)
 {
     char *attrs = malloc(strlen(spec) + 5);
@@ -177,6 +200,7 @@ Suite *make_suite(void)
     T_ADD(test_nested);
     T_ADD(test_ports);
     T_ADD(test_text);
+    T_ADD(test_whole);
     T_ADD(test_refused);
     return t_suite;
 }
