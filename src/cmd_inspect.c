@@ -63,7 +63,8 @@ static int print_graph(const tool *t, const json_t *graph)
         int len = (int)strlen(json_string_value(json_object_get(axis, "name")));
         width = len > width ? len : width;
     }
-    printf("%s: %s, ", t->args[0], json_string_value(json_object_get(graph, "architecture")));
+    const char *name = json_string_value(json_object_get(graph, "architecture")); /* "" for a graph from the builder */
+    printf("%s: %s, ", t->args[0], name && name[0] ? name : "a network of its own");
     print_grouped(json_integer_value(json_object_get(graph, "parameters")));
     printf(" parameters in %zu tensors, %zu axes, graph %s\n\n  ", json_array_size(json_object_get(graph, "tensors")),
            json_array_size(json_object_get(graph, "axes")), json_string_value(json_object_get(graph, "signature")));

@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-PAGES = ["fusing-two-checkpoints", "aligning-once", "feeding-activations", "adding-a-solver"]
+PAGES = ["fusing-two-checkpoints", "aligning-once", "feeding-activations", "describing-a-network", "adding-a-solver"]
 MNIST = "/usr/share/datasets/fashion-mnist/"
 FILES = {"a": "tests/data/vit-fmnist-a", "b": "tests/data/vit-fmnist-b", "test-images.gz": MNIST + "t10k-images-idx3-ubyte.gz",
          "test-labels.gz": MNIST + "t10k-labels-idx1-ubyte.gz", "train-images.gz": MNIST + "train-images-idx3-ubyte.gz"}
