@@ -132,7 +132,7 @@ $(B)/tests/fuzz/%.o $(B)/tests/bench/%.o: INC = -Ilib
 $(B)/tests/api/%.o: INC = -Itests/api $(CHECK_CFLAGS)
 $(B)/tests/%.o: EXTRA = $(if $(filter release,$(FLAVOUR)),-O1)
 # Loops over units, tokens and matrices: the compiler vectorises them at -O3.
-$(B)/lib/ot/%.o $(B)/lib/ops/%.o $(B)/lib/num/%.o: EXTRA = $(HOT)
+$(B)/lib/ot/%.o $(B)/lib/ops/%.o $(B)/lib/num/%.o $(B)/lib/maps/%.o $(B)/lib/fuse/%.o: EXTRA = $(HOT)
 # Contraction would make results depend on what the compiler fuses into one rounding.
 $(B)/lib/num/kernel.o $(B)/lib/ot/kernels.o: EXTRA = $(HOT) -ffp-contract=off
 # Square roots of what is not negative set no errno, but only this lets them be vectorised.
@@ -298,20 +298,31 @@ $(FUZZ_ENGINE): build/fuzz/run_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/fuzz.
 	$(Q)$(LINK) -fsanitize=fuzzer $< $(B)/tests/fuzz/fuzz.o $(INTERNAL) $(LIBS) -o $@
 
 # A Python environment with what the models come from; pip keeps what it has, so this is quick the second time.
-.PHONY: check-hf
+.PHONY: check-hf hf
 HF_PACKAGES := torch==2.13.0 transformers==5.23.0 safetensors numpy
-check-hf: ## against Hugging Face's transformers and safetensors, in an environment that it makes
-	$(BASE_DEPS) hf
+check-hf: hf ## against Hugging Face's transformers and safetensors, in an environment that it makes
 	+@$(MAKE) --no-print-directory cli
+	@TFUSE='$(TFUSE)' HF_HUB_OFFLINE=1 build/hf/bin/python tests/hf/run.py
+
+hf:
+	$(BASE_DEPS) hf
 	@[ -x build/hf/bin/python ] || python3 -m venv build/hf
 	@build/hf/bin/pip install -q --disable-pip-version-check $(HF_PACKAGES)
-	@TFUSE='$(TFUSE)' HF_HUB_OFFLINE=1 build/hf/bin/python tests/hf/run.py
+
+# Debian's packages may be another python's than the one that comes first.
+BENCH_PYTHON = $(eval BENCH_PYTHON := $(or $(shell for p in python3 /usr/bin/python3; do \
+    $$p -c 'import numpy, scipy, ot' 2>/dev/null && echo $$p && break; done),$(error no python3 has numpy, scipy and POT: set BENCH_PYTHON)))$(BENCH_PYTHON)
+.PHONY: bench
+bench: hf ## costs, solvers, evaluator and a whole fusion, each beside a named peer: BLIS, SciPy, POT, PyTorch, NumPy
+	$(BASE_DEPS) bench
+	+@$(MAKE) --no-print-directory cli shared $(BENCH_COST)
+	@sh tests/bench/bench.sh '$(B)' '$(BENCH_PYTHON)' build/hf/bin/python
 
 .PHONY: bench-ot
 bench-ot: ## solvers beside SciPy and POT: ratios of times (BENCH='--seeds 1 --quick --large')
 	$(BASE_DEPS) bench
 	+@$(MAKE) --no-print-directory shared
-	@python3 tests/bench/bench_ot.py $(B)/libtfuse.so $(BENCH)
+	@$(BENCH_PYTHON) tests/bench/bench_ot.py $(B)/libtfuse.so $(BENCH)
 
 .PHONY: bench-cost
 BENCH_COST := $(B)/tests/bench/bench_cost
