@@ -94,7 +94,6 @@ tfuse_status tf_cost_normalise(tf_env *env, tf_cost_norm norm, int64_t n, int64_
     if (!(divisor > 0))
         return tf_fail(env, TFUSE_ENUMERIC, "cost: the %s is %g, so costs cannot be divided by it; take another normalisation",
                        names[norm], divisor);
-    for (size_t k = 0; k < count; k++)
-        cost[k] = (float)((double)cost[k] / divisor);
+    tf_div_f32(cost, divisor, count);
     return TFUSE_OK;
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""End to end: the command fuses two Vision Transformers of random weights on one core, from weights, exactly, beside the stand-in in
+"""End to end: the command fuses two Vision Transformers of random weights on one thread, from weights, exactly, beside the stand-in in
 otfusion_numpy.py, in turns, medians of whole processes (of the size of ViT-B/16 the stand-in runs once, in the middle); and by Sinkhorn,
 which is held to limits of its own. The ratio is of processor time, user's and system's, which other programs disturb little. The fused weights
 of both are compared.
@@ -24,7 +24,7 @@ import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MOST_SECONDS, MOST_MIB, MUST, STRETCH = 60, 1228.8, 6, 12
-ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "BLIS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "BLIS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def anonymous(pid):
@@ -41,10 +41,9 @@ def children_seconds():
 
 
 def measure(args):
-    """Seconds, processor seconds and peak MiB of anonymous memory of a process on one core."""
-    core = max(os.sched_getaffinity(0))
+    """Seconds, processor seconds and peak MiB of anonymous memory of a process of one thread."""
     start, worked, peak = time.perf_counter(), children_seconds(), 0
-    with subprocess.Popen(args, env=ONE_CORE, preexec_fn=lambda: os.sched_setaffinity(0, {core}), stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(args, env=ONE_THREAD, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
             peak = max(peak, anonymous(process.pid))
             time.sleep(0.01)
