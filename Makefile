@@ -105,7 +105,7 @@ FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
 FUZZ_COMMON := $(B)/tests/fuzz/fuzz.o $(B)/tests/fuzz/replay.o
 EXAMPLES := $(patsubst %.c,$(B)/%,$(sort $(wildcard examples/*.c)))
 EXAMPLES_CC := $(patsubst %.cc,$(B)/%,$(sort $(wildcard examples/*.cc)))
-CHECKS := tests/install.sh tests/docs.py tests/api/headers.sh tools/check_symbols.sh tools/check_layers.py tools/check_style.py
+CHECKS := tests/generated.sh tests/install.sh tests/docs.py tests/api/headers.sh tools/check_symbols.sh tools/check_layers.py tools/check_style.py
 
 # ---- library and command --------------------------------------------------------------------------------------------
 
@@ -223,14 +223,15 @@ build/docs/reference.html: $(HEADERS) tools/reference.py tools/headers.py
 check-docs: all ## the code in docs/ runs as printed; the reference is complete
 	@$(RUN) tests/docs.py
 
-.PHONY: check-abi abi-update check-install check-nolapack nolapack
+.PHONY: check-abi generated check-install check-nolapack nolapack
 check-abi: lib ## the ABI gate, and a test of the gate: docs/ABI.md
 	$(BASE_DEPS) abi
 	@$(RUN) tests/abi/check.sh tests/abi/gate.sh tools/check_symbols.sh
-abi-update: ## records what is new in the ABI; refuses what would change a release's
+generated: ## writes what is written from the headers: the ABI's record, where it refuses what would change a release's, and Rust's declarations
 	@tag=$$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null); mkdir -p build/abi; rm -f build/abi/released; \
 	 if [ -n "$$tag" ]; then git show "$$tag:tests/abi/abi.txt" >build/abi/released; fi; \
 	 tools/abi.py update --released build/abi/released
+	@bindings/rust/generate.py
 check-install: all ## installs into an empty root; C and C++ clients by pkg-config, shared and static; uninstalls
 	@$(RUN) tests/install.sh
 check-nolapack: ## a library without LAPACK: what it does, and what it says that it cannot

@@ -127,10 +127,10 @@ def check(tree, golden, released, say):
         say(False, problem)
     say(golden[:len(released)] == released, "the record begins with the released one")
     for problem in changes(golden, now):
-        say(False, f"since tests/abi/abi.txt was written, {problem}: if no release has it, make abi-update")
+        say(False, f"since tests/abi/abi.txt was written, {problem}: if no release has it, make generated")
     for line in now:
         if line not in golden:
-            say(False, f"new, not recorded: {line}: make abi-update")
+            say(False, f"new, not recorded: {line}: make generated")
     say(True, f"{len(now)} lines of the headers are recorded")
 
 
@@ -144,7 +144,7 @@ def update(tree, golden_path, released, say):
     if bad:
         return
     with open(golden_path, "w", encoding="utf-8") as f:
-        f.write("# SPDX-License-Identifier: Apache-2.0\n# The ABI, written by `make abi-update`. What is released stays; it grows at its end.\n")
+        f.write("# SPDX-License-Identifier: Apache-2.0\n# The ABI, written by `make generated`. What is released stays; it grows at its end.\n")
         f.write("".join(f"{line}\n" for line in released + [line for line in now if line not in set(released)]))
     say(True, f"{golden_path}: {len(now)} lines")
 

@@ -287,7 +287,7 @@ def layout(decls, include=os.path.join(ROOT, "include"), cc=None):
         with open(source, "w", encoding="utf-8") as f:
             f.write("\n".join(lines))
         program = os.path.join(work, "probe")
-        subprocess.run([cc or os.environ.get("CC", "cc"), "-std=c11", f"-I{include}", source, "-o", program], check=True)
+        subprocess.run([*(cc or os.environ.get("CC", "cc")).split(), "-std=c11", f"-I{include}", source, "-o", program], check=True)
         out = subprocess.run([program], check=True, capture_output=True, text=True).stdout
     values, sizes, offsets = {}, {}, {}
     for line in out.splitlines():

@@ -4,6 +4,7 @@
 
     generate.py          writes them
     generate.py --check  says whether they are those of the headers, and whether the safe crate calls every function
+    generate.py --files  only the first of these
 """
 import glob
 import os
@@ -18,7 +19,7 @@ NUMBERS = {"size_t": "usize", "double": "f64", "float": "f32", "char": "c_char",
            **{f"{u}int{b}_t": f"{'u' if u else 'i'}{b}" for u in ("", "u") for b in (8, 16, 32, 64)}}
 KEYWORDS = {"type", "ref", "match", "move", "in", "box", "self", "fn", "mod", "use", "where", "impl", "loop"}
 LICENCE = "// SPDX-License-Identifier: Apache-2.0\n"
-WRITTEN = "//! Written by `bindings/rust/generate.py` from the headers of libtfuse; `make check-rust` holds them against each other.\n"
+WRITTEN = "//! Written by `bindings/rust/generate.py` from the headers of libtfuse; `make generated` writes them.\n"
 
 
 def name(text):
@@ -110,7 +111,7 @@ def layout(decls):
 def main():
     decls = headers.everything()
     files = {"tfuse-sys/src/ffi.rs": ffi(decls), "tfuse-sys/tests/layout.rs": layout(decls)}
-    if sys.argv[1:] != ["--check"]:
+    if sys.argv[1:] not in (["--check"], ["--files"]):
         for path, text in files.items():
             with open(os.path.join(HERE, path), "w", encoding="utf-8") as f:
                 f.write(text)
@@ -120,7 +121,9 @@ def main():
         with open(os.path.join(HERE, path), encoding="utf-8") as f:
             same = f.read() == text
         failed |= not same
-        print(f"ok rust: {path}" if same else f"not ok rust: {path} is not that of the headers: bindings/rust/generate.py writes it")
+        print(f"ok rust: {path}" if same else f"not ok rust: {path} is not that of the headers: make generated")
+    if sys.argv[1] == "--files":
+        return 1 if failed else 0
     called = "".join(open(p, encoding="utf-8").read() for p in glob.glob(os.path.join(HERE, "tfuse", "src", "*.rs")))
     missing = [d.name for d in decls if d.kind == "function" and not re.search(rf"\bsys::{d.name}\b", called)]
     failed |= bool(missing)

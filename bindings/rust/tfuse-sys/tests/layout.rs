@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Written by `bindings/rust/generate.py` from the headers of libtfuse; `make check-rust` holds them against each other.
+//! Written by `bindings/rust/generate.py` from the headers of libtfuse; `make generated` writes them.
 
 use std::mem::{size_of, MaybeUninit};
 use tfuse_sys::*;
