@@ -78,7 +78,7 @@ typedef struct tfuse_run_paths {
 
 /**
  * Looks at a run without doing it: opens the models, builds and pairs their graphs, and adds up arrays. No weight is looked at and nothing
- * is written.
+ * is written. A model may be a config.json alone: sizes are then of the weights that it describes, in its dtype, and the log has a warning.
  * @param policy  in: as for the run; NULL: defaults.
  * @param paths   in: borrowed for the call.
  * @param report  out: JSON, release with tfuse_string_free: {"problems": [every problem that headers show, one line each],

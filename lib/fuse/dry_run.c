@@ -7,6 +7,8 @@
 #include "fuse/fuse.h"
 #include "graph/naming.h"
 #include "io/io.h"
+#include "num/array.h"
+#include "num/num.h"
 #include "io/writer_files.h"
 #include "run/run.h"
 #include <errno.h>
@@ -37,21 +39,70 @@ static tfuse_status note(dry *d, tfuse_status status)
 
 /* ---- models ----------------------------------------------------------------------------------- */
 
+static tfuse_dtype planned_dtype(const tfuse_model *m)
+{
+    static const struct {
+        const char *name;
+        tfuse_dtype dtype;
+    } types[] = {{"bfloat16", TFUSE_BF16}, {"float16", TFUSE_F16}, {"float64", TFUSE_F64}};
+    const json_t *named = json_object_get(m->config, "dtype");
+    const char *name = json_string_value(named ? named : json_object_get(m->config, "torch_dtype"));
+    for (size_t i = 0; name && i < TF_LEN(types); i++)
+        if (!strcmp(types[i].name, name))
+            return types[i].dtype;
+    return TFUSE_F32;
+}
+
+/* A config alone: the model becomes one with the tensors that its graph asks for, which hold nothing. */
+static tfuse_status imagine(dry *d, size_t k)
+{
+    tf_env *env = d->env;
+    const tf_graph *g = d->graphs[k];
+    tfuse_model *from = d->models[k], *m = NULL;
+    static const uint8_t nothing; /* a dry run reads no weight */
+    const tfuse_dtype dtype = planned_dtype(from);
+    tfuse_status status = tf_model_new(env, from->config_text, &m);
+    for (size_t i = 0; i < g->n_stored && status == TFUSE_OK; i++) {
+        const tf_stored *s = &g->stored[i];
+        tf_tensor t = {.name = s->name, .dtype = dtype, .rank = s->rank, .file = -1, .data = &nothing};
+        size_t count = 0, bytes = 0;
+        memcpy(t.shape, s->shape, sizeof t.shape);
+        status = tf_shape_count(env, dtype, (size_t)s->rank, s->shape, &count, &bytes);
+        t.count = count;
+        t.size = bytes;
+        d->read += bytes;
+        if (status == TFUSE_OK)
+            status = tf_model_add(env, m, &t);
+    }
+    if (status == TFUSE_OK && (!(m->path = tf_arena_strdup(env, &m->arena, from->path)) || !(m->dir = tf_arena_strdup(env, &m->arena, from->dir))))
+        status = TFUSE_ENOMEM;
+    if (status == TFUSE_OK)
+        status = tf_model_seal(env, m);
+    if (status != TFUSE_OK) {
+        tf_model_free(m);
+        return status;
+    }
+    tf_log(env, TFUSE_LOG_WARN, "%s: there are no weights beside config.json; sizes are of those that it describes, in %s", tf_model_label(from),
+           tf_dtype_name(dtype));
+    tf_model_free(from);
+    d->models[k] = m;
+    return TFUSE_OK;
+}
+
 static tfuse_status check_model(dry *d, size_t k)
 {
     tf_env *env = d->env;
-    tfuse_status status = tf_model_open(env, d->what->models[k], 0, &d->models[k]);
+    tfuse_status status = tf_model_open(env, d->what->models[k], TFUSE_OPEN_CONFIG_ONLY, &d->models[k]);
     if (status != TFUSE_OK)
         return note(d, status);
+    for (size_t i = 0; i < d->models[k]->n_files; i++)
+        d->read += d->models[k]->files[i].size;
+    status = tf_graph_build_unchecked(env, d->models[k], &d->graphs[k]);
+    if (status != TFUSE_OK)
+        return note(d, status);
+    if (d->models[k]->count == 0)
+        return note(d, imagine(d, k));
     const tfuse_model *m = d->models[k];
-    for (size_t i = 0; i < m->n_files; i++)
-        d->read += m->files[i].size;
-    if (m->count == 0)
-        return note(d, tf_fail(env, TFUSE_ENOTFOUND, "%s: there are no tensors beside config.json; put model.safetensors there",
-                               tf_model_label(m)));
-    status = tf_graph_build_unchecked(env, m, &d->graphs[k]);
-    if (status != TFUSE_OK)
-        return note(d, status);
     return tf_graph_list_problems(env, d->graphs[k], m, tf_policy_is(d->what->policy, "io.extra", "copy"), &d->problems);
 }
 

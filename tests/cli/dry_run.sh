@@ -92,4 +92,15 @@ least=$(sed -n 's/.*--memory \([0-9]*M\) or more.*/\1/p' "$work/err")
 works 'the least that it names will do' align "$work/x" "$work/y" -o "$work/o.plan" --memory "$least"
 works 'and to fuse' fuse "$work/x" "$work/y" -o "$work/o" --memory 1G
 refuses 2 'run.memory' 'no number' fuse "$work/x" "$work/y" -o "$work/z" --memory 3X
+# A config alone: sizes of what it describes.
+mkdir "$work/c1" "$work/c2"
+for d in c1 c2; do cp tests/data/llama-kjv-e/config.json "$work/$d"; done
+run fuse "$work/c1" "$work/c2" -o "$work/planned" --dry-run --json
+check 'a config alone is no problem' "$code$(json problems)" = 00
+check 'and says so' "$(grep -c 'no weights beside config.json' "$work/err")" -eq 2
+planned=$(json write_bytes) peak=$(json peak_bytes)
+run fuse tests/data/llama-kjv-e tests/data/llama-kjv-f -o "$work/real" --dry-run --json
+at_most 'a config alone: written' "$planned" "$(json write_bytes)"
+at_most 'a config alone: and not less than the header' "$(json write_bytes)" "$((planned + 8192))"
+check 'a config alone: peak' "$peak" -gt 1000000
 finish
