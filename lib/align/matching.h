@@ -62,6 +62,8 @@ enum { MT_ANCHOR, MT_MODEL };
 /* ---- matching_weights.c ---- */
 /* Bytes of balanced tensors that are kept of one model; what does not fit is read again. */
 #define MT_HELD_BYTES ((uint64_t)384 << 20)
+/* Of models that are larger, so much: what is held is no more than read-ahead then. */
+#define MT_HELD_OF_LARGE ((uint64_t)128 << 20)
 
 /* Sum over tensors of a class's evidence: inner products of the model's units (rows) with the anchor's (columns). */
 typedef struct mt_gram {
@@ -84,6 +86,8 @@ typedef tfuse_status (*mt_place_fn)(matching *mt, const mt_place *place, void *a
 /* All places of a class whose other axes have known maps or are fixed. */
 tfuse_status mt_each_place(matching *mt, tf_id cls, mt_place_fn fn, void *arg);
 
+/* Bytes of tensors that each of three caches may hold. */
+uint64_t mt_held_bytes(const matching *mt);
 tfuse_status mt_models_make(matching *mt, const tf_view *const *views);
 void mt_models_free(matching *mt);
 /* Balanced, in the anchor's layout; given back by mt_give. */

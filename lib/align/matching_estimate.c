@@ -80,7 +80,7 @@ tfuse_status mt_estimate(matching *mt, const tf_stat_wants *wants, tf_class_map 
         if (mt->classes[c].shape != MT_FIXED)
             maps += map_bytes(mt, (tf_id)c);
     TF_TRY(tally_values(mt, mt->side[MT_ANCHOR].view, mt->side[MT_MODEL].view, wants));
-    tf_tally_take(t, 3 * (held < MT_HELD_BYTES ? held : MT_HELD_BYTES) + 3 * maps); /* R, the best so far, the balance */
+    tf_tally_take(t, 3 * (held < mt_held_bytes(mt) ? held : mt_held_bytes(mt)) + 3 * maps); /* R, the best so far, the balance */
     for (size_t c = 0; c < mt->g->n_classes; c++) {
         if (mt->classes[c].shape == MT_FIXED)
             continue;

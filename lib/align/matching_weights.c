@@ -69,6 +69,14 @@ static tfuse_status load(matching *mt, int side, tf_id param, float **x)
     return TFUSE_OK;
 }
 
+uint64_t mt_held_bytes(const matching *mt)
+{
+    uint64_t all = 0;
+    for (size_t p = 0; p < mt->g->n_params; p++)
+        all += size_of(&mt->g->params[p]) * sizeof(float);
+    return all <= MT_HELD_BYTES ? MT_HELD_BYTES : MT_HELD_OF_LARGE;
+}
+
 tfuse_status mt_take(matching *mt, int side, tf_id param, float **x)
 {
     mt_model *m = &mt->side[side];
@@ -76,7 +84,7 @@ tfuse_status mt_take(matching *mt, int side, tf_id param, float **x)
     if ((*x = m->held[param]))
         return TFUSE_OK;
     TF_TRY(load(mt, side, param, x));
-    if (m->bytes + bytes <= MT_HELD_BYTES) {
+    if (m->bytes + bytes <= mt_held_bytes(mt)) {
         m->bytes += bytes;
         m->held[param] = *x;
     }
@@ -175,7 +183,7 @@ static tfuse_status take_streamed(matching *mt, tf_id param, float **x)
             mt_give(mt, MT_MODEL, param, kept);
             status = move_all(mt, p, streams, x);
         }
-        if (status == TFUSE_OK && m->streamed_bytes + bytes <= MT_HELD_BYTES &&
+        if (status == TFUSE_OK && m->streamed_bytes + bytes <= mt_held_bytes(mt) &&
             (m->streamed[param] = tf_alloc_array(mt->env, size_of(p), sizeof **x))) {
             memcpy(m->streamed[param], *x, bytes);
             m->streamed_bytes += bytes;

@@ -59,6 +59,16 @@ tfuse_status tf_map_file(tf_env *env, const char *path, tf_mapping *out)
     return status;
 }
 
+tfuse_status tf_map_zeros(tf_env *env, uint64_t size, tf_mapping *out)
+{
+    memset(out, 0, sizeof *out);
+    void *base = size > 0 && size <= SIZE_MAX ? mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) : MAP_FAILED;
+    if (base == MAP_FAILED)
+        return tf_fail(env, TFUSE_ENOMEM, "%llu bytes of address space cannot be had", (unsigned long long)size);
+    *out = (tf_mapping){base, size, base, -1};
+    return TFUSE_OK;
+}
+
 tfuse_status tf_mapping_read(tf_env *env, const tf_mapping *map, const char *path, uint64_t offset, uint64_t size, void *dst)
 {
     char *to = dst;
@@ -79,7 +89,8 @@ void tf_unmap_file(tf_mapping *map)
 {
     if (map->base) {
         munmap(map->base, (size_t)map->size);
-        close(map->fd);
+        if (map->fd >= 0)
+            close(map->fd);
     }
     memset(map, 0, sizeof *map);
 }

@@ -15,6 +15,8 @@ typedef struct tf_mapping {
     int fd; /* of what is mapped, open as long as base is set */
 } tf_mapping;
 
+/* Zeros to be read, which take no room; released by tf_unmap_file. */
+tfuse_status tf_map_zeros(tf_env *env, uint64_t size, tf_mapping *out);
 /* Maps a regular file read-only. Errors name the path. */
 tfuse_status tf_map_file(tf_env *env, const char *path, tf_mapping *out);
 void tf_unmap_file(tf_mapping *map); /* twice is harmless */

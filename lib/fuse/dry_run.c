@@ -23,6 +23,7 @@ typedef struct dry {
     tf_buf problems;
     tfuse_model **models; /* NULL where one could not be opened */
     tf_graph **graphs;
+    tf_mapping *zeros; /* of those that are a config alone */
     tfuse_array *calib;
     tfuse_plan *plan;
     uint64_t peak, read, write;
@@ -53,18 +54,24 @@ static tfuse_dtype planned_dtype(const tfuse_model *m)
     return TFUSE_F32;
 }
 
-/* A config alone: the model becomes one with the tensors that its graph asks for, which hold nothing. */
+/* A config alone: the model becomes one with the tensors that its graph asks for, all zeros (some passes look at norms). */
 static tfuse_status imagine(dry *d, size_t k)
 {
     tf_env *env = d->env;
     const tf_graph *g = d->graphs[k];
     tfuse_model *from = d->models[k], *m = NULL;
-    static const uint8_t nothing; /* a dry run reads no weight */
     const tfuse_dtype dtype = planned_dtype(from);
+    uint64_t largest = 1;
+    for (size_t i = 0; i < g->n_stored; i++) {
+        size_t count = 0, bytes = 0;
+        TF_TRY(tf_shape_count(env, dtype, (size_t)g->stored[i].rank, g->stored[i].shape, &count, &bytes));
+        largest = bytes > largest ? bytes : largest;
+    }
+    TF_TRY(tf_map_zeros(env, largest, &d->zeros[k]));
     tfuse_status status = tf_model_new(env, from->config_text, &m);
     for (size_t i = 0; i < g->n_stored && status == TFUSE_OK; i++) {
         const tf_stored *s = &g->stored[i];
-        tf_tensor t = {.name = s->name, .dtype = dtype, .rank = s->rank, .file = -1, .data = &nothing};
+        tf_tensor t = {.name = s->name, .dtype = dtype, .rank = s->rank, .file = -1, .data = d->zeros[k].data};
         size_t count = 0, bytes = 0;
         memcpy(t.shape, s->shape, sizeof t.shape);
         status = tf_shape_count(env, dtype, (size_t)s->rank, s->shape, &count, &bytes);
@@ -111,7 +118,8 @@ static tfuse_status check_models(dry *d)
     const size_t n = d->what->n;
     d->models = tf_calloc(d->env, n + 1, sizeof(tfuse_model *));
     d->graphs = tf_calloc(d->env, n + 1, sizeof(tf_graph *));
-    if (!d->models || !d->graphs)
+    d->zeros = tf_calloc(d->env, n + 1, sizeof *d->zeros);
+    if (!d->models || !d->graphs || !d->zeros)
         return TFUSE_ENOMEM;
     for (size_t k = 0; k < n; k++)
         TF_TRY(check_model(d, k));
@@ -355,7 +363,10 @@ tfuse_status tf_fuse_dry_run(tf_env *env, const tf_dry_run *what, json_t **repor
             tf_graph_free(d.graphs[k]);
         if (d.models)
             tf_model_free(d.models[k]);
+        if (d.zeros)
+            tf_unmap_file(&d.zeros[k]);
     }
+    tf_free(&env->mem, d.zeros);
     tf_free(&env->mem, d.graphs);
     tf_free(&env->mem, d.models);
     if (d.calib)
