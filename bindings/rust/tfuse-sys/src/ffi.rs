@@ -564,7 +564,7 @@ extern "C" {
     /// @param fused  out: a sealed model with tensors of its own the anchor's config, and its preprocessor_config.json where it lies; release with tfuse_model_free.
     pub fn tfuse_fuse_model(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, plan: *const tfuse_plan, models: *const *const tfuse_model, n_models: usize, fused: *mut *mut tfuse_model) -> tfuse_status;
     /// Looks at a run without doing it: opens the models, builds and pairs their graphs, and adds up arrays. No weight is looked at and nothing
-    /// is written.
+    /// is written. A model may be a config.json alone: sizes are then of the weights that it describes, in its dtype, and the log has a warning.
     /// @param policy  in: as for the run; NULL: defaults.
     /// @param paths   in: borrowed for the call.
     /// @param report  out: JSON, release with tfuse_string_free: {"problems": [every problem that headers show, one line each],
