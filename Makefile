@@ -348,6 +348,14 @@ study: ## every method and control on real pairs, as docs/study.md (PAIRS='A,B C
 	+@$(MAKE) --no-print-directory -s cli
 	@SAMPLES='$(or $(SAMPLES),100 600 3000)' python3 tools/study.py '$(B)/tfuse' docs $(PAIRS)
 
+.PHONY: study-language
+KJV := tests/data/kjv-tokens
+study-language: ## two language models in both orders, as docs/study-language.md (WINDOWS='128 2048')
+	$(BASE_DEPS) bench
+	+@$(MAKE) --no-print-directory -s cli
+	@python3 tools/study_language.py '$(B)/tfuse' tests/data/llama-kjv-e tests/data/llama-kjv-f $(KJV)/val.npy $(KJV)/calib.npy \
+	    docs/study-language.md $(or $(WINDOWS),128 2048)
+
 deps: ## installs the Debian packages that building and testing need
 	$(BASE_DEPS) check
 

@@ -4,11 +4,11 @@
 . "$(dirname "$0")/run.sh"
 e=tests/data/llama-kjv-e
 f=tests/data/llama-kjv-f
-val=tests/data/kjv-tokens/val_first64.npy
-windows=tests/data/kjv-tokens/calib_first128.npy
+val=tests/data/kjv-tokens/val.npy
+windows=tests/data/kjv-tokens/calib.npy
 
 loss() { # loss MODEL: on the held-out windows, in nats
-    run eval "$1" --inputs "$val" --json
+    run eval "$1" --inputs "$val" --limit 64 --json
     json loss
 }
 
@@ -34,7 +34,7 @@ works 'run the model' run "$e" --inputs "$val" --limit 4 -o "$work/was.npy"
 at_most 'its function comes back' "$(make_file gap "$work/was.npy" "$work/same.npy")" 1e-3
 
 make_file npz "$work/ids.npz" "input_ids=$val" "labels=$val"
-works 'named arrays' eval "$e" --inputs "$work/ids.npz" --json
+works 'named arrays' eval "$e" --inputs "$work/ids.npz" --limit 64 --json
 check 'are the same ids' "$(json loss)" = "$lead"
 make_file npz "$work/mask.npz" "input_ids=$val" "attention_mask=$val"
 refuses 1 "attention_mask" 'an input that the model has not' eval "$e" --inputs "$work/mask.npz"
