@@ -5,8 +5,10 @@ import sys
 
 import check_hf
 import check_language
+import check_pretrained
 
 if __name__ == "__main__":
     tally = check_hf.tally
     check_hf.run()
+    check_pretrained.run(tally)
     sys.exit(check_language.main(tally))
