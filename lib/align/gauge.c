@@ -169,6 +169,28 @@ static tfuse_status draw_pairs(draw *d, tf_group group, tf_map **out)
     return status;
 }
 
+/* Under a norm with gains inside the head nothing turns a pair but by half a turn. */
+static tfuse_status draw_pair_signs(draw *d, tf_map **out)
+{
+    const int64_t n = d->n, half = n / 2;
+    const bool beside = tf_class_is_interleaved(d->g, d->cls);
+    int64_t *source = tf_alloc_array(d->env, (size_t)n, sizeof *source);
+    float *sign = tf_alloc_array(d->env, (size_t)n, sizeof *sign);
+    tfuse_status status = source && sign ? TFUSE_OK : TFUSE_ENOMEM;
+    for (int64_t i = 0; i < n && status == TFUSE_OK; i++) {
+        source[i] = i;
+        sign[i] = 1;
+    }
+    for (int64_t p = 0; p < half && status == TFUSE_OK; p++)
+        if (tf_rng_next(&d->rng) & 1)
+            sign[beside ? 2 * p : p] = sign[beside ? 2 * p + 1 : p + half] = -1;
+    if (status == TFUSE_OK)
+        status = tf_map_scaled(d->env, n, source, sign, out);
+    tf_free(&d->env->mem, source);
+    tf_free(&d->env->mem, sign);
+    return status;
+}
+
 static tfuse_status draw_one(draw *d, tf_group group, tf_map **out)
 {
     if (group & TF_G_LINEAR)
@@ -179,7 +201,7 @@ static tfuse_status draw_one(draw *d, tf_group group, tf_map **out)
         return draw_fixing_ones(d, out);
     if (group & (TF_G_PAIR_ROT | TF_G_PAIR_SCALE))
         return draw_pairs(d, group, out);
-    return draw_units(d, group, out);
+    return group == TF_GROUP_PAIR_SIGNS ? draw_pair_signs(d, out) : draw_units(d, group, out);
 }
 
 static tfuse_status draw_class(tf_env *env, const tf_graph *g, tf_id cls, tf_group group, uint64_t seed, tf_class_map *out)

@@ -30,7 +30,8 @@ static mt_shape rotation_shape(tf_group group)
         return MT_ROTATION;
     if (group & TF_G_ROT_ONES)
         return MT_ROTATION_ONES;
-    return group & TF_G_PAIR_ROT ? MT_PAIRS : units_shape(group);
+    const bool pairs = group & TF_G_PAIR_ROT || (!(group & TF_G_PERM) && group & TF_G_PAIR_SIGN);
+    return pairs ? MT_PAIRS : units_shape(group);
 }
 
 static mt_shape shape_of(const matching *mt, tf_id cls, tf_group group)

@@ -5,6 +5,7 @@
  *   over rotations         for the polar factor of X (Schoenemann 1966),
  *   over those that fix 1  for the polar factor of X on the complement of 1, and 1 on 1,
  *   over turns of pairs    for the angle atan2(X_ij - X_ji, X_ii + X_jj) of pair (i, j),
+ *   over signs of pairs    for the sign of X_ii + X_jj,
  *   over permutations      by assignment; with signs on |X|.
  */
 #include "align/matching.h"
@@ -122,6 +123,29 @@ static tfuse_status match_rotation(matching *mt, tf_id cls, int64_t instance, co
     return status;
 }
 
+/* Pairs that may change their sign alone. */
+static tfuse_status match_pair_signs(matching *mt, tf_id cls, int64_t instance, const mt_gram *gram)
+{
+    const int64_t n = gram->n;
+    const bool side = tf_class_is_interleaved(mt->g, cls);
+    const float *x = gram->x + instance * n * n;
+    int64_t *source = tf_alloc_array(mt->env, (size_t)n, sizeof *source);
+    float *sign = tf_alloc_array(mt->env, (size_t)n, sizeof *sign);
+    tf_map *map = NULL;
+    tfuse_status status = source && sign ? TFUSE_OK : TFUSE_ENOMEM;
+    for (int64_t p = 0; p < n / 2 && status == TFUSE_OK; p++) {
+        const int64_t i = side ? 2 * p : p, j = side ? 2 * p + 1 : p + n / 2;
+        source[i] = i;
+        source[j] = j;
+        sign[i] = sign[j] = (double)x[i * n + i] + (double)x[j * n + j] < 0 ? -1.0f : 1.0f;
+    }
+    if (status == TFUSE_OK)
+        status = tf_map_scaled(mt->env, n, source, sign, &map);
+    tf_free(&mt->env->mem, source);
+    tf_free(&mt->env->mem, sign);
+    return status == TFUSE_OK ? replace(mt, cls, instance, map) : status;
+}
+
 static tfuse_status match_pairs(matching *mt, tf_id cls, int64_t instance, const mt_gram *gram)
 {
     const int64_t n = gram->n;
@@ -152,7 +176,7 @@ static tfuse_status match_instance(matching *mt, tf_id cls, int64_t instance, co
     case MT_ROTATION_ONES:
         return match_rotation(mt, cls, instance, gram);
     case MT_PAIRS:
-        return match_pairs(mt, cls, instance, gram);
+        return (mt->classes[cls].group & TF_G_PAIR_ROT ? match_pairs : match_pair_signs)(mt, cls, instance, gram);
     case MT_UNITS:
     case MT_SIGNED_UNITS:
         return match_units(mt, cls, instance, gram, gap);

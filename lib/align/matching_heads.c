@@ -182,7 +182,8 @@ static double pair_gain(const matching *mt, tf_id cls, const float *s, int64_t n
     double sum = 0;
     for (int64_t p = 0; p < n / 2; p++) {
         const int64_t i = beside ? 2 * p : p, j = beside ? 2 * p + 1 : p + n / 2;
-        sum += hypot((double)s[i * n + i] + (double)s[j * n + j], (double)s[i * n + j] - (double)s[j * n + i]);
+        const double across = mt->classes[cls].group & TF_G_PAIR_ROT ? (double)s[i * n + j] - (double)s[j * n + i] : 0;
+        sum += hypot((double)s[i * n + i] + (double)s[j * n + j], across);
     }
     return sum;
 }

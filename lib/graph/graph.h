@@ -33,19 +33,21 @@ enum {
     TF_G_ROT = 16,        /* all rotations */
     TF_G_LINEAR = 32,     /* every invertible map */
     TF_G_PAIR_ROT = 64,   /* one rotation for each pair of units (RoPE) */
-    TF_G_PAIR_SCALE = 128 /* one positive scale for each pair */
+    TF_G_PAIR_SCALE = 128, /* one positive scale for each pair */
+    TF_G_PAIR_SIGN = 256  /* one sign for each pair */
 };
 #define TF_GROUP_PINNED 0u
 #define TF_GROUP_PERM ((tf_group)TF_G_PERM)
 #define TF_GROUP_PERM_POS ((tf_group)(TF_G_PERM | TF_G_POS))
-#define TF_GROUP_PERM_SIGN ((tf_group)(TF_G_PERM | TF_G_SIGN))
-#define TF_GROUP_PERM_SCALE ((tf_group)(TF_G_PERM | TF_G_POS | TF_G_SIGN))
+#define TF_GROUP_PERM_SIGN ((tf_group)(TF_G_PERM | TF_G_SIGN | TF_G_PAIR_SIGN))
+#define TF_GROUP_PERM_SCALE ((tf_group)(TF_G_PERM | TF_G_POS | TF_G_SIGN | TF_G_PAIR_SIGN))
 #define TF_GROUP_ORTHO_ONES ((tf_group)(TF_G_PERM | TF_G_ROT_ONES))
-#define TF_GROUP_ORTHO ((tf_group)(TF_G_PERM | TF_G_SIGN | TF_G_ROT_ONES | TF_G_ROT | TF_G_PAIR_ROT))
-#define TF_GROUP_PAIRS ((tf_group)(TF_G_PAIR_ROT | TF_G_PAIR_SCALE))
-#define TF_GROUP_LINEAR ((tf_group)0xff)
+#define TF_GROUP_ORTHO ((tf_group)(TF_G_PERM | TF_G_SIGN | TF_G_ROT_ONES | TF_G_ROT | TF_G_PAIR_ROT | TF_G_PAIR_SIGN))
+#define TF_GROUP_PAIRS ((tf_group)(TF_G_PAIR_ROT | TF_G_PAIR_SCALE | TF_G_PAIR_SIGN))
+#define TF_GROUP_PAIR_SIGNS ((tf_group)TF_G_PAIR_SIGN)
+#define TF_GROUP_LINEAR ((tf_group)0x1ff)
 /* "pinned", "permutation", "permutation, positive scale", "signed permutation", "permutation, scale", "orthogonal fixing ones", "orthogonal",
- * "scaled rotation per pair", "rotation per pair", "general linear"; static; any other set gets its families' names in `buffer`. */
+ * "scaled rotation per pair", "rotation per pair", "sign per pair", "general linear"; static; any other set gets its families' names in `buffer`. */
 const char *tf_group_name(tf_group g, char *buffer, size_t size);
 
 /* ---- uses ------------------------------------------------------------------------------------ */

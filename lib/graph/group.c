@@ -24,13 +24,14 @@ static const struct {
     {TF_GROUP_ORTHO_ONES, "orthogonal fixing ones"},
     {TF_GROUP_ORTHO, "orthogonal"},
     {TF_GROUP_PAIRS, "scaled rotation per pair"},
-    {TF_G_PAIR_ROT, "rotation per pair"},
+    {TF_G_PAIR_ROT | TF_G_PAIR_SIGN, "rotation per pair"},
+    {TF_GROUP_PAIR_SIGNS, "sign per pair"},
     {TF_GROUP_LINEAR, "general linear"},
 };
 
 static const char *const families[] = {
     "permutation",  "positive scale", "sign",          "rotation fixing ones",
-    "rotation", "linear",         "rotation per pair", "scale per pair",
+    "rotation", "linear",         "rotation per pair", "scale per pair", "sign per pair",
 };
 
 const char *tf_group_name(tf_group g, char *buffer, size_t size)

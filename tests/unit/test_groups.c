@@ -20,6 +20,8 @@ START_TEST(test_meet)
     } cases[] = {
         {TF_GROUP_LINEAR, TF_GROUP_PAIRS, "scaled rotation per pair"},
         {TF_GROUP_ORTHO, TF_GROUP_PAIRS, "rotation per pair"},
+        {TF_GROUP_PERM_SIGN, TF_GROUP_PAIRS, "sign per pair"},
+        {TF_GROUP_PERM_POS, TF_GROUP_PAIRS, "pinned"},
         {TF_GROUP_ORTHO, TF_GROUP_ORTHO_ONES, "orthogonal fixing ones"},
         {TF_GROUP_ORTHO, TF_GROUP_PERM_SCALE, "signed permutation"},
         {TF_GROUP_ORTHO_ONES, TF_GROUP_PERM_SIGN, "permutation"},
