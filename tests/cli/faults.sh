@@ -62,4 +62,21 @@ check 'killed: OUT is the old one or the new one' "$wrong" = 0
 works 'killed: the next run' fuse "$b" "$a" -o "$work/out-dir" --align none --force
 check 'killed: it cleans up' -z "$(find "$work" -name '*tfuse-partial*')"
 check 'killed: it is right' "$(make_file same "$work/alone" "$work/out-dir")" = yes
+
+# Standard output that takes nothing: status 1 and one line, whatever is printed.
+"$tfuse" align "$a" "$b" --align none -o "$work/full.plan" >"$work/out" 2>&1
+make_file npy "$work/full.npy" '<f4' 2,2 0,1,1,0
+unwritten=''
+for line in '--help' '--version' 'keys' 'keys --json' "inspect $a" "inspect $a --json" "plan $work/full.plan" "plan $work/full.plan --json" "solve $work/full.npy" \
+    "solve $work/full.npy --json" "eval $a --inputs $images" "eval $a --inputs $images --json" "run $a --inputs $images -o $work/full-o.npy --force" \
+    "gauge $a --seed 1 -o $work/full-g --force" "fuse $a $b -o $work/full-f --dry-run" "fuse $a $b -o $work/full-f --align none --force --json"; do
+    # shellcheck disable=SC2086
+    "$tfuse" $line >/dev/full 2>"$work/err"
+    code=$?
+    [ "$code" = 1 ] && [ "$(grep -c '^tfuse: cannot write to standard output' "$work/err") $(wc -l <"$work/err")" = '1 1' ] || unwritten="$unwritten [$line: $code]"
+    # shellcheck disable=SC2086
+    "$tfuse" $line >&- 2>"$work/err"
+    [ $? = 1 ] || unwritten="$unwritten [$line: closed]"
+done
+if [ -z "$unwritten" ]; then pass 'full or closed standard output'; else fail 'full or closed standard output' "$unwritten"; fi
 finish
