@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { MOST_EXPERTS = 1 << 17 };
+
 /* ---- config ---- */
 
 static tfuse_status check_sizes(tf_env *env, const tfuse_model *m, const tf_decoder *d, bool states_inner)
@@ -252,8 +254,18 @@ tfuse_status tf_decoder_names(tf_env *env, const tfuse_model *m, tf_graph *g, co
     return tf_graph_buffer(env, g, "model.layers.*.self_attn.rotary_emb.inv_freq");
 }
 
+/* Each expert of each layer is a tensor or three by name: what a config may ask for is bounded by more than any model has. */
+static tfuse_status check_experts(tf_env *env, const tfuse_model *m, const tf_decoder *d)
+{
+    return !d->moe.sparse || d->moe.experts <= MOST_EXPERTS / d->layers
+               ? TFUSE_OK
+               : tf_fail(env, TFUSE_EUNSUPPORTED, "%s: config.json: %lld experts in each of %lld layers are more than the %d in all that are read",
+                         tf_model_label(m), (long long)d->moe.experts, (long long)d->layers, MOST_EXPERTS);
+}
+
 tfuse_status tf_decoder_build(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_decoder *d)
 {
+    TF_TRY(check_experts(env, m, d));
     TF_TRY(tf_decoder_nodes(env, g, d));
     return tf_decoder_names(env, m, g, d, false);
 }

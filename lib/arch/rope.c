@@ -34,8 +34,10 @@ static tfuse_status first_length(const rope *r, double *out)
     TF_TRY(tf_config_real_or(r->env, r->m, "max_position_embeddings", 0, &outside));
     TF_TRY(tf_config_real_or(r->env, r->m, "original_max_position_embeddings", outside, &outside));
     TF_TRY(real(r, "original_max_position_embeddings", outside, out));
-    return *out > 0 ? TFUSE_OK
-                    : tf_fail(r->env, TFUSE_EFORMAT, "%s: config.json: %s needs original_max_position_embeddings", tf_model_label(r->m), r->key);
+    return *out >= 1 && *out <= INT32_MAX
+               ? TFUSE_OK
+               : tf_fail(r->env, TFUSE_EFORMAT, "%s: config.json: %s needs original_max_position_embeddings, a number of tokens",
+                         tf_model_label(r->m), r->key);
 }
 
 static double frequency(const rope *r, int64_t pair)
@@ -192,7 +194,7 @@ tfuse_status tf_rope_dims(tf_env *env, const tfuse_model *m, const char *key, do
     snprintf(inside, sizeof inside, "%s.partial_rotary_factor", key);
     TF_TRY(tf_config_real_or(env, m, "partial_rotary_factor", fallback, &part));
     TF_TRY(tf_config_real_or(env, m, inside, part, &part));
-    *out = (int64_t)((double)inner * part);
+    *out = part > 0 && part <= 1 ? (int64_t)((double)inner * part) : 0;
     return *out > 0 && *out <= inner && *out % 2 == 0
                ? TFUSE_OK
                : tf_fail(env, TFUSE_EFORMAT, "%s: config.json: partial_rotary_factor makes %lld of %lld units of a head turn; an even number must",

@@ -17,6 +17,28 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 REPOSITORY = os.path.dirname(os.path.dirname(ROOT))
 
 
+DECODER = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 6, "vocab_size": 9}
+ENCODER = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 6, "vocab_size": 9, "max_position_embeddings": 7}
+LANGUAGE = {
+    "llama": {**DECODER, "model_type": "llama", "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 16}},
+    "yarn": {**DECODER, "model_type": "qwen2", "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0},
+             "max_position_embeddings": 32, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+    "longrope": {**DECODER, "model_type": "phi3", "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.1], "long_factor": [1, 2]},
+                 "original_max_position_embeddings": 16, "max_position_embeddings": 64, "partial_rotary_factor": 1.0},
+    "gemma3": {**DECODER, "model_type": "gemma3_text", "head_dim": 4, "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"],
+               "query_pre_attn_scalar": 16, "final_logit_softcapping": 30.0},
+    "mixtral": {**DECODER, "model_type": "mixtral", "num_local_experts": 3, "num_experts_per_tok": 2},
+    "qwen2-moe": {**DECODER, "model_type": "qwen2_moe", "num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 4,
+                  "shared_expert_intermediate_size": 5, "mlp_only_layers": [0]},
+    "gpt2": {"model_type": "gpt2", "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 7, "vocab_size": 9},
+    "gpt-neox": {**DECODER, "model_type": "gpt_neox", "rotary_pct": 0.5},
+    "bert": {**ENCODER, "model_type": "bert", "architectures": ["BertForMaskedLM"]},
+    "roberta": {**ENCODER, "model_type": "roberta", "architectures": ["RobertaForSequenceClassification"], "num_labels": 3, "pad_token_id": 1},
+    "deberta": {**ENCODER, "model_type": "deberta-v2", "architectures": ["DebertaV2ForTokenClassification"], "relative_attention": True,
+                "pos_att_type": "p2c|c2p", "position_buckets": 4, "share_att_key": True, "norm_rel_ebd": "layer_norm", "conv_kernel_size": 3},
+}
+
+
 def put(reader, name, data):
     os.makedirs(os.path.join(ROOT, "corpus", reader), exist_ok=True)
     with open(os.path.join(ROOT, "corpus", reader, name), "wb") as f:
@@ -114,6 +136,8 @@ def write_json(tfuse):
     put("graph", "bad-output", json.dumps({**graph, "output": "none"}))
     for name, attrs in {"extent": "out=/stream:9223372036854775807 kernel=2", "kernel": "out=/stream:8 kernel=0", "attrs": "out=((((", }.items():
         put("graph", "bad-" + name, json.dumps({**graph, "nodes": [graph["nodes"][0], {**graph["nodes"][1], "attrs": attrs}]}))
+    for name, config in LANGUAGE.items():
+        put("config", "ok-" + name, json.dumps(config))
     put("config", "ok-graph", json.dumps({"model_type": "own", "tfuse_graph": {**graph, "tensors": {}, "buffers": []}}))
     with tempfile.TemporaryDirectory() as work:
         plan = os.path.join(work, "p.tfplan")
