@@ -216,6 +216,18 @@ check-rust: all ## the Rust crates: declarations as in the headers, tests, clipp
 	$(BASE_DEPS) rust
 	@$(RUN) tests/rust.sh
 
+.PHONY: check-python python-environments
+check-python: all ## the Python package: declarations as in the headers, the wheel, tests with NumPy alone and with PyTorch, types
+	$(BASE_DEPS) hf
+	+@$(MAKE) --no-print-directory python-environments
+	@$(RUN) tests/python.sh
+
+# mypy reads the package from outside; the package itself needs NumPy alone.
+python-environments: hf
+	@[ -x build/python/bin/python ] || python3 -m venv build/python
+	@build/python/bin/pip install -q --disable-pip-version-check numpy mypy
+	@build/hf/bin/pip install -q --disable-pip-version-check matplotlib
+
 .PHONY: docs check-docs
 docs: build/docs/reference.html ## build/docs/reference.html: the interface, from the headers
 build/docs/reference.html: $(HEADERS) tools/reference.py tools/headers.py
@@ -227,11 +239,12 @@ check-docs: all ## the code in docs/ runs as printed; the reference is complete
 check-abi: lib ## the ABI gate, and a test of the gate: docs/ABI.md
 	$(BASE_DEPS) abi
 	@$(RUN) tests/abi/check.sh tests/abi/gate.sh tools/check_symbols.sh
-generated: ## writes what is written from the headers: the ABI's record, where it refuses what would change a release's, and Rust's declarations
+generated: ## writes what is written from the headers: the ABI's record, where it refuses what would change a release's, Rust's and Python's declarations
 	@tag=$$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null); mkdir -p build/abi; rm -f build/abi/released; \
 	 if [ -n "$$tag" ]; then git show "$$tag:tests/abi/abi.txt" >build/abi/released; fi; \
 	 tools/abi.py update --released build/abi/released
 	@bindings/rust/generate.py
+	@bindings/python/generate.py
 check-install: all ## installs into an empty root; C and C++ clients by pkg-config, shared and static; uninstalls
 	@$(RUN) tests/install.sh
 check-nolapack: ## a library without LAPACK: what it does, and what it says that it cannot

@@ -21,8 +21,8 @@ typedef struct tfuse_graph tfuse_graph;
 /**
  * Builds the graph of a model from its config's model_type and checks the model's tensors against it.
  * @param out  out: a finished graph; release with tfuse_graph_free. It does not keep the model.
- * Errors: TFUSE_EUNSUPPORTED (unknown model_type; the text lists the known ones), TFUSE_EFORMAT (config), TFUSE_ENOTFOUND (missing tensor),
- * TFUSE_ESHAPE (a tensor that disagrees with the config), TFUSE_EINVAL (an extra tensor), TFUSE_EDTYPE, TFUSE_ENOMEM.
+ * Errors: TFUSE_EUNSUPPORTED (unknown model_type; the text lists the known ones), TFUSE_EFORMAT (config, an extra tensor), TFUSE_ENOTFOUND (missing tensor),
+ * TFUSE_ESHAPE (a tensor that disagrees with the config), TFUSE_EDTYPE, TFUSE_ENOMEM.
  */
 TFUSE_API tfuse_status tfuse_graph_infer(tfuse_ctx *ctx, const tfuse_model *model, tfuse_graph **out);
 

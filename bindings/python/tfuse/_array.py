@@ -72,8 +72,12 @@ class Array(Handle):
             raise ValueError(f"{name} is a mapping without 'input_ids': it has {', '.join(map(repr, x)) or 'nothing'}")
         ids = cls.of(x["input_ids"], ctx, f"{name}['input_ids']")
         for key, value in x.items():
-            if key not in ("input_ids", "labels") and value is not None:
-                ids.attach(key, cls.of(value, ctx, f"{name}['{key}']"))
+            if key in ("input_ids", "labels") or value is None:
+                continue
+            other = cls.of(value, ctx, f"{name}['{key}']")
+            # A mask that hides nothing says nothing; causal models take none.
+            if key != "attention_mask" or not other.numpy().all():
+                ids.attach(key, other)
         return ids
 
     def attach(self, name: str, other: Array) -> None:

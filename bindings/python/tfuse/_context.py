@@ -130,7 +130,6 @@ class Context:
             return
         caught, wanted = self._caught, progress
 
-        @_abi.tfuse_progress_fn
         def step(_user: int | None, given: Any) -> int:
             try:
                 p = given.contents
@@ -139,14 +138,14 @@ class Context:
                 caught.keep(e)
                 return 1
 
-        self._call(lib.tfuse_ctx_set_progress, step, None)
-        self._hooks["progress"] = step
+        hook = _abi.tfuse_progress_fn(step)
+        self._call(lib.tfuse_ctx_set_progress, hook, None)
+        self._hooks["progress"] = hook
 
     def _set_log(self, log: LogFn | None) -> None:
         caught = self._caught
         write: LogFn = log or (lambda level, line: logger.log(level, "%s", line))
 
-        @_abi.tfuse_log_fn
         def line_of(_user: int | None, level: int, line: bytes | None) -> None:
             try:
                 write(_LEVELS.get(level, logging.DEBUG), text(line))
@@ -155,8 +154,9 @@ class Context:
 
         wanted = logging.DEBUG if log else logger.getEffectiveLevel()
         level = max((k for k, v in _LEVELS.items() if v >= wanted), default=_abi.TFUSE_LOG_ERROR)
-        self._call(lib.tfuse_ctx_set_log, line_of, None, level)
-        self._hooks["log"] = line_of
+        hook = _abi.tfuse_log_fn(line_of)
+        self._call(lib.tfuse_ctx_set_log, hook, None, level)
+        self._hooks["log"] = hook
 
     def _set_executor(self, executor: Executor, workers: int) -> None:
         workers = workers or getattr(executor, "_max_workers", 0) or os.cpu_count() or 1

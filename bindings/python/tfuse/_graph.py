@@ -63,8 +63,8 @@ class Graph(Handle):
 class GraphBuilder:
     """Builds a graph node by node; operations are listed in docs/adding-an-architecture.md.
 
-    >>> graph = (GraphBuilder().add("input", "x", attrs="out=!pixel:784").add("linear", "fc1", "x", "out=hidden:32 bias=1")
-    ...          .add("gelu", "act", "fc1").add("linear", "fc2", "act", "out=!class:10 bias=1").output("fc2").finish())
+    >>> graph = (GraphBuilder().add("input", "x", attrs="kind=features shape=784").add("linear", "fc1", "x", "out=hidden:32 bias=1")
+    ...          .add("activation", "act", "fc1", "kind=gelu").add("linear", "fc2", "act", "out=!class:10 bias=1").output("fc2").finish())
     >>> len(graph.describe()["tensors"])
     4
     """

@@ -42,10 +42,12 @@ _lent: dict[int, Any] = {}
 _numbers = itertools.count(1)
 
 
-@_abi.tfuse_release_fn
-def release(owner: int | None) -> None:
-    """Given to the library with memory of Python's: drops what kept the memory alive."""
+def _release(owner: int | None) -> None:
     _lent.pop(owner or 0, None)
+
+
+# Given to the library with memory of Python's: drops what kept the memory alive.
+release = _abi.tfuse_release_fn(_release)
 
 
 def lend(owner: Any) -> int:

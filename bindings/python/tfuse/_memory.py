@@ -92,17 +92,20 @@ class Capsule:
     """A DLPack capsule of `x` that has not been taken over yet."""
 
     def __init__(self, name: str, x: Any) -> None:
-        kind, *_ = x.__dlpack_device__() if hasattr(x, "__dlpack_device__") else (1, 0)
+        try:
+            kind, *_ = x.__dlpack_device__() if hasattr(x, "__dlpack_device__") else (1, 0)
+        except (ValueError, RuntimeError, NotImplementedError):  # a device that DLPack has not, such as PyTorch's "meta"
+            kind = 0
         if kind not in (1, 3, 11):  # kDLCPU, kDLCUDAHost, kDLROCMHost
             raise TypeError(f"{name} lies on {getattr(x, 'device', f'device kind {int(kind)}')}: move it to the CPU first")
-        if is_torch(x):
-            x = x.detach().resolve_conj().resolve_neg()
         try:
+            if is_torch(x):
+                x = x.detach().resolve_conj().resolve_neg()
             try:
                 self.object = x.__dlpack__(max_version=(1, 0))
             except TypeError:
                 self.object = x.__dlpack__()
-        except (BufferError, RuntimeError, NotImplementedError) as e:
+        except (BufferError, RuntimeError, NotImplementedError, ValueError) as e:
             raise TypeError(f"{name}: {e}") from e
         self.versioned = bool(_is(self.object, b"dltensor_versioned"))
         if not self.versioned and not _is(self.object, b"dltensor"):

@@ -575,8 +575,8 @@ extern "C" {
     pub fn tfuse_dry_run(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, paths: *const tfuse_run_paths, report: *mut *mut c_char) -> tfuse_status;
     /// Builds the graph of a model from its config's model_type and checks the model's tensors against it.
     /// @param out  out: a finished graph; release with tfuse_graph_free. It does not keep the model.
-    /// Errors: TFUSE_EUNSUPPORTED (unknown model_type; the text lists the known ones), TFUSE_EFORMAT (config), TFUSE_ENOTFOUND (missing tensor),
-    /// TFUSE_ESHAPE (a tensor that disagrees with the config), TFUSE_EINVAL (an extra tensor), TFUSE_EDTYPE, TFUSE_ENOMEM.
+    /// Errors: TFUSE_EUNSUPPORTED (unknown model_type; the text lists the known ones), TFUSE_EFORMAT (config, an extra tensor), TFUSE_ENOTFOUND (missing tensor),
+    /// TFUSE_ESHAPE (a tensor that disagrees with the config), TFUSE_EDTYPE, TFUSE_ENOMEM.
     pub fn tfuse_graph_infer(ctx: *mut tfuse_ctx, model: *const tfuse_model, out: *mut *mut tfuse_graph) -> tfuse_status;
     /// An empty graph. Add nodes in order of evaluation, then finish. Errors: TFUSE_ENOMEM.
     pub fn tfuse_graph_new(ctx: *mut tfuse_ctx, out: *mut *mut tfuse_graph) -> tfuse_status;
