@@ -74,7 +74,7 @@ def fine_tune(model, train, test, options):
 def draw(curves, ensemble, path):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 4), layout="constrained")
     for column, what in ((1, "test accuracy, %"), (2, "test loss, nats")):
         axes = figure.add_subplot(1, 2, column)
         for name, curve in curves.items():
@@ -85,7 +85,7 @@ def draw(curves, ensemble, path):
         axes.set_ylim(min(floor[0], ensemble[column - 1]) - margin, max(floor[-1], ensemble[column - 1]) + margin)
         axes.set_xlabel("steps of fine-tuning")
         axes.set_ylabel(what)
-    axes.legend(fontsize="small")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     figure.savefig(path)
 
 
