@@ -24,7 +24,8 @@ tfuse_status tf_model_new(tf_env *env, const char *config, tfuse_model **out)
     tf_arena_init(&m->arena, &env->mem);
     tf_strmap_init(&m->index, &env->mem);
     m->path = tf_arena_strdup(env, &m->arena, "");
-    tfuse_status status = m->path ? TFUSE_OK : TFUSE_ENOMEM;
+    m->fingerprints = tf_arena_array(env, &m->arena, 1, sizeof *m->fingerprints);
+    tfuse_status status = m->path && m->fingerprints ? TFUSE_OK : TFUSE_ENOMEM;
     if (status == TFUSE_OK && config)
         status = tf_model_set_config(env, m, "config", config, strlen(config));
     if (status != TFUSE_OK) {

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/strmap.h"
 #include <jansson.h>
+#include <stdatomic.h>
 #include <tfuse/model.h>
 
 typedef struct tf_tensor {
@@ -29,6 +30,14 @@ typedef struct tf_lender {
     struct tf_lender *next;
 } tf_lender;
 
+/* Fingerprints of a model whose tensors are all in files, as of the files' states (fingerprint.c). A sealed model is shared between threads: one of
+ * them takes `filled` from 0 to 1, writes, and sets it to 2; whoever sees 2 may read. */
+typedef struct tf_fingerprints {
+    atomic_int filled;
+    uint64_t state;
+    char header[17], weights[17];
+} tf_fingerprints;
+
 struct tfuse_model {
     uint32_t kind; /* TF_KIND_MODEL */
     tf_mem mem;
@@ -47,6 +56,7 @@ struct tfuse_model {
     tfuse_release_fn release;
     void *owner;
     tf_lender *lenders; /* of single tensors, in the arena */
+    tf_fingerprints *fingerprints; /* in the arena */
 };
 
 tfuse_status tf_model_new(tf_env *env, const char *config, tfuse_model **out);
@@ -86,7 +96,8 @@ void tf_gather(size_t width, int rank, const int64_t *shape, const int64_t *stri
 /* What a person calls the model in an error: its path, or "(in memory)". */
 const char *tf_model_label(const tfuse_model *m);
 /* 64-bit fingerprints as 16 hex digits: of names, types and shapes; and of the bytes of all tensors. They tell versions of a model apart; they
- * are no defence against forgery. Reads every byte, so it reports progress ("hashing") and can be cancelled. */
+ * are no defence against forgery. Reads every byte, so it reports progress ("hashing") and can be cancelled; not again while the files that the model was
+ * opened from are unchanged by size and time. */
 tfuse_status tf_model_hash(tf_env *env, const tfuse_model *m, char header[17], char weights[17]);
 
 /* ---- config.json, typed (config.c). A missing or mistyped key is TFUSE_EFORMAT naming file and key. "a.b" is key b of

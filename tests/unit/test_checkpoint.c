@@ -4,6 +4,7 @@
  */
 #include "io/model.h"
 #include "t.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +194,30 @@ START_TEST(directories_in_odd_places)
 }
 END_TEST
 
+/* Fingerprints are kept for as long as the file is the same: taken again from nothing but its size and time when it is, and from its bytes when it is not. */
+START_TEST(fingerprints_of_files)
+{
+    char h[17], first[17], again[17];
+    text("config.json", "{}");
+    weights("model.safetensors", "cab");
+    t_ok(env, try_open(dir, 0));
+    t_ok(env, tf_model_hash(env, m, h, first));
+    atomic_store(&env->cancelled, 1); /* reading would be noticed */
+    t_ok(env, tf_model_hash(env, m, h, again));
+    atomic_store(&env->cancelled, 0);
+    ck_assert_str_eq(first, again);
+    FILE *f = fopen(at("model.safetensors"), "r+b");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(fseek(f, -1, SEEK_END), 0);
+    ck_assert_int_eq(fputc('z', f), 'z');
+    ck_assert_int_eq(fclose(f), 0);
+    const struct timespec later[2] = {{2000000000, 0}, {2000000000, 0}}; /* clocks of file systems are coarse */
+    ck_assert_int_eq(utimensat(AT_FDCWD, at("model.safetensors"), later, 0), 0);
+    t_ok(env, tf_model_hash(env, m, h, again));
+    ck_assert_str_ne(first, again);
+}
+END_TEST
+
 Suite *make_suite(void)
 {
     T_SUITE("checkpoint");
@@ -203,5 +228,6 @@ Suite *make_suite(void)
     T_ADD(sharded);
     T_ADD(shards_that_disagree);
     T_ADD(directories_in_odd_places);
+    T_ADD(fingerprints_of_files);
     return t_suite;
 }

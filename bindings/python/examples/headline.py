@@ -3,7 +3,7 @@
 """The experiment of Imfeld et al. 2024 (Transformer Fusion with Optimal Transport, ICLR) on two small Vision Transformers: fuse two parents, then fine-tune
 the parents and the fused model at one budget (steps, order of images, optimiser, schedule, learning rate) and compare on the test set.
 
-    python headline.py PARENT PARENT [--images 10000] [--epochs 2] [--rate 2e-4] [--curves curves.png]
+    python headline.py PARENT PARENT [--images 55000] [--epochs 1] [--rate 5e-4] [--curves curves.png]
 
 The first parent is the anchor. The plain average of the two is fine-tuned too, as a control: what it recovers is the fine-tuning's doing and not the fusion's.
 The ensemble of the parents (twice the cost) stands beside it. Needs torch, transformers, matplotlib, and Fashion-MNIST (Debian: dataset-fashion-mnist).
@@ -92,9 +92,9 @@ def draw(curves, ensemble, path):
 def main():
     parser = argparse.ArgumentParser(description="two parents, fused, then all fine-tuned at one budget")
     parser.add_argument("parents", nargs=2, help="checkpoints of ViTForImageClassification; the first is the anchor")
-    parser.add_argument("--images", type=int, default=10000, help="training images of fine-tuning")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--rate", type=float, default=2e-4, help="highest learning rate")
+    parser.add_argument("--images", type=int, default=55000, help="training images of fine-tuning")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=5e-4, help="highest learning rate")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--calib", type=int, default=600, help="unlabelled images that fusion sees")
     parser.add_argument("--seed", type=int, default=0)
