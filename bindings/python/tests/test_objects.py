@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies, graphs, arrays, solutions; what they say of themselves, and that they close."""
 import doctest
+import gc
 import importlib
 import os
 
@@ -8,6 +9,7 @@ import numpy as np
 from common import A, B, DATA, IMAGES, Folder, arrays
 
 import tfuse
+from tfuse import _library
 
 
 class Foreign:
@@ -156,6 +158,25 @@ class Objects(Folder):
         for use in (lambda: len(things[0]), lambda: tfuse.fuse(things[0], B), lambda: tfuse.solve(np.eye(2), ctx=things[6]), lambda: plan.report):
             with self.assertRaisesRegex(ValueError, "is closed"):
                 use()
+
+    def test_objects_and_their_context(self):
+        ctx = tfuse.Context()
+        statistics = tfuse.Statistics(A, B, align="otfusion", policy={"otfusion.cost": "activations"}, ctx=ctx)
+        model, array = tfuse.Model(A, ctx=ctx), tfuse.Array.of(np.eye(3), ctx)
+        ctx.close()
+        self.assertTrue(statistics.closed and not model.closed)
+        self.assertEqual((len(model), array.numpy()[0, 0]), (72, 1))
+        before = _library.lent()
+        for use in (lambda: tfuse.Array.of(np.eye(2), ctx), lambda: tfuse.Model({"x": np.eye(2)}, {}, ctx=ctx)):
+            with self.assertRaisesRegex(ValueError, "Context is closed"):
+                use()
+        self.assertEqual(_library.lent(), before)
+        ring = [tfuse.Context()]
+        ring.append(tfuse.Statistics(A, B, align="otfusion", policy={"otfusion.cost": "activations"}, ctx=ring[0]))
+        ring[1].ring = ring
+        ring[0].ring = ring
+        del ring
+        gc.collect()
 
     def test_the_rest(self):
         self.assertEqual(tfuse.library_version(), tfuse.__version__)

@@ -40,6 +40,7 @@ class Array(Handle):
             name: what errors call it.
         """
         ctx = ctx or default_context()
+        ctx._check_open()
         if isinstance(x, Array):
             return x
         if isinstance(x, (str, os.PathLike)):

@@ -72,6 +72,7 @@ class Context:
         self._lock = threading.RLock()
         self._caught = Caught()
         self._hooks: dict[str, Any] = {}
+        self._bound: weakref.WeakSet[Handle] = weakref.WeakSet()  # what may not outlive it
         self._finalizer = weakref.finalize(self, lib.tfuse_ctx_free, raw)
         self._finalizer.atexit = False
         self._set_log(log)
@@ -90,13 +91,17 @@ class Context:
 
     def _attempt(self, function: Callable[..., int], *args: Any) -> tuple[int, str]:
         with self._lock:
-            if not self._finalizer.alive:
-                raise ValueError("this Context is closed")
+            self._check_open()
             raw = self._raw
             with interruptible(lambda: lib.tfuse_ctx_cancel(raw), self._absorb):
                 status = function(raw, *[a._raw if isinstance(a, Handle) else a for a in args])
                 line = text(lib.tfuse_ctx_error(raw)) if status else ""
             return status, line
+
+    def _check_open(self) -> None:
+        """Before memory is lent, which only the library gives back."""
+        if not self._finalizer.alive:
+            raise ValueError("this Context is closed")
 
     def _settle(self, status: int, line: str) -> None:
         self._caught.go_on()
@@ -200,8 +205,10 @@ class Context:
         self._call(lib.tfuse_file_save, c_path("path", path), data or b"\0", len(data), int(force))
 
     def close(self) -> None:
-        """Releases the context and joins its threads. Objects made through it live on."""
+        """Releases the context, its statistics too, and joins its threads. Other objects that were made through it live on."""
         with self._lock:
+            for bound in list(self._bound):
+                bound.close()
             self._finalizer()
 
     def __enter__(self) -> Context:
@@ -228,6 +235,11 @@ def default_context() -> Context:
     return ctx
 
 
+def _free(function: Callable[[Any], None], raw: Any, _ctx: Context) -> None:
+    """The context comes along so that it is there until the object is gone, in whatever order garbage is collected."""
+    function(raw)
+
+
 H = TypeVar("H", bound="Handle")
 
 
@@ -239,7 +251,7 @@ class Handle:
     def __init__(self, raw: Any, ctx: Context) -> None:
         self._handle = raw
         self._ctx = ctx
-        self._finalizer = weakref.finalize(self, getattr(lib, self._free), raw)
+        self._finalizer = weakref.finalize(self, _free, getattr(lib, self._free), raw, ctx)
         self._finalizer.atexit = False
 
     @property

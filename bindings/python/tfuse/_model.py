@@ -63,6 +63,7 @@ class Model(Handle):
 
     def __init__(self, source: Any, config: ConfigLike = None, *, config_only: bool = False, ctx: Context | None = None, name: str = "model") -> None:
         ctx = ctx or default_context()
+        ctx._check_open()
         if isinstance(source, (str, os.PathLike)):
             raw = ctypes.POINTER(_abi.tfuse_model)()
             flags = _abi.TFUSE_OPEN_CONFIG_ONLY if config_only else 0

@@ -41,6 +41,7 @@ class Statistics(Handle):
         raw = ctypes.POINTER(_abi.tfuse_stats)()
         ctx._call(lib.tfuse_stats_new, self._policy, handles(self._models), len(self._models), ctypes.byref(raw))
         super().__init__(raw, ctx)
+        ctx._bound.add(self)
 
     @property
     def wants(self) -> list[Want]:
