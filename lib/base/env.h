@@ -32,6 +32,7 @@ typedef struct tf_env {
     uint64_t progress_last_ns;
     atomic_int cancelled;
     const atomic_int *outer; /* of the environment that this one works for: it cancels both; NULL: none */
+    atomic_llong *patience; /* of tests: how many times it may be asked before it is cancelled; NULL: nobody counts */
     struct tf_pool *pool; /* NULL: everything runs on the calling thread */
     struct tf_meter *meter; /* what `mem` counts through (meter.h); NULL: nobody counts */
     char error[1024];
@@ -106,7 +107,8 @@ tfuse_status tf_check_cancel(tf_env *env);
 static inline bool tf_cancelled(const tf_env *env)
 {
     return atomic_load_explicit(&env->cancelled, memory_order_relaxed) != 0 ||
-           (env->outer && atomic_load_explicit(env->outer, memory_order_relaxed) != 0);
+           (env->outer && atomic_load_explicit(env->outer, memory_order_relaxed) != 0) ||
+           (env->patience && atomic_fetch_sub(env->patience, 1) <= 0);
 }
 
 #define TF_TRY(call)                                     \

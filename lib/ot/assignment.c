@@ -19,7 +19,7 @@
 
 #include <math.h>
 
-enum { CANCEL_EVERY = 1024, ROWS_A_CHECK = 256, PASSES = 6 };
+enum { BIDS_A_CHECK = 256, PASSES = 6 };
 /* A bid over a whole row costs as much as a step of a path, one over a list a tenth of that. */
 enum { BIDS_WHOLE = 10, BIDS_LISTS = 60 };
 
@@ -53,7 +53,7 @@ static tfuse_status reduce_columns(tf_env *env, jv *s)
         s->row_of[j] = s->col_of[j] = -1;
     }
     for (int64_t i = 0; i < n; i++) {
-        if (i % ROWS_A_CHECK == 0)
+        if (i % TF_POLL_ROWS == 0)
             TF_TRY(tf_check_cancel(env));
         tf_column_min(s->cost + i * n, n, (int32_t)i, low, best);
     }
@@ -78,7 +78,7 @@ static tfuse_status reduce_columns_from(tf_env *env, jv *s, const double *u)
         s->row_of[j] = s->col_of[j] = -1;
     }
     for (int64_t i = 0, at; i < n; i++) {
-        if (i % ROWS_A_CHECK == 0)
+        if (i % TF_POLL_ROWS == 0)
             TF_TRY(tf_check_cancel(env));
         tf_row_relax(s->cost + i * n, s->open, n, -u[i], i, s->v, s->pred, &at);
     }
@@ -104,7 +104,7 @@ static void list_free_rows(jv *s)
 static tfuse_status transfer_reduction(tf_env *env, jv *s)
 {
     for (int64_t i = 0; i < s->n; i++) {
-        if (i % ROWS_A_CHECK == 0)
+        if (i % TF_POLL_ROWS == 0)
             TF_TRY(tf_check_cancel(env));
         int64_t j = s->col_of[i], at;
         if (j < 0)
@@ -173,7 +173,7 @@ static tfuse_status reduce_rows(tf_env *env, jv *s)
     for (int pass = 0; pass < PASSES && s->row_count > 0; pass++) {
         int64_t k = 0, end = s->row_count, kept = 0;
         while (k < end && budget > 0) {
-            if (budget-- % CANCEL_EVERY == 0)
+            if (budget-- % BIDS_A_CHECK == 0)
                 TF_TRY(report(env, s, s->row_count));
             bool paid;
             int64_t loser = bid(s, s->rows[k++], &paid);
@@ -235,7 +235,7 @@ static tfuse_status augment(tf_env *env, jv *s, int64_t start)
         s->open[j] = -INFINITY;
         int64_t i = s->row_of[j];
         distance = relax(s, i, distance - ((double)s->cost[i * s->n + j] - s->v[j]), &j);
-        if (settled % CANCEL_EVERY == 0)
+        if (settled % TF_POLL_ROWS == 0)
             TF_TRY(report(env, s, s->col_count));
     }
     for (int64_t k = 0; k < settled; k++)

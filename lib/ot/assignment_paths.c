@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-enum { CANCEL_EVERY = 1024 };
+enum { STEPS_A_CHECK = 64 }; /* each may read a row */
 
 tfuse_status tf_jv_paths_init(tf_env *env, tf_arena *arena, tf_jv *s)
 {
@@ -141,7 +141,7 @@ tfuse_status tf_jv_augment(tf_env *env, tf_jv *s, int64_t start)
     reach_list(s, &now, start, 0);
     while (s->events > 0 && s->at[s->heap[0]] < now.bound) {
         int32_t what = pop(s);
-        if (++steps % CANCEL_EVERY == 0)
+        if (++steps % STEPS_A_CHECK == 0)
             TF_TRY(tf_progress(env, "solving", (uint64_t)(s->n - s->col_count), (uint64_t)s->n));
         if (what >= s->n) {
             reach_row(s, &now, what - s->n);

@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { BIDS_PER_LINE = 12, CANCEL_EVERY = 1024 };
+enum { BIDS_PER_LINE = 12, BIDS_A_CHECK = 256 };
 #define FIRST_EPS 3e-3 /* eps of the first phase relative to the largest cost */
 #define LAST_EPS 1e-2  /* of the last, relative to the mean of the rows' smallest costs above the least */
 #define LEAST_EPS 1e-6 /* relative to the largest cost: bounds the phases where costs range over many orders */
@@ -33,10 +33,10 @@ static tfuse_status auction_init(tf_env *env, tf_arena *arena, int64_t n, int64_
 }
 
 /* Every row costs at least its minimum: the mean above the smallest of all is the scale of what there is to decide. */
-static double spread(const tf_lists *l, const double *zero)
+static double spread(const tf_env *env, const tf_lists *l, const double *zero)
 {
     double total = 0, least = INFINITY;
-    for (int64_t i = 0; i < l->n; i++) {
+    for (int64_t i = 0; i < l->n && !tf_polled(env, i); i++) {
         int64_t at;
         double low = tf_row_min(l->cost + i * l->m, zero, l->m, &at);
         total += low;
@@ -152,7 +152,7 @@ static tfuse_status phase(tf_env *env, tf_lists *lists, const double *mu, const 
         waiting--;
         a->queued[row] = false;
         while (a->left[row] > MASS_NONE && bids-- > 0 && has_room(a)) {
-            if (bids % CANCEL_EVERY == 0)
+            if (bids % BIDS_A_CHECK == 0)
                 TF_TRY(tf_progress(env, "solving", (uint64_t)(BIDS_PER_LINE * (n + a->m) - bids), 0));
             double before = a->left[row];
             int32_t loser = bid(a, lists, row);
@@ -177,7 +177,7 @@ static tfuse_status first_prices(tf_env *env, tf_arena *arena, const tf_lists *l
     for (int64_t j = 0; j < l->m; j++)
         low[j] = INFINITY;
     for (int64_t i = 0; i < l->n; i++) {
-        if (i % CANCEL_EVERY == 0)
+        if (i % TF_POLL_ROWS == 0)
             TF_TRY(tf_check_cancel(env));
         tf_column_min(l->cost + i * l->m, l->m, (int32_t)i, low, at);
     }
@@ -190,7 +190,7 @@ tfuse_status tf_auction_run(tf_env *env, tf_arena *arena, tf_lists *lists, const
                             double scale, tf_auction *a)
 {
     TF_TRY(auction_init(env, arena, lists->n, lists->m, a));
-    double last = fmax(LAST_EPS * spread(lists, a->v), LEAST_EPS * scale);
+    double last = fmax(LAST_EPS * spread(env, lists, a->v), LEAST_EPS * scale);
     if (start)
         memcpy(a->v, start, (size_t)lists->m * sizeof *start);
     else

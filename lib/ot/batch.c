@@ -93,6 +93,7 @@ static tfuse_status make_lanes(batch *b, size_t lanes)
         tf_env_init(&b->lanes[k].env, &b->env->mem);
         b->lanes[k].env.pool = b->env->pool;
         b->lanes[k].env.outer = &b->env->cancelled;
+        b->lanes[k].env.patience = b->env->patience;
         b->lanes[k].env.progress_user = b;
         b->lanes[k].failed = b->count;
     }

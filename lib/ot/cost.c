@@ -46,19 +46,19 @@ static float at(tf_mat a, int64_t i, int64_t k)
     return a.data[i * a.rs + k * a.cs];
 }
 
-static tf_mat dense_rows(tf_mat a, tf_mat copy)
+static tf_mat dense_rows(const tf_env *env, tf_mat a, tf_mat copy)
 {
     if (a.cs == 1)
         return a;
-    for (int64_t i = 0; i < a.rows; i++)
+    for (int64_t i = 0; i < a.rows && !tf_polled(env, i); i++)
         for (int64_t k = 0; k < a.cols; k++)
             copy.data[i * copy.rs + k] = at(a, i, k);
     return copy;
 }
 
-static uint32_t add_rows(tf_mat a, int64_t from, int64_t count, double *sum, uint32_t top)
+static uint32_t add_rows(const tf_env *env, tf_mat a, int64_t from, int64_t count, double *sum, uint32_t top)
 {
-    for (int64_t i = 0; i < a.rows; i++)
+    for (int64_t i = 0; i < a.rows && !tf_polled(env, i); i++)
         top = tf_cost_add_row(a.data + i * a.rs + from, count, sum, top);
     return top;
 }
@@ -68,7 +68,7 @@ static void chunk_sums(void *arg, uint32_t chunk)
 {
     const features *f = arg;
     const int64_t from = (int64_t)chunk * CHUNK, left = f->x.cols - from, count = left < CHUNK ? left : CHUNK;
-    f->top[chunk] = add_rows(f->from_y, from, count, f->sum + from, add_rows(f->from_x, from, count, f->sum + from, 0));
+    f->top[chunk] = add_rows(f->env, f->from_y, from, count, f->sum + from, add_rows(f->env, f->from_x, from, count, f->sum + from, 0));
 }
 
 static tfuse_status name_bad(tf_env *env, const char *name, tf_mat a)
@@ -87,6 +87,7 @@ static tfuse_status find_centre(tf_env *env, features *f)
     const int64_t d = f->x.cols, chunks = (d + CHUNK - 1) / CHUNK;
     uint32_t top = 0;
     tf_parallel_for(env, (uint32_t)chunks, chunk_sums, f);
+    TF_TRY(tf_check_cancel(env));
     for (int64_t c = 0; c < chunks; c++)
         top = f->top[c] > top ? f->top[c] : top;
     if (top >= BITS_OF_INFINITY) {
@@ -121,7 +122,7 @@ static void prepare_block(void *arg, uint32_t block)
 {
     const features *f = arg;
     const int64_t n = f->x.rows, from = (int64_t)block * ROW_BLOCK;
-    for (int64_t r = from; r < from + ROW_BLOCK && r < n + f->y.rows; r++) {
+    for (int64_t r = from; r < from + ROW_BLOCK && r < n + f->y.rows && !tf_polled(f->env, r); r++) {
         const int64_t i = r < n ? r : r - n;
         const tf_mat source = r < n ? f->from_x : f->from_y, to = r < n ? f->xs : f->ys;
         prepare_row(f, source.data + i * source.rs, to.data + i * to.rs, (r < n ? f->x_sq : f->y_sq) + i);
@@ -141,8 +142,8 @@ static tfuse_status features_init(tf_env *env, tf_arena *arena, features *f)
         return TFUSE_ENOMEM;
     f->xs = tf_mat_rows(f->rows, n, d);
     f->ys = tf_mat_rows(f->rows + n * d, m, d);
-    f->from_x = dense_rows(f->x, f->xs);
-    f->from_y = dense_rows(f->y, f->ys);
+    f->from_x = dense_rows(env, f->x, f->xs);
+    f->from_y = dense_rows(env, f->y, f->ys);
     f->tile_rows = n >= TALL_TILE ? TALL_TILE : LOW_TILE;
     f->tiles_across = (m + TILE_COLS - 1) / TILE_COLS;
     TF_TRY(find_centre(env, f));
@@ -206,7 +207,7 @@ static void finish_tile(void *arg, uint32_t tile)
     const tf_mat x = {f->xs.data + i0 * d, rows, d, d, 1}, y = {f->ys.data + j0 * d, cols, d, d, 1};
     const tf_mat out = {f->out + i0 * m + j0, rows, cols, m, 1};
     tf_gemm(f->env, 1, x, tf_mat_t(y), 0, out);
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = 0; i < rows && !tf_polled(f->env, i); i++) /* a row at a distance of nothing is all summed directly */
         finish_row(f, i0 + i, j0, cols, out.data + i * m);
 }
 

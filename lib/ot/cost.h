@@ -5,7 +5,7 @@
 #ifndef TF_OT_COST_H
 #define TF_OT_COST_H
 
-#include "ot/ot.h"
+#include "ot/internal.h"
 
 /* 1 - x.y / (|x| |y|) in [0, 2], from squared lengths; a zero vector is at 1 from others and at 0 from another. */
 double tf_cosine_distance(double xx, double yy, double xy);

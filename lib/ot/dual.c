@@ -8,9 +8,13 @@
 #include <math.h>
 #include <string.h>
 
-double tf_max_abs(const float *x, int64_t count)
+double tf_max_abs(const tf_env *env, const float *x, int64_t count)
 {
-    uint32_t bits = tf_max_bits(x, count);
+    uint32_t bits = 0;
+    for (int64_t k = 0; k < count && !tf_cancelled(env); k += TF_POLL_ENTRIES) {
+        uint32_t here = tf_max_bits(x + k, count - k < TF_POLL_ENTRIES ? count - k : TF_POLL_ENTRIES);
+        bits = here > bits ? here : bits;
+    }
     float top;
     memcpy(&top, &bits, sizeof top);
     return (double)top;
@@ -24,10 +28,10 @@ bool tf_all_equal(const double *x, int64_t count)
     return true;
 }
 
-double tf_dual_bound(int64_t n, int64_t m, const float *cost, const double *mu, const double *nu, double *u, const double *v)
+double tf_dual_bound(const tf_env *env, int64_t n, int64_t m, const float *cost, const double *mu, const double *nu, double *u, const double *v)
 {
     double bound = 0;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n && !tf_polled(env, i); i++) {
         int64_t at;
         double low = tf_row_min(cost + i * m, v, m, &at);
         u[i] = low < u[i] ? low : u[i];

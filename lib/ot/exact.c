@@ -57,9 +57,9 @@ static double without_rounding(double gap, double scale, const tf_solution *s)
     return gap < 0 && gap >= -(1e-12 + s->error) * scale ? 0 : gap;
 }
 
-void tf_certify(const float *cost, const double *mu, const double *nu, double scale, tf_solution *s)
+void tf_certify(const tf_env *env, const float *cost, const double *mu, const double *nu, double scale, tf_solution *s)
 {
-    s->gap = without_rounding(s->cost - tf_dual_bound(s->n, s->m, cost, mu, nu, s->u, s->v), scale, s);
+    s->gap = without_rounding(s->cost - tf_dual_bound(env, s->n, s->m, cost, mu, nu, s->u, s->v), scale, s);
 }
 
 /* Without a bid or a path, u = 0 and v holds the columns' minima, which are feasible as they were read from all costs. */
@@ -108,8 +108,9 @@ tfuse_status tf_exact(tf_env *env, const tf_ot_options *options, int64_t n, int6
         if (is_column_reduction(out))
             out->gap = without_rounding(out->cost - sum_of_minima(out), scale, out);
         else
-            tf_certify(cost, mu, nu, scale, out);
-        if (!(fabs(out->gap) <= GAP_TOLERANCE * scale))
+            tf_certify(env, cost, mu, nu, scale, out);
+        status = tf_check_cancel(env);
+        if (status == TFUSE_OK && !(fabs(out->gap) <= GAP_TOLERANCE * scale))
             status = tf_fail(env, TFUSE_EINTERNAL, "exact: the certificate leaves a gap of %g at costs up to %g", out->gap, scale);
     }
     if (status != TFUSE_OK)

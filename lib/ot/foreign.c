@@ -79,11 +79,12 @@ tfuse_status tf_run_foreign(tf_env *env, const struct tf_solver_entry *entry, co
     TF_TRY_OUT(call_foreign(env, entry, &problem, &result));
     TF_TRY_OUT(check_foreign(env, entry->name, &result, out));
     TF_TRY_OUT(tf_solution_measure(env, cost, mu, nu, out));
-    const double scale = tf_max_abs(cost, n * m);
+    const double scale = tf_max_abs(env, cost, n * m);
     if (result.has_potentials)
-        tf_certify(cost, mu, nu, scale, out);
+        tf_certify(env, cost, mu, nu, scale, out);
     else
         drop_potentials(out);
+    TF_TRY_OUT(tf_check_cancel(env));
     TF_TRY_OUT(check_claims(env, entry->name, &result, scale, out));
     out->iterations = result.iterations;
     out->converged = result.converged || result.optimal;

@@ -8,6 +8,15 @@
 #include "base/env.h"
 #include "ot/ot.h"
 
+/* Cancelling. A pass over a large problem asks every TF_POLL_ROWS rows (TF_POLL_ENTRIES entries) whether it is to go on. Where it cannot fail it
+ * just ends; whoever called it asks again before the result is used. */
+enum { TF_POLL_ROWS = 32, TF_POLL_ENTRIES = 1 << 16 };
+
+static inline bool tf_polled(const tf_env *env, int64_t row)
+{
+    return row % TF_POLL_ROWS == 0 && tf_cancelled(env);
+}
+
 /* A solver of the library's. mu and nu are never NULL. It leaves what it does not know (cost, gap, error) at NAN. */
 typedef tfuse_status (*tf_native_solver)(tf_env *env, const tf_ot_options *options, int64_t n, int64_t m,
                                          const float *cost, const double *mu, const double *nu, tf_solution *out);
@@ -34,7 +43,7 @@ tfuse_status tf_start_potentials(tf_env *env, tf_arena *arena, int64_t n, int64_
 
 /* exact.c: gap = primal - dual. A coupling whose marginals are off by `error` may lie below the bound by about error * scale; such negative
  * numbers, rounding included, are 0. */
-void tf_certify(const float *cost, const double *mu, const double *nu, double scale, tf_solution *s);
+void tf_certify(const tf_env *env, const float *cost, const double *mu, const double *nu, double scale, tf_solution *s);
 /* Log lines about a solution; `where` goes before them. */
 void tf_solution_announce(tf_env *env, const char *where, const char *name, const tf_solution *s);
 
@@ -84,17 +93,18 @@ typedef struct tf_kernels {
 const tf_kernels *tf_kernels_at(int level);
 
 /* positive.c: where the lines of a problem without its empty rows and columns were, and their masses. *part is `cost` itself where
- * there are none, or in the arena. */
+ * there are none, else owned, which the caller frees. */
 typedef struct tf_positive {
     int64_t n, m;
     int64_t *row, *col;
     double *mu, *nu;
+    float *owned;
 } tf_positive;
 tfuse_status tf_positive_lines(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const float *cost, const double *mu,
                                const double *nu, tf_positive *l, const float **part);
 
 /* dual.c */
-double tf_max_abs(const float *x, int64_t count);
+double tf_max_abs(const tf_env *env, const float *x, int64_t count);
 bool tf_all_equal(const double *x, int64_t count);
 
 /* What sinkhorn-scaling and sinkhorn allocate beside matrices of the problem's size. */

@@ -114,8 +114,9 @@ tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, const doub
 tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, const double *mu, const double *nu,
                           const double *start, tf_solution *out);
 
-/* Dual value sum mu_i u_i + sum nu_j v_j after lowering u so that every u_i + v_j <= C_ij: a certified lower bound, in float64. */
-double tf_dual_bound(int64_t n, int64_t m, const float *cost, const double *mu, const double *nu, double *u, const double *v);
+/* Dual value sum mu_i u_i + sum nu_j v_j after lowering u so that every u_i + v_j <= C_ij: a certified lower bound, in float64.
+ * Nothing of worth once env is cancelled. */
+double tf_dual_bound(const tf_env *env, int64_t n, int64_t m, const float *cost, const double *mu, const double *nu, double *u, const double *v);
 
 /* ---- Sinkhorn ------------------------------------------------------------------------------ */
 

@@ -22,25 +22,28 @@ static tfuse_status keep_positive(tf_env *env, tf_arena *arena, int64_t count, c
     return k > 0 ? TFUSE_OK : tf_fail(env, TFUSE_ENUMERIC, "transport: the total mass is 0");
 }
 
-/* The costs of the lines that are left: `cost` itself when all are. */
-static const float *reduced_cost(tf_env *env, tf_arena *arena, const tf_positive *l, int64_t n, int64_t m, const float *cost)
+/* The costs of the lines that are left. */
+static tfuse_status reduce_cost(tf_env *env, int64_t m, const float *cost, tf_positive *l)
 {
-    if (l->n == n && l->m == m)
-        return cost;
-    float *part = tf_arena_array(env, arena, (size_t)l->n * (size_t)l->m, sizeof *part);
-    if (!part)
-        return NULL;
-    for (int64_t i = 0; i < l->n; i++)
+    l->owned = tf_alloc_array(env, (size_t)l->n * (size_t)l->m, sizeof *l->owned);
+    if (!l->owned)
+        return TFUSE_ENOMEM;
+    for (int64_t i = 0; i < l->n && !tf_polled(env, i); i++)
         for (int64_t j = 0; j < l->m; j++)
-            part[i * l->m + j] = cost[l->row[i] * m + l->col[j]];
-    return part;
+            l->owned[i * l->m + j] = cost[l->row[i] * m + l->col[j]];
+    return tf_check_cancel(env);
 }
 
 tfuse_status tf_positive_lines(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const float *cost, const double *mu,
                                const double *nu, tf_positive *l, const float **part)
 {
+    l->owned = NULL;
     TF_TRY(keep_positive(env, arena, n, mu, &l->row, &l->mu, &l->n));
     TF_TRY(keep_positive(env, arena, m, nu, &l->col, &l->nu, &l->m));
-    *part = reduced_cost(env, arena, l, n, m, cost);
-    return *part ? TFUSE_OK : TFUSE_ENOMEM;
+    *part = cost;
+    if (l->n == n && l->m == m)
+        return TFUSE_OK;
+    TF_TRY(reduce_cost(env, m, cost, l));
+    *part = l->owned;
+    return TFUSE_OK;
 }

@@ -33,14 +33,15 @@ typedef struct state {
     int64_t since;       /* iterations since the last jump: Newton step or failure of one */
 } state;
 
-static void cost_range(state *p)
+static void cost_range(const tf_env *env, state *p)
 {
     const float *cost = p->k.cost;
     float low = cost[0], high = cost[0];
-    for (int64_t e = 0; e < p->k.n * p->k.m; e++) {
-        low = cost[e] < low ? cost[e] : low;
-        high = cost[e] > high ? cost[e] : high;
-    }
+    for (int64_t i = 0; i < p->k.n && !tf_polled(env, i); i++)
+        for (int64_t e = i * p->k.m; e < (i + 1) * p->k.m; e++) {
+            low = cost[e] < low ? cost[e] : low;
+            high = cost[e] > high ? cost[e] : high;
+        }
     p->k.offset = (double)low;
     p->range = (double)high - (double)low;
 }
@@ -135,7 +136,8 @@ static tfuse_status state_init(tf_env *env, tf_arena *arena, const tf_ot_options
 {
     *p = (state){.k = {.n = out->n, .m = out->m, .cost = cost, .mu = mu, .nu = nu},
                  .most = options->max_iterations > 0 ? options->max_iterations : MOST_ITERATIONS};
-    cost_range(p);
+    cost_range(env, p);
+    TF_TRY(tf_check_cancel(env));
     if (!(options->reg > 0) || !isfinite(options->reg))
         return tf_fail(env, TFUSE_ERANGE, "solver.reg is %g: sinkhorn needs a finite number above 0", options->reg);
     if (options->reg < SMALLEST_REG * p->range)
@@ -179,6 +181,7 @@ tfuse_status tf_sinkhorn_log(tf_env *env, const tf_ot_options *options, int64_t 
     TF_TRY_OUT(run_stage(env, &p, tolerance, p.most, &out->error));
     tf_kernel_absorb(&p.k);
     out->cost = tf_kernel_finish(env, &p.k);
+    TF_TRY_OUT(tf_check_cancel(env));
     out->error = tf_kernel_error(&p.k);
     out->iterations = p.iterations;
     out->converged = out->error <= tolerance;

@@ -12,6 +12,7 @@
 #include "ot/internal.h"
 
 typedef struct tf_kernel {
+    const tf_env *env; /* passes end early, and give nothing of worth, once it is cancelled */
     int64_t n, m;
     const float *cost;
     double offset; /* smallest cost: taken out, so that a large constant costs no digits */

@@ -169,6 +169,7 @@ uint64_t tf_kernel_lines_bytes(int64_t n, int64_t m)
 tfuse_status tf_kernel_init(tf_env *env, tf_arena *arena, tf_kernel *k)
 {
     const size_t n = (size_t)k->n, m = (size_t)k->m;
+    k->env = env;
     k->block_rows = rows_of_block(k->n);
     k->blocks = (uint32_t)((k->n + k->block_rows - 1) / k->block_rows);
     k->a = tf_arena_array(env, arena, n, sizeof *k->a);
@@ -207,7 +208,7 @@ static void make_block(void *arg, uint32_t block)
     const pass *p = arg;
     tf_kernel *k = p->k;
     double *acc = block_sums(k, block), *row = k->row + (int64_t)block * k->m, cost = 0;
-    for (int64_t i = (int64_t)block * k->block_rows; i < block_end(k, block); i++) {
+    for (int64_t i = (int64_t)block * k->block_rows; i < block_end(k, block) && !tf_polled(k->env, i); i++) {
         const double top = exponents(k->cost + i * k->m, k->g, k->offset, 1 / k->reg, row, k->m);
         const double sum = exponentials(row, top, k->k + i * k->m, k->m);
         k->a[i] = k->a_made[i] = k->mu[i] / sum;
@@ -249,7 +250,7 @@ static void scale_block(void *arg, uint32_t block)
     const pass *p = arg;
     tf_kernel *k = p->k;
     double *acc = block_sums(k, block);
-    for (int64_t i = (int64_t)block * k->block_rows; i < block_end(k, block); i++) {
+    for (int64_t i = (int64_t)block * k->block_rows; i < block_end(k, block) && !tf_polled(k->env, i); i++) {
         const float *row = k->k + i * k->m;
         k->a[i] = k->mu[i] > 0 ? k->mu[i] / dot(row, k->b, k->m) : 0;
         add_row(k->a[i], row, acc, k->m);
@@ -267,7 +268,7 @@ static void gram_block(void *arg, uint32_t block)
     const pass *p = arg;
     const tf_kernel *k = p->k;
     double *acc = block_sums(k, block);
-    for (int64_t i = (int64_t)block * k->block_rows; i < block_end(k, block); i++) {
+    for (int64_t i = (int64_t)block * k->block_rows; i < block_end(k, block) && !tf_polled(k->env, i); i++) {
         const float *row = k->k + i * k->m;
         if (p->w[i] > 0)
             add_row(p->w[i] * dot(row, p->x, k->m), row, acc, k->m);
@@ -318,7 +319,7 @@ static double exact_potential(const tf_kernel *k, int64_t j)
 
 void tf_kernel_absorb(tf_kernel *k)
 {
-    for (int64_t j = 0; j < k->m; j++) {
+    for (int64_t j = 0; j < k->m && !tf_polled(k->env, j); j++) {
         if (!(k->nu[j] > 0))
             continue;
         if (k->t[j] > 0 && isfinite(k->b[j]) && k->b[j] > 0)

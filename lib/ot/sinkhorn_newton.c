@@ -98,8 +98,13 @@ static tfuse_status make_sparse(newton *s)
         return TFUSE_ENOMEM;
     s->few.start = start;
     start[0] = 0;
-    for (int64_t i = 0; i < k->n; i++)
+    for (int64_t i = 0; i < k->n; i++) {
+        if (tf_polled(s->env, i)) {
+            free_sparse(s);
+            return tf_check_cancel(s->env);
+        }
         start[i + 1] = start[i] + row_entries(k, i, NULL, NULL);
+    }
     if (start[k->n] > k->n * k->m / DENSE_PER_SPARSE || k->m > INT32_MAX) {
         free_sparse(s);
         return TFUSE_OK;
@@ -110,16 +115,18 @@ static tfuse_status make_sparse(newton *s)
         free_sparse(s);
         return TFUSE_ENOMEM;
     }
-    for (int64_t i = 0; i < k->n; i++)
+    for (int64_t i = 0; i < k->n && !tf_polled(s->env, i); i++)
         row_entries(k, i, s->few.column + start[i], s->few.value + start[i]);
-    return TFUSE_OK;
+    if (tf_cancelled(s->env))
+        free_sparse(s);
+    return tf_check_cancel(s->env);
 }
 
 static void sparse_gram(const newton *s)
 {
     const tf_kernel *k = s->k;
     memset(k->t, 0, (size_t)k->m * sizeof *k->t);
-    for (int64_t i = 0; i < k->n; i++) {
+    for (int64_t i = 0; i < k->n && !tf_polled(s->env, i); i++) {
         double sum = 0;
         for (int64_t e = s->few.start[i]; e < s->few.start[i + 1]; e++)
             sum += (double)s->few.value[e] * s->x[s->few.column[e]];

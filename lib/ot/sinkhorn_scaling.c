@@ -18,6 +18,7 @@ enum { MOST_ITERATIONS = 1000, CHECK_EVERY = 10 };
 #define THRESHOLD 1e-9
 
 typedef struct scaling {
+    tf_env *env;
     int64_t n, m;
     const double *mu, *nu;
     double *k;       /* n*m */
@@ -42,10 +43,10 @@ uint64_t tf_scaling_lines_bytes(int64_t n, int64_t m)
 static tfuse_status scaling_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const double *mu, const double *nu,
                              scaling *s)
 {
-    *s = (scaling){.n = n, .m = m, .mu = mu, .nu = nu};
+    *s = (scaling){.env = env, .n = n, .m = m, .mu = mu, .nu = nu};
     s->block_rows = rows_of_block(n);
     s->blocks = (uint32_t)((n + s->block_rows - 1) / s->block_rows);
-    s->k = tf_arena_array(env, arena, (size_t)n * (size_t)m, sizeof *s->k);
+    s->k = tf_alloc_array(env, (size_t)n * (size_t)m, sizeof *s->k); /* not cleared, unlike an arena's */
     s->a = tf_arena_array(env, arena, (size_t)n, sizeof *s->a);
     s->b = tf_arena_array(env, arena, (size_t)m, sizeof *s->b);
     s->t = tf_arena_array(env, arena, (size_t)m, sizeof *s->t);
@@ -91,7 +92,7 @@ static void pass_block(void *arg, uint32_t block)
     int64_t from = (int64_t)block * s->block_rows, to = from + s->block_rows < s->n ? from + s->block_rows : s->n;
     for (int64_t j = 0; j < s->m; j++)
         acc[j] = 0;
-    for (int64_t i = from; i < to; i++) {
+    for (int64_t i = from; i < to && !tf_polled(s->env, i); i++) {
         const double *row = s->k + i * s->m;
         s->a[i] = s->mu[i] > 0 ? s->mu[i] / dot(row, s->b, s->m) : 0;
         axpy(s->a[i], row, acc, s->m);
@@ -125,7 +126,7 @@ static void finish_block(void *arg, uint32_t block)
     const scaling *s = f->s;
     int64_t from = (int64_t)block * s->block_rows, to = from + s->block_rows < s->n ? from + s->block_rows : s->n;
     double total = 0;
-    for (int64_t i = from; i < to; i++) {
+    for (int64_t i = from; i < to && !tf_polled(s->env, i); i++) {
         for (int64_t j = 0; j < s->m; j++) {
             double mass = s->a[i] * s->k[i * s->m + j] * s->b[j];
             f->dense[i * s->m + j] = (float)mass;
@@ -139,6 +140,7 @@ static tfuse_status scaling_finish(tf_env *env, const scaling *s, const float *c
 {
     finish f = {s, cost, out->dense};
     tf_parallel_for(env, s->blocks, finish_block, &f);
+    TF_TRY(tf_check_cancel(env));
     out->cost = 0;
     for (uint32_t block = 0; block < s->blocks; block++)
         out->cost += s->partial[(int64_t)block * s->m];
@@ -159,8 +161,9 @@ static void kernel_block(void *arg, uint32_t block)
     const kernel *p = arg;
     scaling *s = p->s;
     int64_t from = (int64_t)block * s->block_rows, to = from + s->block_rows < s->n ? from + s->block_rows : s->n;
-    for (int64_t k = from * s->m; k < to * s->m; k++)
-        s->k[k] = exp((double)p->cost[k] / -p->reg);
+    for (int64_t i = from; i < to && !tf_polled(s->env, i); i++)
+        for (int64_t k = i * s->m; k < (i + 1) * s->m; k++)
+            s->k[k] = exp((double)p->cost[k] / -p->reg);
 }
 
 /* K'a for the starting a = 1/n. */
@@ -168,7 +171,7 @@ static void start(scaling *s)
 {
     for (int64_t j = 0; j < s->m; j++)
         s->t[j] = 0;
-    for (int64_t i = 0; i < s->n; i++) {
+    for (int64_t i = 0; i < s->n && !tf_polled(s->env, i); i++) {
         s->a[i] = 1.0 / (double)s->n;
         axpy(s->a[i], s->k + i * s->m, s->t, s->m);
     }
@@ -220,7 +223,7 @@ tfuse_status tf_sinkhorn_scaling(tf_env *env, const tf_ot_options *options, int6
     tf_solution_init(env, n, m, out);
     int64_t most = options->max_iterations > 0 ? options->max_iterations : MOST_ITERATIONS;
     double threshold = options->tolerance > 0 ? options->tolerance : THRESHOLD;
-    scaling s;
+    scaling s = {.k = NULL};
     kernel exponential = {&s, cost, options->reg};
     tfuse_status status;
     if (!(options->reg > 0) || !isfinite(options->reg)) {
@@ -236,6 +239,7 @@ tfuse_status tf_sinkhorn_scaling(tf_env *env, const tf_ot_options *options, int6
         bool fine = update_b(&s);
         if (fine)
             scaling_pass(env, &s);
+        TF_TRY_OUT(tf_check_cancel(env));
         if (!fine || !a_is_finite(&s)) {
             status = tf_fail(env, TFUSE_ENUMERIC,
                              "sinkhorn-scaling: exp(-cost / reg) underflows with solver.reg %g; take solver.name sinkhorn",
@@ -249,6 +253,7 @@ tfuse_status tf_sinkhorn_scaling(tf_env *env, const tf_ot_options *options, int6
     scaling_potentials(&s, options->reg, out);
     TF_TRY_OUT(scaling_finish(env, &s, cost, out));
 out:
+    tf_free(&env->mem, s.k);
     tf_arena_free(&arena);
     if (status != TFUSE_OK)
         tf_solution_free(out);

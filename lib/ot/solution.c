@@ -34,10 +34,14 @@ void tf_solution_free(tf_solution *s)
 tfuse_status tf_solution_alloc_dense(tf_env *env, tf_solution *s)
 {
     s->kind = TF_COUPLING_DENSE;
-    s->dense = tf_calloc(env, (size_t)s->n * (size_t)s->m, sizeof *s->dense);
+    s->dense = tf_alloc_array(env, (size_t)s->n * (size_t)s->m, sizeof *s->dense);
     s->u = tf_calloc(env, (size_t)s->n, sizeof *s->u);
     s->v = tf_calloc(env, (size_t)s->m, sizeof *s->v);
-    return s->dense && s->u && s->v ? TFUSE_OK : TFUSE_ENOMEM;
+    if (!s->dense || !s->u || !s->v)
+        return TFUSE_ENOMEM;
+    for (int64_t i = 0; i < s->n && !tf_polled(env, i); i++)
+        memset(s->dense + i * s->m, 0, (size_t)s->m * sizeof *s->dense);
+    return tf_check_cancel(env);
 }
 
 void tf_solution_dense(const tf_solution *s, float *out)

@@ -22,7 +22,8 @@ static tfuse_status check_cost(tf_env *env, int64_t n, int64_t m, const float *c
                        (long long)n, (long long)m);
     if (!tf_mul_size((size_t)n, (size_t)m, &count) || count > PTRDIFF_MAX / sizeof(double))
         return tf_fail(env, TFUSE_ESHAPE, "cost is %lld x %lld: too large to be addressed", (long long)n, (long long)m);
-    *scale = tf_max_abs(cost, n * m);
+    *scale = tf_max_abs(env, cost, n * m);
+    TF_TRY(tf_check_cancel(env));
     int64_t at = *scale < INFINITY ? -1 : tf_find_nonfinite(cost, count);
     if (at >= 0)
         return tf_fail(env, TFUSE_ENUMERIC, "cost[%lld, %lld] is %g: costs must be finite", (long long)(at / m),

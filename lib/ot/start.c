@@ -36,11 +36,11 @@ static double shifted(int64_t count, const double *x, double *out)
 }
 
 /* v_j = min_i (C_ij - u_i), everywhere or where v is -INFINITY. */
-static void transform_rows(int64_t n, int64_t m, const float *cost, const double *u, bool everywhere, double *low, double *v)
+static void transform_rows(const tf_env *env, int64_t n, int64_t m, const float *cost, const double *u, bool everywhere, double *low, double *v)
 {
     for (int64_t j = 0; j < m; j++)
         low[j] = INFINITY;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n && !tf_polled(env, i); i++) {
         const float *row = cost + i * m;
         const double ui = u[i];
         for (int64_t j = 0; j < m; j++) {
@@ -53,9 +53,9 @@ static void transform_rows(int64_t n, int64_t m, const float *cost, const double
             v[j] = low[j];
 }
 
-static void transform_columns(int64_t n, int64_t m, const float *cost, const double *v, double *u)
+static void transform_columns(const tf_env *env, int64_t n, int64_t m, const float *cost, const double *v, double *u)
 {
-    for (int64_t i = 0, at; i < n; i++)
+    for (int64_t i = 0, at; i < n && !tf_polled(env, i); i++)
         u[i] = tf_row_min(cost + i * m, v, m, &at);
 }
 
@@ -78,20 +78,20 @@ tfuse_status tf_start_potentials(tf_env *env, tf_arena *arena, int64_t n, int64_
     double *low = tf_arena_array(env, arena, (size_t)m, sizeof *low);
     if (!u || !v || !low)
         return TFUSE_ENOMEM;
-    const double most = WILD * 2 * tf_max_abs(cost, n * m);
+    const double most = WILD * 2 * tf_max_abs(env, cost, n * m);
     bool wild;
     if (options->v) {
         wild = !(shifted(m, options->v, v) <= most);
-        transform_columns(n, m, cost, v, u);
+        transform_columns(env, n, m, cost, v, u);
     } else {
         wild = false;
         shifted(n, options->u, u);
-        transform_rows(n, m, cost, u, true, low, v);
-        transform_columns(n, m, cost, v, u);
+        transform_rows(env, n, m, cost, u, true, low, v);
+        transform_columns(env, n, m, cost, v, u);
     }
     if (wild || !all_finite(m, v))
-        transform_rows(n, m, cost, u, wild, low, v);
+        transform_rows(env, n, m, cost, u, wild, low, v);
     options->u = u;
     options->v = v;
-    return TFUSE_OK;
+    return tf_check_cancel(env);
 }

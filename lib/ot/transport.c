@@ -24,7 +24,7 @@
 
 #include <math.h>
 
-enum { MASS_BITS = 90, CANCEL_EVERY = 256, MIN_BLOCK = 64, ARCS_PER_PLACE = 3 };
+enum { MASS_BITS = 90, PIVOTS_A_REPORT = 16, MIN_BLOCK = 64, ARCS_PER_PLACE = 3 };
 #define BALANCE_TOLERANCE 1e-9
 /* The first penalty in steps of the auction, and its growth. */
 #define PENALTY_OF_EPS 8.0
@@ -32,7 +32,7 @@ enum { MASS_BITS = 90, CANCEL_EVERY = 256, MIN_BLOCK = 64, ARCS_PER_PLACE = 3 };
 
 static tfuse_status simplex_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const float *cost, tf_simplex *s)
 {
-    *s = (tf_simplex){.n = n, .m = m, .nodes = n + m + 1, .root = n + m, .cost = cost, .scale = tf_max_abs(cost, n * m)};
+    *s = (tf_simplex){.n = n, .m = m, .nodes = n + m + 1, .root = n + m, .cost = cost, .scale = tf_max_abs(env, cost, n * m)};
     size_t count = (size_t)s->nodes;
     s->price = tf_arena_array(env, arena, count, sizeof *s->price);
     s->hang = tf_arena_array(env, arena, count, sizeof *s->hang);
@@ -125,12 +125,12 @@ static void follow_auction(tf_simplex *s, tf_units *supply, double share)
 }
 
 /* What no piece of the auction used up hangs on the root, at its own price there and the penalty. */
-static void hang_rest(tf_simplex *s, const tf_units *supply)
+static void hang_rest(const tf_env *env, tf_simplex *s, const tf_units *supply)
 {
     s->penalty = s->sparse ? PENALTY_OF_EPS * s->auction.eps : s->scale;
     if (!(s->penalty > 0))
         s->penalty = s->scale > 0 ? s->scale : 1;
-    for (int64_t x = 0; x < s->root; x++) {
+    for (int64_t x = 0; x < s->root && !tf_polled(env, x); x++) {
         if (s->parent[x] >= 0)
             continue;
         int64_t at;
@@ -144,7 +144,7 @@ static void hang_rest(tf_simplex *s, const tf_units *supply)
 }
 
 /* Pieces that use up most of a row or column go first: small ones might close its way to them. */
-static void first_tree(tf_simplex *s, tf_units *supply)
+static tfuse_status first_tree(tf_env *env, tf_simplex *s, tf_units *supply)
 {
     for (int64_t x = 0; x < s->nodes; x++)
         s->parent[x] = s->child[x] = s->next[x] = s->prev[x] = -1;
@@ -156,7 +156,8 @@ static void first_tree(tf_simplex *s, tf_units *supply)
         follow_auction(s, supply, 0.5);
         follow_auction(s, supply, 0);
     }
-    hang_rest(s, supply);
+    hang_rest(env, s, supply);
+    return tf_check_cancel(env);
 }
 
 /* At an optimum: true if the root's arcs changed. Several of them carry flow: they cost more. One alone carries none: it costs nothing,
@@ -193,8 +194,7 @@ static tfuse_status optimise(tf_env *env, tf_simplex *s, int64_t *pivots)
         ++*pivots;
         if (*pivots % s->nodes == 0)
             tf_simplex_prices(s);
-        if (*pivots % CANCEL_EVERY == 0)
-            TF_TRY(tf_progress(env, "solving", (uint64_t)*pivots, 0));
+        TF_TRY(*pivots % PIVOTS_A_REPORT ? tf_check_cancel(env) : tf_progress(env, "solving", (uint64_t)*pivots, 0));
     }
 }
 
@@ -227,7 +227,7 @@ tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, 
     tf_arena arena;
     tf_arena_init(&arena, &env->mem);
     tf_solution_init(env, n, m, out);
-    tf_positive l;
+    tf_positive l = {.owned = NULL};
     tf_simplex s;
     tfuse_status status;
     const float *part = NULL;
@@ -243,12 +243,13 @@ tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, 
         first[j] = start[l.col[j]];
     TF_TRY_OUT(warm_start(env, &arena, &s, l.mu, l.nu, start ? first : NULL));
     perturb(&s, supply);
-    first_tree(&s, supply);
+    TF_TRY_OUT(first_tree(env, &s, supply));
     TF_TRY_OUT(optimise(env, &s, &out->iterations));
     out->iterations += s.auction.bids;
     TF_TRY_OUT(tf_simplex_result(env, &s, &l, cost, mu, nu, out));
     out->converged = true;
 out:
+    tf_free(&env->mem, l.owned);
     tf_arena_free(&arena);
     if (status != TFUSE_OK)
         tf_solution_free(out);

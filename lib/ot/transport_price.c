@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-enum { CANCEL_EVERY = 256, PRICE_BLOCK = 2048 };
+enum { PRICE_BLOCK = 2048 };
 
 /* Block search over the list of arcs. */
 static bool price_list(tf_simplex *s, int64_t *row, int64_t *col, double *reduced)
@@ -58,7 +58,7 @@ static tfuse_status price_all(tf_env *env, tf_simplex *s, bool *found)
     int64_t before = s->arc_count;
     for (int64_t i = 0; i < s->n; i++) {
         int64_t at;
-        if (i % CANCEL_EVERY == 0)
+        if (i % TF_POLL_ROWS == 0)
             TF_TRY(tf_check_cancel(env));
         if (tf_row_min(s->cost + i * s->m, v, s->m, &at) - s->price[i] >= -s->tolerance)
             continue;
@@ -98,7 +98,7 @@ static bool price_arcs(tf_simplex *s, int64_t *row, int64_t *col, double *reduce
 tfuse_status tf_simplex_list_arcs(tf_env *env, tf_simplex *s)
 {
     for (int64_t i = 0; i < s->n; i++) {
-        if (i % CANCEL_EVERY == 0)
+        if (i % TF_POLL_ROWS == 0)
             TF_TRY(tf_check_cancel(env));
         tf_lists_build(&s->lists, i, s->auction.v);
         add_arcs(s, i, INFINITY);

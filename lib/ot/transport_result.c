@@ -81,23 +81,25 @@ static tfuse_status emit(tf_env *env, tf_simplex *s, const tf_positive *l, tf_so
 }
 
 /* Potentials of all lines: those of the tree, and for empty columns, then empty rows, the largest that are feasible. */
-static void emit_potentials(const tf_simplex *s, const tf_positive *l, const float *cost, const double *mu, const double *nu,
+static tfuse_status emit_potentials(tf_env *env, const tf_simplex *s, const tf_positive *l, const float *cost, const double *mu, const double *nu,
                             tf_solution *out)
 {
     for (int64_t i = 0; i < l->n; i++)
         out->u[l->row[i]] = s->price[i];
     for (int64_t j = 0; j < l->m; j++)
         out->v[l->col[j]] = s->price[s->n + j];
-    for (int64_t j = 0; j < out->m; j++) {
-        if (nu[j] > 0)
-            continue;
-        out->v[j] = INFINITY;
-        for (int64_t i = 0; i < l->n; i++)
-            out->v[j] = fmin(out->v[j], (double)cost[l->row[i] * out->m + j] - out->u[l->row[i]]);
+    for (int64_t j = 0; j < out->m; j++)
+        out->v[j] = nu[j] > 0 ? out->v[j] : INFINITY;
+    for (int64_t i = 0; i < l->n && l->m < out->m && !tf_polled(env, i); i++) {
+        const float *row = cost + l->row[i] * out->m;
+        for (int64_t j = 0; j < out->m; j++)
+            if (!(nu[j] > 0))
+                out->v[j] = fmin(out->v[j], (double)row[j] - out->u[l->row[i]]);
     }
-    for (int64_t i = 0, at; i < out->n; i++)
+    for (int64_t i = 0, at; i < out->n && !tf_polled(env, i); i++)
         if (!(mu[i] > 0))
             out->u[i] = tf_row_min(cost + i * out->m, out->v, out->m, &at);
+    return tf_check_cancel(env);
 }
 
 tfuse_status tf_simplex_result(tf_env *env, tf_simplex *s, const tf_positive *l, const float *cost, const double *mu,
@@ -107,6 +109,6 @@ tfuse_status tf_simplex_result(tf_env *env, tf_simplex *s, const tf_positive *l,
     out->v = tf_alloc_array(env, (size_t)out->m, sizeof *out->v);
     if (!out->u || !out->v)
         return TFUSE_ENOMEM;
-    emit_potentials(s, l, cost, mu, nu, out);
+    TF_TRY(emit_potentials(env, s, l, cost, mu, nu, out));
     return emit(env, s, l, out);
 }
