@@ -291,7 +291,9 @@ START_TEST(the_dual_bound_is_feasible)
 {
     float cost[6] = {4, 7, 1, 2, 9, 5};
     double mu[2] = {0.5, 0.5}, nu[3] = {0.25, 0.25, 0.5}, u[2] = {100, -50}, v[3] = {1, 2, -3};
+    tf_env *env = t_env(1);
     double bound = tf_dual_bound(env, 2, 3, cost, mu, nu, u, v);
+    t_env_free(env);
     ck_assert_double_eq(u[0], 3); /* min(4 - 1, 7 - 2, 1 + 3) */
     ck_assert_double_eq(u[1], -50); /* lower than needed stays */
     ck_assert_double_eq(bound, 0.5 * 3 - 0.5 * 50 + 0.25 + 0.5 - 1.5);
