@@ -122,6 +122,7 @@ static int report(const tool *t, const tfuse_plan *plan, json_t *check, json_t *
         json_t *out = json_object();
         json_object_set(out, "maps", json_object_get(object, "maps"));
         json_object_set(out, "strategy", json_object_get(object, "strategy"));
+        json_object_set(out, "objective", json_object_get(object, "objective"));
         json_object_set_new(out, "weights", weights_object(t, object, t->n_args));
         json_object_set(out, "selfcheck", check);
         json_object_set(out, "repair", repaired);

@@ -41,6 +41,21 @@ static void print_maps(const tfuse_plan *plan)
     }
 }
 
+/* The strategy's objective after each round, a line a model. */
+static void print_objective(const json_t *report)
+{
+    size_t k, i;
+    json_t *rounds, *value;
+    json_array_foreach(json_object_get(report, "objective"), k, rounds) {
+        if (!json_array_size(rounds))
+            continue;
+        printf("  model %zu  mean correlation by round:", k);
+        json_array_foreach(rounds, i, value)
+            printf(" %.4f", json_number_value(value));
+        putchar('\n');
+    }
+}
+
 static void print_head(const json_t *report)
 {
     size_t i;
@@ -80,6 +95,7 @@ int cmd_plan(tool *t)
     } else if (code == EXIT_DONE) {
         map_totals totals = total_maps(plan);
         print_head(report);
+        print_objective(report);
         print_maps(plan);
         print_heads(report, true);
         print_totals(&totals);

@@ -161,6 +161,27 @@ static void print_row(FILE *f, size_t n, ...)
     va_end(cells);
 }
 
+/* The strategy's objective after each round, a row a model. */
+static void print_objective(FILE *f, const json_t *objective)
+{
+    size_t k, i, most = 0;
+    json_t *rounds, *value;
+    json_array_foreach(objective, k, rounds)
+        most = json_array_size(rounds) > most ? json_array_size(rounds) : most;
+    if (!most)
+        return;
+    fputs("<h3>Mean correlation of what is matched, by round</h3>\n<div class=\"wide\"><table><tbody>\n", f);
+    json_array_foreach(objective, k, rounds) {
+        if (json_array_size(rounds))
+            fprintf(f, "<tr><td class=\"name\">model %zu</td>", k);
+        json_array_foreach(rounds, i, value)
+            fprintf(f, "<td>%.4f</td>", json_number_value(value));
+        if (json_array_size(rounds))
+            fputs("</tr>\n", f);
+    }
+    fputs("</tbody></table></div>\n", f);
+}
+
 static void print_provenance(FILE *f, const page *p)
 {
     size_t i;
@@ -188,6 +209,7 @@ static void print_provenance(FILE *f, const page *p)
         free(text);
     }
     fputs(json_array_size(passes) ? "</p>\n" : "<span class=\"soft\">None: weights were taken as they are.</span></p>\n", f);
+    print_objective(f, json_object_get(p->report, "objective"));
 }
 
 /* ---- the table ----------------------------------------------------------------------------------------------- */

@@ -154,7 +154,7 @@ static tfuse_status clone_maps(matching *mt, const tf_class_map *from, tf_class_
     return TFUSE_OK;
 }
 
-static tfuse_status ascend(matching *mt)
+static tfuse_status ascend(matching *mt, tfuse_plan *plan)
 {
     const int64_t rounds = tf_policy_int(mt->job->policy, "matching.rounds");
     tf_class_map *best = NULL;
@@ -165,11 +165,13 @@ static tfuse_status ascend(matching *mt)
         status = sweep(mt, r);
         if (status == TFUSE_OK)
             status = objective(mt, &now);
+        if (status == TFUSE_OK)
+            status = tf_plan_add_round(mt->env, plan, (int32_t)mt->k, now);
         if (status != TFUSE_OK)
             break;
         tf_log(mt->env, TFUSE_LOG_INFO, "matching %s, round %lld: mean correlation %.6f", tf_model_label(mt->job->models[mt->k]),
                (long long)r + 1, now);
-        const bool gained = now > most + LEAST_GAIN * fabs(most);
+        const bool gained = r == 0 || now > most + LEAST_GAIN * fabs(most);
         if (now > most) {
             tf_class_maps_free(mt->env, mt->g, best);
             status = clone_maps(mt, mt->maps, &best);
@@ -262,7 +264,7 @@ static tfuse_status gather(matching *mt, const tf_view *const *views, const tf_s
     return status;
 }
 
-static tfuse_status match(matching *mt, const tf_view *const *views, const tf_stat_wants *wants)
+static tfuse_status match(matching *mt, const tf_view *const *views, const tf_stat_wants *wants, tfuse_plan *plan)
 {
     for (int s = 0; s < 2; s++)
         TF_TRY(mt_balance(mt, s));
@@ -270,7 +272,7 @@ static tfuse_status match(matching *mt, const tf_view *const *views, const tf_st
         return TFUSE_ENOMEM;
     TF_TRY(mt_node_weights(mt));
     TF_TRY(gather(mt, views, wants));
-    return ascend(mt);
+    return ascend(mt, plan);
 }
 
 static tfuse_status align_model(tf_env *env, const tf_align_job *job, size_t k, const tf_view *const *views, tfuse_plan *plan)
@@ -288,7 +290,7 @@ static tfuse_status align_model(tf_env *env, const tf_align_job *job, size_t k, 
     if (status == TFUSE_OK && job->tally)
         status = mt_estimate(&mt, &wants, maps);
     else if (status == TFUSE_OK)
-        status = match(&mt, views, &wants);
+        status = match(&mt, views, &wants, plan);
     if (status == TFUSE_OK && !job->tally)
         status = mt_plan_maps(&mt, maps);
     if (status == TFUSE_OK)

@@ -19,7 +19,11 @@ tfuse_status tf_plan_new(tf_env *env, const char *strategy, size_t n_models, tfu
     plan->models = tf_arena_array(env, &plan->arena, n_models, sizeof *plan->models);
     plan->n_models = n_models;
     plan->policy = json_object();
-    if (!plan->strategy || !plan->models || !plan->policy) {
+    plan->objective = json_array();
+    int failed = !plan->objective;
+    for (size_t k = 0; k < n_models && !failed; k++)
+        failed = json_array_append_new(plan->objective, json_array());
+    if (!plan->strategy || !plan->models || !plan->policy || failed) {
         tf_plan_free(plan);
         return tf_fail(env, TFUSE_ENOMEM, "out of memory for a plan of %zu models", n_models);
     }
@@ -39,6 +43,7 @@ void tf_plan_free(tfuse_plan *plan)
     tf_free(&mem, plan->maps);
     tf_free(&mem, plan->entries);
     json_decref(plan->policy);
+    json_decref(plan->objective);
     tf_arena_free(&plan->arena);
     tf_free(&mem, plan);
 }
@@ -115,6 +120,13 @@ tfuse_status tf_plan_add_pass(tf_env *env, tfuse_plan *plan, const char *pass)
     return TFUSE_OK;
 }
 
+tfuse_status tf_plan_add_round(tf_env *env, tfuse_plan *plan, int32_t model, double objective)
+{
+    if (json_array_append_new(json_array_get(plan->objective, (size_t)model), json_real(objective)))
+        return tf_fail(env, TFUSE_ENOMEM, "out of memory for a plan");
+    return TFUSE_OK;
+}
+
 /* ---- report ----------------------------------------------------------------------------------- */
 
 static json_t *number(double x)
@@ -181,8 +193,8 @@ tfuse_status tf_plan_report(tf_env *env, const tfuse_plan *plan, json_t **out)
     for (size_t i = 0; i < plan->n_passes && !failed; i++)
         failed |= json_array_append_new(passes, json_string(plan->passes[i]));
     /* json_pack takes over what is given with 'o', also when it fails. */
-    *out = json_pack("{s:s, s:b, s:O, s:o, s:o, s:o, s:o}", "strategy", plan->strategy, "exact", (int)plan->exact, "policy", plan->policy, "models", models,
-                     "passes", passes, "maps", maps, "table", table);
+    *out = json_pack("{s:s, s:b, s:O, s:O, s:o, s:o, s:o, s:o}", "strategy", plan->strategy, "exact", (int)plan->exact, "policy", plan->policy, "objective",
+                     plan->objective, "models", models, "passes", passes, "maps", maps, "table", table);
     if (*out && !failed)
         return TFUSE_OK;
     json_decref(*out);

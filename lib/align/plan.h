@@ -44,6 +44,7 @@ struct tfuse_plan {
     const char *strategy;
     bool exact;             /* each model, carried alone, computes what it did: one map an axis, the right operator on every side */
     json_t *policy;         /* keys that were set when it was made: name → text */
+    json_t *objective;      /* for each model the strategy's objective after each round, [] where it has none, as for the anchor */
     const char **passes;    /* by name and version, in order */
     size_t n_passes;
     tf_plan_model *models;  /* the anchor first */
@@ -60,6 +61,8 @@ void tf_plan_free(tfuse_plan *plan);
 tfuse_status tf_plan_add_map(tf_env *env, tfuse_plan *plan, const tf_plan_map *row, int32_t *index);
 tfuse_status tf_plan_add_entry(tf_env *env, tfuse_plan *plan, const tf_plan_entry *entry);
 tfuse_status tf_plan_add_pass(tf_env *env, tfuse_plan *plan, const char *pass);
+/* What the strategy's objective is for a model after another round. */
+tfuse_status tf_plan_add_round(tf_env *env, tfuse_plan *plan, int32_t model, double objective);
 /* Name and fingerprints of a model; the name in the arena. */
 tfuse_status tf_plan_describe_model(tf_env *env, tf_arena *arena, const tfuse_model *m, const tf_graph *g, tf_plan_model *out);
 tfuse_status tf_plan_report(tf_env *env, const tfuse_plan *plan, json_t **out); /* {"strategy", ..., "maps": [...]} */

@@ -88,8 +88,9 @@ static json_t *plan_head(const tfuse_plan *plan, json_t *maps)
     }
     for (size_t i = 0; i < plan->n_passes; i++)
         failed |= json_array_append_new(passes, json_string(plan->passes[i]));
-    json_t *head = json_pack("{s:i, s:s, s:b, s:O, s:o, s:o, s:O, s:o}", "tfuse_plan", PLAN_VERSION, "strategy", plan->strategy, "exact",
-                             (int)plan->exact, "policy", plan->policy, "passes", passes, "models", models, "maps", maps, "table", table);
+    json_t *head = json_pack("{s:i, s:s, s:b, s:O, s:O, s:o, s:o, s:O, s:o}", "tfuse_plan", PLAN_VERSION, "strategy", plan->strategy, "exact",
+                             (int)plan->exact, "policy", plan->policy, "objective", plan->objective, "passes", passes, "models", models, "maps", maps,
+                             "table", table);
     if (head && !failed)
         return head;
     json_decref(head);
@@ -335,6 +336,26 @@ static bool is_text_object(const json_t *j)
     return json_is_object(j);
 }
 
+/* Optional, and nothing that is applied. */
+static tfuse_status take_objective(reader *r, const json_t *objective, tfuse_plan *plan)
+{
+    if (!objective)
+        return TFUSE_OK;
+    if (!json_is_array(objective) || json_array_size(objective) != plan->n_models)
+        return malformed(r, "its objective is no list with an item for each model");
+    for (size_t k = 0; k < plan->n_models; k++) {
+        const json_t *rounds = json_array_get(objective, k);
+        if (!json_is_array(rounds))
+            return malformed(r, "its objective is no list of lists of numbers");
+        for (size_t i = 0; i < json_array_size(rounds); i++) {
+            if (!json_is_number(json_array_get(rounds, i)))
+                return malformed(r, "its objective is no list of lists of numbers");
+            TF_TRY(tf_plan_add_round(r->env, plan, (int32_t)k, json_number_value(json_array_get(rounds, i))));
+        }
+    }
+    return TFUSE_OK;
+}
+
 static tfuse_status take_plan(reader *r, const json_t *head, tfuse_plan **out)
 {
     const json_t *models = json_object_get(head, "models"), *passes = json_object_get(head, "passes");
@@ -360,6 +381,7 @@ static tfuse_status take_plan(reader *r, const json_t *head, tfuse_plan **out)
         TF_TRY(tf_plan_add_pass(r->env, *out, pass));
     }
     TF_TRY(take_models(r, models, *out));
+    TF_TRY(take_objective(r, json_object_get(head, "objective"), *out));
     TF_TRY(take_maps(r, json_object_get(head, "maps"), *out));
     return take_table(r, json_object_get(head, "table"), *out);
 }

@@ -19,6 +19,15 @@ at_most 'the anchor is a choice of coordinates' "$(python3 tests/cli/make.py gap
 works 'a plan' align "$a" "$b" --align matching --threads 1 -o "$work/one.plan"
 works 'the same on three threads' align "$a" "$b" --align matching --threads 3 -o "$work/three.plan"
 if cmp -s "$work/one.plan" "$work/three.plan"; then pass 'equal bytes'; else fail 'equal bytes' 'plans differ'; fi
+works 'its report' plan "$work/one.plan" --json
+rounds=$(python3 -c 'import json, sys
+a, b = json.load(open(sys.argv[1]))["objective"]
+print(len(b) if a == [] and len(b) > 1 and b[1] > b[0] and all(-1 <= x <= 1 for x in b) else 0)' "$work/out")
+check 'the objective by round: the second gains' "${rounds:-0}" -gt 1
+works 'as text' plan "$work/one.plan"
+check 'it has the rounds' "$(sed -n 's/^  model 1  mean correlation by round://p' "$work/out" | wc -w)" = "$rounds"
+works 'as a page' plan "$work/one.plan" --html "$work/one.html"
+check 'it has them too' "$(grep -c 'Mean correlation of what is matched' "$work/one.html")" = 1
 works 'dry run' fuse "$a" "$b" --align matching --dry-run --json -o "$work/dry"
 check 'no problems' "$(json problems)" = 0
 refuses 1 'calib' 'activations without calibration' fuse "$a" "$b" --align matching --set matching.use=activations -o "$work/x"

@@ -104,11 +104,14 @@ static tfuse_status parse_head(tf_env *env, const char *head, const void *data, 
     " [\"a\", " HEX ", " HEX ", " HEX "]], \"maps\": [" maps "], \"table\": [" table "]}"
 #define MAP(map) "{\"name\": \"n\", \"axis\": \"x\", \"model\": 1, \"solver\": \"\", \"map\": {" map "}}"
 
+#define PERMUTATION MAP("\"kind\": \"permutation\", \"n\": 2, \"m\": 2")
+
 START_TEST(lies_are_refused)
 {
     tf_env *env = t_env(1);
     const int64_t swap[] = {1, 0}, bad[] = {1, 1};
-    t_ok(env, parse_head(env, HEAD_WITH(MAP("\"kind\": \"permutation\", \"n\": 2, \"m\": 2"), "[1, \"w\", 0, 0, 0, true]"), swap, 16));
+    t_ok(env, parse_head(env, HEAD_WITH(PERMUTATION, "[1, \"w\", 0, 0, 0, true]"), swap, 16));
+    t_ok(env, parse_head(env, HEAD_WITH(PERMUTATION, "], \"objective\": [[], [0.5, 1]"), swap, 16));
     static const char *const heads[] = {
         "[]", "{}", "{\"tfuse_plan\": 1}",
         "{\"tfuse_plan\": 1, \"strategy\": \"x\", \"exact\": false, \"policy\": {}, \"passes\": [], \"models\": [[\"b\", " HEX ", " HEX ", " HEX
@@ -129,6 +132,8 @@ START_TEST(lies_are_refused)
         HEAD_WITH(MAP("\"kind\": \"block\", \"n\": 2, \"m\": 2, \"blocks_n\": 2, \"inner\": []"), ""),
         HEAD_WITH(MAP("\"kind\": \"block\", \"n\": 2, \"m\": 2, \"blocks_n\": 2, \"inner\": [null, null]"), ""),
         HEAD_WITH(MAP("\"kind\": \"identity\", \"n\": 2, \"m\": 2"), ""), /* numbers are left over */
+        HEAD_WITH(PERMUTATION, "], \"objective\": [[0.5]"), HEAD_WITH(PERMUTATION, "], \"objective\": [[], 0.5"),
+        HEAD_WITH(PERMUTATION, "], \"objective\": [[], [\"high\"]"),
     };
     for (size_t i = 0; i < TF_LEN(heads); i++)
         t_fails(env, parse_head(env, heads[i], swap, 16), TFUSE_EFORMAT, "x.plan");
