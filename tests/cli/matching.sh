@@ -19,6 +19,7 @@ at_most 'the anchor is a choice of coordinates' "$(python3 tests/cli/make.py gap
 works 'a plan' align "$a" "$b" --align matching --threads 1 -o "$work/one.plan"
 works 'the same on three threads' align "$a" "$b" --align matching --threads 3 -o "$work/three.plan"
 if cmp -s "$work/one.plan" "$work/three.plan"; then pass 'equal bytes'; else fail 'equal bytes' 'plans differ'; fi
+works 'a plan of several rounds' align "$a" "$b" --align matching --set matching.rounds=10 --force -o "$work/one.plan"
 works 'its report' plan "$work/one.plan" --json
 rounds=$(python3 -c 'import json, sys
 a, b = json.load(open(sys.argv[1]))["objective"]
