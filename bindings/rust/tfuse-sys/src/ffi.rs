@@ -680,7 +680,8 @@ extern "C" {
     /// A map as an n × m float32 array T whose columns say what each unit of the anchor receives; they sum to one, but for a raw map's, which
     /// acts as it is. Release with tfuse_array_free. Errors: TFUSE_ERANGE, TFUSE_ENOMEM.
     pub fn tfuse_plan_matrix(ctx: *mut tfuse_ctx, plan: *const tfuse_plan, index: usize, out: *mut *mut tfuse_array) -> tfuse_status;
-    /// The plan as one JSON object: {"strategy", "policy", "models": [{"name", "graph", "header", "weights"}], "passes", "maps": [...],
+    /// The plan as one JSON object: {"strategy", "policy", "objective": for each model the strategy's objective after each round (matching: the mean
+    /// correlation of what is matched), "models": [{"name", "graph", "header", "weights"}], "passes", "maps": [...],
     /// "table": [...]}; tfuse_string_free. A map of heads has "heads": for each head of the anchor the shares that each head of the model has in it.
     pub fn tfuse_plan_report(ctx: *mut tfuse_ctx, plan: *const tfuse_plan, out: *mut *mut c_char) -> tfuse_status;
     /// Draws a random member of a model's symmetry group (gauge.stream, run.seed) as a plan of two models, the model twice, that carries the second onto
