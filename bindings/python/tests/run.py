@@ -5,6 +5,7 @@ library must have been called."""
 import collections
 import faulthandler
 import os
+import signal
 import sys
 import unittest
 
@@ -47,6 +48,7 @@ class Result(unittest.TestResult):
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with Ctrl-C ignored, and there are tests of it
     faulthandler.enable()
     faulthandler.dump_traceback_later(240, exit=True)
     here = os.path.dirname(os.path.abspath(__file__))
