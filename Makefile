@@ -191,10 +191,12 @@ tests: $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) ## builds the test programs
 .PHONY: tests check check-run check-unit check-api check-cli check-layers check-symbols check-headers lint asan tsan valgrind cov
 RUN = CC='$(CC)' CXX='$(CXX)' BUILD='$(B)' TFUSE='$(TFUSE)' sh tools/run_tests.sh
 BASE_DEPS = +@sh tools/deps.sh
+# A make that was not told how many jobs to run at once has its submakes run one a core.
+PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2))
 
 check: ## all tests; first installs what they need
 	$(BASE_DEPS) check
-	+@$(MAKE) --no-print-directory check-run
+	+@$(MAKE) --no-print-directory $(PARALLEL) check-run
 
 check-run: $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) all examples ## the same without installing
 	@$(RUN) $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) $(CLI_TESTS) $(CHECKS)
@@ -219,7 +221,7 @@ check-rust: all ## the Rust crates: declarations as in the headers, tests, clipp
 .PHONY: check-python python-environments
 check-python: all ## the Python package: declarations as in the headers, the wheel, tests with NumPy alone and with PyTorch, types
 	$(BASE_DEPS) hf
-	+@$(MAKE) --no-print-directory python-environments
+	+@$(MAKE) --no-print-directory $(PARALLEL) python-environments
 	@$(RUN) tests/python.sh
 
 # mypy reads the package from outside; the package itself needs NumPy alone.
@@ -248,21 +250,21 @@ generated: ## writes what is written from the headers: the ABI's record, where i
 check-install: all ## installs into an empty root; C and C++ clients by pkg-config, shared and static; uninstalls
 	@$(RUN) tests/install.sh
 check-nolapack: ## a library without LAPACK: what it does, and what it says that it cannot
-	+@$(MAKE) --no-print-directory WITH_LAPACK=0 BUILD_SUFFIX=-nolapack nolapack
+	+@$(MAKE) --no-print-directory $(PARALLEL) WITH_LAPACK=0 BUILD_SUFFIX=-nolapack nolapack
 nolapack: all
 	@$(RUN) tests/cli/nolapack.sh tools/check_symbols.sh
 lint: check-layers check-headers ## checks that need no library
 	@tools/check_style.py
 
 asan: ## unit, API and command tests under the address and undefined-behaviour sanitizers
-	+@$(MAKE) --no-print-directory FLAVOUR=asan sanitized
+	+@$(MAKE) --no-print-directory $(PARALLEL) FLAVOUR=asan sanitized
 .PHONY: sanitized threaded
 sanitized: $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) $(TFUSE) $(EXAMPLES) $(EXAMPLES_CC)
 	@ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	 $(RUN) $(UNIT_BIN) $(API_BIN) $(FUZZ_BIN) $(CLI_TESTS)
 
 tsan: ## tests that use threads, under the thread sanitizer
-	+@$(MAKE) --no-print-directory FLAVOUR=tsan threaded
+	+@$(MAKE) --no-print-directory $(PARALLEL) FLAVOUR=tsan threaded
 THREADED := pool gemm evaluator statistics context threads embedding
 threaded: $(B)/examples/embed $(foreach t,$(THREADED),$(filter %/test_$(t),$(UNIT_BIN) $(API_BIN)))
 	@TSAN_OPTIONS=halt_on_error=1 $(B)/examples/embed >/dev/null
@@ -274,7 +276,7 @@ valgrind: $(foreach t,$(MEMCHECKED),$(filter %/test_$(t),$(UNIT_BIN) $(API_BIN))
 	@CK_FORK=no WRAP='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite' $(RUN) $(sort $^)
 
 cov: ## line coverage of the library by all tests
-	+@$(MAKE) --no-print-directory FLAVOUR=cov coverage
+	+@$(MAKE) --no-print-directory $(PARALLEL) FLAVOUR=cov coverage
 .PHONY: coverage
 coverage: $(UNIT_BIN) $(API_BIN) $(TFUSE) $(EXAMPLES) $(EXAMPLES_CC)
 	@$(RUN) $(UNIT_BIN) $(API_BIN) $(CLI_TESTS) >$(B)/tests.log || { tail -n 40 $(B)/tests.log; exit 1; }
@@ -300,7 +302,7 @@ $(FUZZ_BIN): %: %.o $(FUZZ_COMMON) $(INTERNAL)
 FUZZ_SECONDS ?= 60
 FUZZ_ENGINE := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=build/fuzz/run_%)
 fuzz: ## libFuzzer on each reader, FUZZ_SECONDS (60) each; needs clang
-	+@$(MAKE) --no-print-directory CC=clang FLAVOUR=asan CFLAGS='$(CFLAGS) -fsanitize=fuzzer-no-link' BUILD_SUFFIX=-fuzz fuzzed
+	+@$(MAKE) --no-print-directory $(PARALLEL) CC=clang FLAVOUR=asan CFLAGS='$(CFLAGS) -fsanitize=fuzzer-no-link' BUILD_SUFFIX=-fuzz fuzzed
 fuzzed: $(FUZZ_ENGINE)
 	@for t in $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%); do \
 	    mkdir -p build/fuzz/$$t && echo "== $$t" && ./build/fuzz/run_$$t -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 \
@@ -315,7 +317,7 @@ $(FUZZ_ENGINE): build/fuzz/run_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/fuzz.
 .PHONY: check-hf hf
 HF_PACKAGES := torch==2.13.0 transformers==5.23.0 safetensors numpy
 check-hf: hf ## against Hugging Face's transformers and safetensors, in an environment that it makes
-	+@$(MAKE) --no-print-directory cli
+	+@$(MAKE) --no-print-directory $(PARALLEL) cli
 	@TFUSE='$(TFUSE)' HF_HUB_OFFLINE=1 build/hf/bin/python tests/hf/run.py
 
 hf:
@@ -330,13 +332,13 @@ BENCH_PYTHON = $(eval BENCH_PYTHON := $(or $(shell for p in python3 /usr/bin/pyt
 .PHONY: bench
 bench: hf ## costs, solvers, evaluator and a whole fusion, each beside a named peer: BLIS, SciPy, POT, PyTorch, NumPy
 	$(BASE_DEPS) bench
-	+@$(MAKE) --no-print-directory cli shared $(BENCH_COST)
+	+@$(MAKE) --no-print-directory $(PARALLEL) cli shared $(BENCH_COST)
 	@sh tests/bench/bench.sh '$(B)' '$(BENCH_PYTHON)' build/hf/bin/python
 
 .PHONY: bench-ot
 bench-ot: ## solvers beside SciPy and POT: ratios of times (BENCH='--seeds 1 --quick --large')
 	$(BASE_DEPS) bench
-	+@$(MAKE) --no-print-directory shared
+	+@$(MAKE) --no-print-directory $(PARALLEL) shared
 	@$(BENCH_PYTHON) tests/bench/bench_ot.py $(B)/libtfuse.so $(BENCH)
 
 .PHONY: bench-cost
@@ -352,21 +354,21 @@ $(BENCH_COST): %: %.o $(INTERNAL)
 .PHONY: demo deps install uninstall clean help
 demo: ## installs what is missing, builds, fuses two real models and prints a table
 	$(BASE_DEPS) demo
-	+@$(MAKE) --no-print-directory -s cli '$(B)/examples/ensemble'
+	+@$(MAKE) --no-print-directory $(PARALLEL) -s cli '$(B)/examples/ensemble'
 	@BIN='$(B)' sh tools/demo.sh
 
 .PHONY: study
 PAIRS ?= tests/data/vit-fmnist-a,tests/data/vit-fmnist-b
 study: ## every method and control on real pairs, as docs/study.md (PAIRS='A,B C,D' SAMPLES='100 600 3000')
 	$(BASE_DEPS) demo
-	+@$(MAKE) --no-print-directory -s cli
+	+@$(MAKE) --no-print-directory $(PARALLEL) -s cli
 	@SAMPLES='$(or $(SAMPLES),100 600 3000)' python3 tools/study.py '$(B)/tfuse' docs $(PAIRS)
 
 .PHONY: study-language
 KJV := tests/data/kjv-tokens
 study-language: ## two language models in both orders, as docs/study-language.md (WINDOWS='128 2048')
 	$(BASE_DEPS) bench
-	+@$(MAKE) --no-print-directory -s cli
+	+@$(MAKE) --no-print-directory $(PARALLEL) -s cli
 	@python3 tools/study_language.py '$(B)/tfuse' tests/data/llama-kjv-e tests/data/llama-kjv-f $(KJV)/val.npy $(KJV)/calib.npy \
 	    docs/study-language.md $(or $(WINDOWS),128 2048)
 
