@@ -25,6 +25,8 @@ extern const tf_arch tf_arch_bert, tf_arch_roberta, tf_arch_distilbert, tf_arch_
 tfuse_status tf_graph_build(tf_env *env, const tfuse_model *m, bool extra_copy, tf_graph **out);
 /* Without looking at the model's tensors. */
 tfuse_status tf_graph_build_unchecked(tf_env *env, const tfuse_model *m, tf_graph **out);
+/* The same before FFNs are split, as the config may say (ffn.h). */
+tfuse_status tf_graph_build_dense(tf_env *env, const tfuse_model *m, tf_graph **out);
 
 /* naming.c, for the tables of the files here: rules with %d for the layer, applied for i < layers when the pattern has one. */
 typedef struct tf_name_rule {

@@ -3,6 +3,7 @@
  * registry.c: the table of architectures, and the way from a model to its graph.
  */
 #include "arch/arch.h"
+#include "arch/ffn.h"
 #include "base/buf.h"
 #include "graph/naming.h"
 #include <stdlib.h>
@@ -102,7 +103,7 @@ static tfuse_status build_known(tf_env *env, const tfuse_model *m, tf_graph **ou
     return tf_graph_finish(env, *out);
 }
 
-tfuse_status tf_graph_build_unchecked(tf_env *env, const tfuse_model *m, tf_graph **out)
+tfuse_status tf_graph_build_dense(tf_env *env, const tfuse_model *m, tf_graph **out)
 {
     *out = NULL;
     tf_graph *g = NULL;
@@ -113,6 +114,23 @@ tfuse_status tf_graph_build_unchecked(tf_env *env, const tfuse_model *m, tf_grap
     return TFUSE_OK;
 out:
     tf_graph_free(g);
+    return status;
+}
+
+tfuse_status tf_graph_build_unchecked(tf_env *env, const tfuse_model *m, tf_graph **out)
+{
+    bool split = false;
+    tf_emoe how;
+    tf_graph *dense;
+    TF_TRY(tf_graph_build_dense(env, m, out));
+    dense = *out;
+    tfuse_status status = tf_emoe_read(env, m, &split, &how);
+    if (status == TFUSE_OK && !split)
+        return TFUSE_OK;
+    *out = NULL;
+    if (status == TFUSE_OK)
+        status = tf_emoe_graph(env, tf_model_label(m), dense, &how, out);
+    tf_graph_free(dense);
     return status;
 }
 

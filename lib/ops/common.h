@@ -54,6 +54,14 @@ const tf_activation *tf_node_activation(tf_env *env, const tf_node *n, const cha
 /* After shape has checked it. */
 const tf_activation *tf_node_activation_at(const tf_node *n, const char *key);
 
+/* ---- experts (route.c) ---- */
+/* The factor of the experts in units that come as experts*hidden; NULL: they do not. */
+const tf_factor *tf_experts_of(const tf_binding *b);
+/* The attributes top_k and weights of a node that routes among so many experts. */
+tfuse_status tf_route_check(tf_env *env, const tf_node *n, int64_t experts);
+/* The weight that such a node gives each expert, from one row of logits; 0 for those not chosen. */
+void tf_route_weights(const tf_node *n, const float *logits, int64_t experts, float *weights);
+
 /* ---- gates (multiply.c) ---- */
 /* The linear node that made a value, seen through activations, when each value on the way has one reader and the linear's tensors are
  * its own: then the value's units may keep their scale while a partner's change. -1: none such. */

@@ -10,12 +10,21 @@
 
 enum { GATE, UP };
 
+/* Readers that ask of the gate's rows only that they keep their own scale, as they do. */
+static int count_means(const tf_graph *g, tf_id value)
+{
+    int count = 0;
+    for (size_t i = 0; i < g->n_nodes; i++)
+        count += g->nodes[i].op == &tf_op_expert_mean && g->nodes[i].inputs[0] == value;
+    return count;
+}
+
 tf_id tf_gate_source(const tf_graph *g, tf_id value)
 {
     for (;;) {
         const tf_id node = g->values[value].node;
         const tf_node *n = &g->nodes[node];
-        if (tf_count_readers(g, value) != 1)
+        if (tf_count_readers(g, value) - count_means(g, value) != 1)
             return -1;
         if (n->op == &tf_op_activation) {
             value = n->inputs[0];

@@ -11,6 +11,7 @@ static const tf_op *const table[] = {
     &tf_op_multiply,  &tf_op_attention,  &tf_op_split,    &tf_op_token,     &tf_op_route,
     &tf_op_positions, &tf_op_softcap,    &tf_op_gate_tokens,
     &tf_op_disentangled, &tf_op_mask_tokens, &tf_op_conv_tokens,
+    &tf_op_route_weights, &tf_op_expert_mean,
 };
 
 const tf_op *tf_op_at(size_t index)

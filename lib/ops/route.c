@@ -25,8 +25,16 @@ static scheme scheme_of(const tf_node *n)
     return text ? UNKNOWN : CHOSEN;
 }
 
-/* The factor of the experts in the units: the first of two or more. */
-static const tf_factor *experts_of(const tf_binding *b)
+tfuse_status tf_route_check(tf_env *env, const tf_node *n, int64_t experts)
+{
+    int64_t top_k = 0;
+    TF_TRY(tf_node_int_required(env, n, "top_k", 1, experts, &top_k));
+    if (scheme_of(n) == UNKNOWN)
+        return tf_fail(env, TFUSE_EGRAPH, "%s '%s': weights=%s is none of chosen, all, one", n->op->name, n->name, tf_node_attr(n, "weights"));
+    return TFUSE_OK;
+}
+
+const tf_factor *tf_experts_of(const tf_binding *b)
 {
     return b->n_segments == 1 && b->segments[0].n_factors >= 2 ? &b->segments[0].factors[0] : NULL;
 }
@@ -37,16 +45,13 @@ static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
     TF_TRY(tf_need_channels(env, g, n, HIDDEN));
     TF_TRY(tf_need_channels(env, g, n, ROUTER));
     const tf_value *x = &g->values[n->inputs[HIDDEN]], *router = &g->values[n->inputs[ROUTER]];
-    const tf_factor *experts = experts_of(tf_value_channels(g, n->inputs[HIDDEN]));
-    int64_t top_k = 0;
+    const tf_factor *experts = tf_experts_of(tf_value_channels(g, n->inputs[HIDDEN]));
     if (!experts)
         return tf_fail(env, TFUSE_EGRAPH, "route '%s': the channels of '%s' are not experts*hidden", n->name, x->name);
     if (router->rank != x->rank || router->extent[router->rank - 1] != experts->extent || (x->rank == 2 && x->extent[0] != router->extent[0]))
         return tf_fail(env, TFUSE_ESHAPE, "route '%s': '%s' is not one logit of each of the %lld experts for each token", n->name, router->name,
                        (long long)experts->extent);
-    TF_TRY(tf_node_int_required(env, n, "top_k", 1, experts->extent, &top_k));
-    if (scheme_of(n) == UNKNOWN)
-        return tf_fail(env, TFUSE_EGRAPH, "route '%s': weights=%s is none of chosen, all, one", n->name, tf_node_attr(n, "weights"));
+    TF_TRY(tf_route_check(env, n, experts->extent));
     return tf_output_like(env, g, node, n->inputs[HIDDEN], tf_value_channels(g, n->inputs[HIDDEN]));
 }
 
@@ -59,7 +64,7 @@ static const tf_factor *logits_of(const tf_graph *g, const tf_node *n)
 static tfuse_status tie(tf_env *env, tf_graph *g, tf_id node)
 {
     const tf_node *n = &g->nodes[node];
-    const tf_factor *experts = experts_of(tf_value_channels(g, n->inputs[HIDDEN])), *logits = logits_of(g, n);
+    const tf_factor *experts = tf_experts_of(tf_value_channels(g, n->inputs[HIDDEN])), *logits = logits_of(g, n);
     if (logits && experts->kind == TF_FACTOR_PORT && logits->kind == TF_FACTOR_PORT)
         return tf_tie_ports(env, g, node, experts->port, logits->port, false);
     return tf_fail(env, TFUSE_EGRAPH, "route '%s': the experts are not an axis on both sides", n->name);
@@ -67,7 +72,7 @@ static tfuse_status tie(tf_env *env, tf_graph *g, tf_id node)
 
 static void permits(tf_permits *p, const tf_node *n)
 {
-    tf_permit_port(p, experts_of(tf_value_channels(p->g, n->inputs[HIDDEN]))->port, TF_GROUP_PERM);
+    tf_permit_port(p, tf_experts_of(tf_value_channels(p->g, n->inputs[HIDDEN]))->port, TF_GROUP_PERM);
 }
 
 static int64_t scratch_size(const tf_graph *g, const tf_node *n, const tf_batch *const *in)
@@ -76,9 +81,11 @@ static int64_t scratch_size(const tf_graph *g, const tf_node *n, const tf_batch 
     return tf_batch_channels(in[ROUTER]);
 }
 
-/* The weight of each expert for one row of logits; 0 for those not chosen. Equal logits: the lower index first. */
-static void route(const float *logits, int64_t experts, int64_t top_k, scheme how, float *weights)
+/* Equal logits: the lower index first. */
+void tf_route_weights(const tf_node *n, const float *logits, int64_t experts, float *weights)
 {
+    const int64_t top_k = tf_node_int_at(n, "top_k", 1);
+    const scheme how = scheme_of(n);
     double chosen = 0.0, all = 0.0;
     float most = logits[0];
     for (int64_t e = 1; e < experts; e++)
@@ -100,12 +107,11 @@ static void route(const float *logits, int64_t experts, int64_t top_k, scheme ho
 static void forward(tf_forward *f, const tf_node *n)
 {
     const int64_t rows = tf_batch_rows(f->in[HIDDEN]), experts = tf_batch_channels(f->in[ROUTER]);
-    const int64_t hidden = tf_batch_channels(f->in[HIDDEN]) / experts, top_k = tf_node_int_at(n, "top_k", 1);
-    const scheme how = scheme_of(n);
+    const int64_t hidden = tf_batch_channels(f->in[HIDDEN]) / experts;
     const float *x = f->in[HIDDEN]->data;
     float *y = f->out[0]->data;
     for (int64_t r = 0; r < rows; r++) {
-        route(f->in[ROUTER]->data + r * experts, experts, top_k, how, f->scratch);
+        tf_route_weights(n, f->in[ROUTER]->data + r * experts, experts, f->scratch);
         for (int64_t e = 0; e < experts; e++)
             for (int64_t h = 0; h < hidden; h++, x++, y++)
                 *y = *x * f->scratch[e];
