@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * dry_run.c: fuse --dry-run: every problem at once, and what the run would take.
+ * dry_run.c: --dry-run of fuse and moe: every problem at once, and what the run would take.
  */
 #include "tool.h"
 
@@ -42,7 +42,8 @@ static int dry_run_report(const tool *t, json_t **report)
                                    .calib = t->calib, .plan = t->plan, .save_plan = t->save_plan, .out = t->out};
     char *text = NULL;
     *report = NULL;
-    int code = library_status(t, tfuse_dry_run(t->ctx, t->policy, &paths, &text));
+    const bool moe = t->command->bit == CMD_MOE;
+    int code = library_status(t, moe ? tfuse_moe_dry_run(t->ctx, t->policy, &paths, t->dense, &text) : tfuse_dry_run(t->ctx, t->policy, &paths, &text));
     if (code == EXIT_DONE && !(*report = json_loads(text, 0, NULL)))
         code = fail("out of memory");
     tfuse_string_free(text);

@@ -46,6 +46,15 @@ const command commands[] = {
      "converged}], strategy, weights, seconds, peak_bytes, out}. --dry-run lists every problem and what the run takes,\n"
      "from headers alone: {problems, peak_bytes, read_bytes, write_bytes} with --json; exit status 1 when there is a problem.",
      CMD_FUSE, 2, -1, cmd_fuse},
+    {"moe", "MODEL --experts E --top-k K -o OUT", "split a model's feed-forward networks into experts",
+     "Clusters the hidden units of every feed-forward network by their keys into E experts of equal size, each routed to by the\n"
+     "mean of its keys, and writes a mixture of experts in which a token goes to K of them; with K = E it computes what MODEL does.\n"
+     "--layout emoe (the default) takes any model; mixtral, qwen2_moe and qwen3_moe are for models that are those but for their\n"
+     "experts, and transformers loads them. `tfuse moe MODEL --dense -o OUT` goes back. --calib adds what routing costs: squared\n"
+     "error over the square of what the dense model has, beside contiguous and random splits. --json prints {layout, experts,\n"
+     "top_k, weights, selfcheck, spread, error, output_error, ffns: [{name, units, iterations, swaps, spread, error}], out},\n"
+     "with --dense {layout, experts, top_k, ffns, ordered, out}.",
+     CMD_MOE, 1, 1, cmd_moe},
     {"path", "A B --inputs F [--labels F]", "loss and accuracy along the line from one model to another",
      "Aligns B to A as fuse would, and scores the fused models on the straight line between them: t is the weight of B,\n"
      "0 is A, 1 is B as aligned. Beside it runs the line without alignment. -o draws it (.svg) or writes the numbers (.json).\n"

@@ -33,9 +33,10 @@ typedef struct option_row {
 
 #define FIELD(name) offsetof(tool, name)
 #define MODELS (CMD_ALIGN | CMD_FUSE | CMD_PATH)
-#define LOADS (CMD_EVAL | CMD_RUN | CMD_GAUGE | MODELS)
+#define WRITES (CMD_FUSE | CMD_GAUGE | CMD_MOE)
+#define LOADS (CMD_EVAL | CMD_RUN | CMD_GAUGE | CMD_MOE | MODELS)
 #define WORKS (LOADS | CMD_SOLVE)
-#define ANY 1023u
+#define ANY 2047u
 
 static const option_row rows[] = {
     {"inputs", 0, TEXT, "F", NULL, FIELD(inputs), CMD_EVAL | CMD_RUN | CMD_PATH, "inputs: .npy, file.npz:key, or IDX, gzipped or not"},
@@ -47,10 +48,14 @@ static const option_row rows[] = {
     {"solver", 0, KEY, "NAME", "solver.name", 0, MODELS | CMD_SOLVE, "exact, sinkhorn, sinkhorn-scaling"},
     {"reg", 0, KEY, "X", "solver.reg", 0, MODELS | CMD_SOLVE, "strength of the entropy in sinkhorn"},
     {"repair", 0, KEY, "SET", "repair", 0, CMD_FUSE, "what is fitted on calibration inputs: auto, none, or mix,select,regmean,refit,statistics,head"},
-    {"calib", 0, TEXT, "F", NULL, FIELD(calib), MODELS, "calibration inputs; file forms as for eval --inputs"},
-    {"samples", 0, KEY, "N", "calib.samples", 0, MODELS, "how many calibration inputs are used"},
+    {"calib", 0, TEXT, "F", NULL, FIELD(calib), MODELS | CMD_MOE, "calibration inputs; file forms as for eval --inputs"},
+    {"samples", 0, KEY, "N", "calib.samples", 0, MODELS | CMD_MOE, "how many calibration inputs are used"},
     {"weights", 0, KEY, "W,W,...", "combine.weights", 0, CMD_FUSE, "one weight a model, the anchor's first"},
-    {"seed", 0, KEY, "N", "run.seed", 0, CMD_GAUGE | MODELS, "seed of everything random"},
+    {"seed", 0, KEY, "N", "run.seed", 0, CMD_GAUGE | CMD_MOE | MODELS, "seed of everything random"},
+    {"experts", 0, KEY, "E", "moe.experts", 0, CMD_MOE, "experts that every feed-forward network is cut into"},
+    {"top-k", 0, KEY, "K", "moe.top_k", 0, CMD_MOE, "experts that each token goes to"},
+    {"layout", 0, KEY, "NAME", "moe.layout", 0, CMD_MOE, "what is written: emoe, mixtral, qwen2_moe, qwen3_moe"},
+    {"dense", 0, FLAG, NULL, NULL, FIELD(dense), CMD_MOE, "back: the experts of a split model side by side again"},
     {"plan", 0, TEXT, "PLAN", NULL, FIELD(plan), CMD_FUSE | CMD_PATH, "apply this plan in place of aligning"},
     {"save-plan", 0, TEXT, "PLAN", NULL, FIELD(save_plan), CMD_FUSE, "write the plan to a file too"},
     {"html", 0, TEXT, "F", NULL, FIELD(html), CMD_PLAN, "write a page with pictures of the maps"},
@@ -60,13 +65,13 @@ static const option_row rows[] = {
     {"v", 0, TEXT, "F", NULL, FIELD(v), CMD_SOLVE, "column potentials of a neighbouring problem to start from"},
     {"save-u", 0, TEXT, "F", NULL, FIELD(save_u), CMD_SOLVE, "write the row potentials, .npy"},
     {"save-v", 0, TEXT, "F", NULL, FIELD(save_v), CMD_SOLVE, "write the column potentials, .npy"},
-    {"output", 'o', TEXT, "OUT", NULL, FIELD(out), CMD_RUN | CMD_GAUGE | MODELS | CMD_SOLVE, "where the result goes"},
-    {"dtype", 0, KEY, "TYPE", "io.dtype", 0, CMD_FUSE | CMD_GAUGE, "type of floating-point tensors: keep, F32, F16, BF16"},
-    {"shard-size", 0, KEY, "BYTES", "io.shard_size", 0, CMD_FUSE | CMD_GAUGE, "most bytes of tensors in one file; 0: one file"},
-    {"memory", 0, KEY, "BYTES", "run.memory", 0, CMD_ALIGN | CMD_FUSE, "most memory, with K, M or G; too little is refused at once"},
-    {"dry-run", 0, FLAG, NULL, NULL, FIELD(dry_run), CMD_FUSE, "list every problem, memory and bytes; do nothing"},
-    {"force", 0, FLAG, NULL, NULL, FIELD(force), CMD_RUN | CMD_GAUGE | MODELS | CMD_SOLVE | CMD_PLAN, "replace an output that exists"},
-    {"set", 0, SET, "KEY=VALUE", NULL, 0, CMD_GAUGE | MODELS | CMD_SOLVE, "set any key; `tfuse keys` lists them"},
+    {"output", 'o', TEXT, "OUT", NULL, FIELD(out), CMD_RUN | CMD_GAUGE | CMD_MOE | MODELS | CMD_SOLVE, "where the result goes"},
+    {"dtype", 0, KEY, "TYPE", "io.dtype", 0, WRITES, "type of floating-point tensors: keep, F32, F16, BF16"},
+    {"shard-size", 0, KEY, "BYTES", "io.shard_size", 0, WRITES, "most bytes of tensors in one file; 0: one file"},
+    {"memory", 0, KEY, "BYTES", "run.memory", 0, CMD_ALIGN | CMD_FUSE | CMD_MOE, "most memory, with K, M or G; too little is refused at once"},
+    {"dry-run", 0, FLAG, NULL, NULL, FIELD(dry_run), CMD_FUSE | CMD_MOE, "list every problem, memory and bytes; do nothing"},
+    {"force", 0, FLAG, NULL, NULL, FIELD(force), CMD_RUN | CMD_GAUGE | CMD_MOE | MODELS | CMD_SOLVE | CMD_PLAN, "replace an output that exists"},
+    {"set", 0, SET, "KEY=VALUE", NULL, 0, CMD_GAUGE | CMD_MOE | MODELS | CMD_SOLVE, "set any key; `tfuse keys` lists them"},
     {"threads", 0, COUNT, "N", NULL, FIELD(threads), WORKS, "threads; all cores if left out"},
     {"json", 0, FLAG, NULL, NULL, FIELD(json), ANY, "print one JSON object and nothing else"},
     {"quiet", 0, FLAG, NULL, NULL, FIELD(quiet), ANY, "no progress bar, no warnings"},

@@ -29,7 +29,7 @@ typedef struct command {
 } command;
 
 enum { CMD_INSPECT = 1, CMD_EVAL = 2, CMD_RUN = 4, CMD_ALIGN = 8, CMD_PLAN = 16, CMD_FUSE = 32, CMD_SOLVE = 64, CMD_KEYS = 128,
-       CMD_PATH = 256, CMD_GAUGE = 512 };
+       CMD_PATH = 256, CMD_GAUGE = 512, CMD_MOE = 1024 };
 
 extern const command commands[]; /* ends with a NULL name */
 
@@ -43,7 +43,7 @@ typedef struct tool {
     const char *inputs, *labels, *calib, *mu, *nu, *u, *v, *save_u, *save_v, *out, *plan, *save_plan, *html;
     const char *align_option; /* the last one given that bears on aligning; NULL: none */
     int64_t limit, threads, steps;
-    bool json, quiet, force, help, dry_run;
+    bool json, quiet, force, help, dry_run, dense;
 } tool;
 
 /* opts.c: the table of options. EXIT_DONE, or an exit status after having said why. */
@@ -77,7 +77,7 @@ void free_models(tfuse_model **models, size_t n);
 int open_array(const tool *t, const char *path, tfuse_array **out);
 
 /* dry_run.c */
-/* Prints what a run of fuse would meet and take; EXIT_FAILED when it would fail. */
+/* Prints what a run of fuse (or of moe) would meet and take; EXIT_FAILED when it would fail. */
 int dry_run(const tool *t);
 /* Refuses a run for which run.memory is too little, before any work is done. */
 int check_memory(const tool *t);
@@ -115,5 +115,6 @@ int cmd_solve(tool *t);
 int cmd_keys(tool *t);
 int cmd_gauge(tool *t);
 int cmd_path(tool *t);
+int cmd_moe(tool *t);
 
 #endif

@@ -12,7 +12,7 @@ import re
 import sys
 
 # Lowest first. graph lies below maps, since a map moves a part of a binding.
-ORDER = "base policy num io graph maps ops passes arch run ot align fuse api".split()
+ORDER = "base policy num io graph maps ops passes arch run ot align fuse moe api".split()
 OWNERS = {"blis.h": "lib/num/gemm.c", "lapacke.h": "lib/num/lapack.c"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)

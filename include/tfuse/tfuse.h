@@ -14,6 +14,7 @@
 #include <tfuse/fuse.h>
 #include <tfuse/graph.h>
 #include <tfuse/model.h>
+#include <tfuse/moe.h>
 #include <tfuse/plan.h>
 #include <tfuse/policy.h>
 #include <tfuse/repair.h>

@@ -4,6 +4,7 @@
  * failure makes senseless (pairing a model that could not be opened) is left out.
  */
 #include "arch/arch.h"
+#include "fuse/dry.h"
 #include "fuse/fuse.h"
 #include "graph/naming.h"
 #include "io/io.h"
@@ -11,11 +12,6 @@
 #include "num/num.h"
 #include "io/writer_files.h"
 #include "run/run.h"
-#include <errno.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 typedef struct dry {
     tf_env *env;
@@ -31,70 +27,12 @@ typedef struct dry {
     bool sized; /* peak and write are known */
 } dry;
 
-/* A failure becomes a line; only a lack of memory ends the dry run. */
 static tfuse_status note(dry *d, tfuse_status status)
 {
-    const tf_align_job list = {.problems = &d->problems};
-    return tf_align_note(d->env, &list, status);
+    return tf_dry_note(d->env, &d->problems, status);
 }
 
 /* ---- models ----------------------------------------------------------------------------------- */
-
-static tfuse_dtype planned_dtype(const tfuse_model *m)
-{
-    static const struct {
-        const char *name;
-        tfuse_dtype dtype;
-    } types[] = {{"bfloat16", TFUSE_BF16}, {"float16", TFUSE_F16}, {"float64", TFUSE_F64}};
-    const json_t *named = json_object_get(m->config, "dtype");
-    const char *name = json_string_value(named ? named : json_object_get(m->config, "torch_dtype"));
-    for (size_t i = 0; name && i < TF_LEN(types); i++)
-        if (!strcmp(types[i].name, name))
-            return types[i].dtype;
-    return TFUSE_F32;
-}
-
-/* A config alone: the model becomes one with the tensors that its graph asks for, all zeros (some passes look at norms). */
-static tfuse_status imagine(dry *d, size_t k)
-{
-    tf_env *env = d->env;
-    const tf_graph *g = d->graphs[k];
-    tfuse_model *from = d->models[k], *m = NULL;
-    const tfuse_dtype dtype = planned_dtype(from);
-    uint64_t largest = 1;
-    for (size_t i = 0; i < g->n_stored; i++) {
-        size_t count = 0, bytes = 0;
-        TF_TRY(tf_shape_count(env, dtype, (size_t)g->stored[i].rank, g->stored[i].shape, &count, &bytes));
-        largest = bytes > largest ? bytes : largest;
-    }
-    TF_TRY(tf_map_zeros(env, largest, &d->zeros[k]));
-    tfuse_status status = tf_model_new(env, from->config_text, &m);
-    for (size_t i = 0; i < g->n_stored && status == TFUSE_OK; i++) {
-        const tf_stored *s = &g->stored[i];
-        tf_tensor t = {.name = s->name, .dtype = dtype, .rank = s->rank, .file = -1, .data = d->zeros[k].data};
-        size_t count = 0, bytes = 0;
-        memcpy(t.shape, s->shape, sizeof t.shape);
-        status = tf_shape_count(env, dtype, (size_t)s->rank, s->shape, &count, &bytes);
-        t.count = count;
-        t.size = bytes;
-        d->read += bytes;
-        if (status == TFUSE_OK)
-            status = tf_model_add(env, m, &t);
-    }
-    if (status == TFUSE_OK && (!(m->path = tf_arena_strdup(env, &m->arena, from->path)) || !(m->dir = tf_arena_strdup(env, &m->arena, from->dir))))
-        status = TFUSE_ENOMEM;
-    if (status == TFUSE_OK)
-        status = tf_model_seal(env, m);
-    if (status != TFUSE_OK) {
-        tf_model_free(m);
-        return status;
-    }
-    tf_log(env, TFUSE_LOG_WARN, "%s: there are no weights beside config.json; sizes are of those that it describes, in %s", tf_model_label(from),
-           tf_dtype_name(dtype));
-    tf_model_free(from);
-    d->models[k] = m;
-    return TFUSE_OK;
-}
 
 static tfuse_status check_model(dry *d, size_t k)
 {
@@ -108,7 +46,7 @@ static tfuse_status check_model(dry *d, size_t k)
     if (status != TFUSE_OK)
         return note(d, status);
     if (d->models[k]->count == 0)
-        return note(d, imagine(d, k));
+        return note(d, tf_dry_imagine(env, d->graphs[k], &d->models[k], &d->zeros[k], &d->read));
     const tfuse_model *m = d->models[k];
     return tf_graph_list_problems(env, d->graphs[k], m, tf_policy_is(d->what->policy, "io.extra", "copy"), &d->problems);
 }
@@ -128,19 +66,6 @@ static tfuse_status check_models(dry *d)
 
 /* ---- calibration, plan, weights ------------------------------------------------------------------ */
 
-static void count_file(const char *path, uint64_t *bytes)
-{
-    char name[4096];
-    struct stat st;
-    const char *colon = strrchr(path, ':'); /* file.npz:key */
-    if (stat(path, &st) != 0 && colon && (size_t)(colon - path) < sizeof name) {
-        memcpy(name, path, (size_t)(colon - path));
-        name[colon - path] = '\0';
-        path = name;
-    }
-    *bytes += stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
-}
-
 static tfuse_status check_calibration(dry *d)
 {
     const tfuse_policy *p = d->what->policy;
@@ -151,7 +76,7 @@ static tfuse_status check_calibration(dry *d)
     tfuse_status status = tf_array_open(d->env, d->what->calib, &d->calib);
     if (status != TFUSE_OK)
         return note(d, status);
-    count_file(d->what->calib, &d->read);
+    tf_dry_count_file(d->what->calib, &d->read);
     for (size_t k = 0; k < d->what->n; k++) {
         tf_inputs in;
         if (d->graphs[k])
@@ -167,7 +92,7 @@ static tfuse_status check_plan(dry *d)
     tfuse_status status = tf_plan_load(d->env, d->what->plan, &d->plan);
     if (status != TFUSE_OK)
         return note(d, status);
-    count_file(d->what->plan, &d->read);
+    tf_dry_count_file(d->what->plan, &d->read);
     if (d->plan->n_models == d->what->n)
         return TFUSE_OK;
     status = note(d, tf_fail(d->env, TFUSE_EINVAL, "the plan is of %zu models, but %zu are given", d->plan->n_models, d->what->n));
@@ -191,62 +116,7 @@ static tfuse_status check_weights(dry *d)
     return status;
 }
 
-/* ---- outputs ------------------------------------------------------------------------------------ */
-
-static tfuse_status check_parent(dry *d, const char *path, const char *parent)
-{
-    if (!tf_is_dir(parent))
-        return note(d, tf_fail(d->env, TFUSE_EIO, "%s: cannot be written, because there is no directory %s; make it first", path, parent));
-    if (access(parent, W_OK | X_OK) != 0)
-        return note(d, tf_fail_errno(d->env, errno, "%s: cannot be written into directory %s", path, parent));
-    return TFUSE_OK;
-}
-
-static tfuse_status check_output(dry *d, const char *path, bool is_dir)
-{
-    struct stat st;
-    if (!path)
-        return TFUSE_OK;
-    if (!*path)
-        return note(d, tf_fail(d->env, TFUSE_EINVAL, "the name of an output is empty"));
-    if (lstat(path, &st) == 0) {
-        if (!tf_policy_flag(d->what->policy, "io.force"))
-            TF_TRY(note(d, tf_fail(d->env, TFUSE_EEXIST, "%s: exists; give another name, or --force to replace it", path)));
-        else if (!S_ISDIR(st.st_mode) != !is_dir)
-            TF_TRY(note(d, tf_fail(d->env, TFUSE_EEXIST, "%s: is a %s and is not replaced by a %s", path, is_dir ? "file" : "directory",
-                                   is_dir ? "directory" : "file")));
-    }
-    char *parent = tf_path_dir(d->env, path);
-    tfuse_status status = parent ? check_parent(d, path, parent) : TFUSE_ENOMEM;
-    tf_free(&d->env->mem, parent);
-    return status;
-}
-
-/* The old and the new output are on the disk together until the rename, so a replaced one frees nothing before. */
-static tfuse_status check_space(dry *d, const char *path, uint64_t bytes)
-{
-    struct statvfs fs;
-    char *parent = tf_path_dir(d->env, path);
-    if (!parent)
-        return TFUSE_ENOMEM;
-    tfuse_status status = TFUSE_OK;
-    if (statvfs(parent, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < bytes)
-        status = note(d, tf_fail(d->env, TFUSE_EIO, "%s: needs %llu bytes and the disk has %llu; make room or write elsewhere", path,
-                                 (unsigned long long)bytes, (unsigned long long)fs.f_bavail * fs.f_frsize));
-    tf_free(&d->env->mem, parent);
-    return status;
-}
-
 /* ---- pairing and sizes ----------------------------------------------------------------------------- */
-
-static tfuse_status check_memory(dry *d)
-{
-    const uint64_t most = (uint64_t)tf_policy_int(d->what->policy, "run.memory");
-    if (!most || d->peak <= most)
-        return TFUSE_OK;
-    return note(d, tf_fail(d->env, TFUSE_ERANGE, "run.memory=%llu is too little: this takes at least %llu bytes; give --memory %lluM or more",
-                           (unsigned long long)most, (unsigned long long)d->peak, (unsigned long long)((d->peak >> 20) + 1)));
-}
 
 /* Pairs the models whose graphs are there; without the anchor's there is nothing to pair with. */
 static tfuse_status check_pairing(dry *d, const tf_align_job *job)
@@ -270,13 +140,13 @@ static tfuse_status size_up(dry *d, tf_align_job *job)
     if (d->models[0]->dir)
         d->write += tf_companions_bytes(d->models[0]->dir);
     if (d->what->out)
-        TF_TRY(check_space(d, d->what->out, d->write));
+        TF_TRY(tf_dry_space(d->env, d->what->out, d->write, &d->problems));
     if (d->what->save_plan) {
-        TF_TRY(check_space(d, d->what->save_plan, maps));
+        TF_TRY(tf_dry_space(d->env, d->what->save_plan, maps, &d->problems));
         d->write += maps;
     }
     d->sized = true;
-    return check_memory(d);
+    return tf_dry_memory(d->env, d->what->policy, d->peak, &d->problems);
 }
 
 static tfuse_status check_models_together(dry *d)
@@ -323,31 +193,9 @@ static tfuse_status look(dry *d)
     d->fit = d->problems.len == 0;
     TF_TRY(check_plan(d));
     TF_TRY(check_weights(d));
-    TF_TRY(check_output(d, w->out, true));
-    TF_TRY(check_output(d, w->save_plan, false));
+    TF_TRY(tf_dry_output(d->env, w->policy, w->out, true, &d->problems));
+    TF_TRY(tf_dry_output(d->env, w->policy, w->save_plan, false, &d->problems));
     return check_models_together(d);
-}
-
-/* ---- report ---------------------------------------------------------------------------------------- */
-
-static json_t *bytes(bool known, uint64_t n)
-{
-    return known ? json_integer((json_int_t)n) : json_null();
-}
-
-static tfuse_status make_report(dry *d, json_t **out)
-{
-    json_t *list = json_array();
-    int failed = !list;
-    for (char *line = d->problems.data, *end; line && (end = strchr(line, '\n')) != NULL && !failed; line = end + 1)
-        failed = json_array_append_new(list, json_stringn_nocheck(line, (size_t)(end - line)));
-    *out = json_pack("{s:o, s:o, s:o, s:o}", "problems", list, "peak_bytes", bytes(d->sized, d->peak), "read_bytes", bytes(d->sized, d->read),
-                     "write_bytes", bytes(d->sized, d->write));
-    if (*out && !failed)
-        return TFUSE_OK;
-    json_decref(*out);
-    *out = NULL;
-    return tf_fail(d->env, TFUSE_ENOMEM, "out of memory for a report");
 }
 
 tfuse_status tf_fuse_dry_run(tf_env *env, const tf_dry_run *what, json_t **report)
@@ -357,7 +205,7 @@ tfuse_status tf_fuse_dry_run(tf_env *env, const tf_dry_run *what, json_t **repor
     *report = NULL;
     tfuse_status status = look(&d);
     if (status == TFUSE_OK)
-        status = make_report(&d, report);
+        status = tf_dry_report(env, &(tf_dry_sizes){d.sized, d.peak, d.read, d.write}, &d.problems, report);
     for (size_t k = 0; k < what->n; k++) {
         if (d.graphs)
             tf_graph_free(d.graphs[k]);

@@ -17,9 +17,7 @@
 
 enum { SAMPLES = TF_SELFCHECK_SAMPLES, TOKENS = 16 };
 
-/* float32 forward passes over rotated and rescaled weights differ by some 1e-5 of the largest output, of maps of condition 10 by 1e-4; a
- * map that is wrong anywhere moves outputs by their own size. */
-#define TOLERANCE 1e-3
+#define TOLERANCE TF_SELFCHECK_TOLERANCE
 
 /* ---- the probe ----------------------------------------------------------------------------------------- */
 
@@ -43,7 +41,7 @@ void tf_selfcheck_extents(const tf_graph *g, int64_t *out)
         out[d] = v->extent[d] ? v->extent[d] : TOKENS;
 }
 
-static tfuse_status make_probe(tf_env *env, const tf_graph *g, tfuse_array **out)
+tfuse_status tf_selfcheck_probe(tf_env *env, const tf_graph *g, tfuse_array **out)
 {
     const tf_value *v = &g->values[g->inputs[0]];
     int64_t shape[TF_MAX_DIMS + 1] = {SAMPLES};
@@ -257,7 +255,7 @@ tfuse_status tf_fuse_selfcheck(tf_env *env, const tf_fuse_job *job, json_t **rep
     if (status == TFUSE_OK)
         status = check_claim(env, job->plan);
     if (status == TFUSE_OK && job->graphs[0]->output >= 0)
-        status = make_probe(env, job->graphs[0], &probe);
+        status = tf_selfcheck_probe(env, job->graphs[0], &probe);
     c.probe = probe;
     for (size_t k = 0; k < job->n && status == TFUSE_OK && probe; k++) {
         status = tf_progress(env, "checking", k, job->n);

@@ -140,6 +140,7 @@ typedef struct tf_write_options {
     uint64_t shard_size;   /* bytes of data in one shard; 0: one file */
     const json_t *metadata; /* string → string, borrowed; "format": "pt" is added */
     const char *config_text; /* what config.json will hold */
+    const char *notes_name, *notes_text; /* one more small file, or NULL */
     const char *copy_from;  /* directory whose other files a framework needs (preprocessor, tokenizer, generation config...) or NULL */
 } tf_write_options;
 /* Lays the files out from names, types and shapes (sorted by name), writes headers. */

@@ -288,6 +288,8 @@ tfuse_status tf_writer_open(tf_env *env, const char *out_dir, const tf_write_opt
     TF_TRY_OUT(lay_out(env, w, options, tensors));
     if (options->config_text)
         TF_TRY_OUT(tf_write_small(env, w->stage.temp_path, "config.json", options->config_text, strlen(options->config_text)));
+    if (options->notes_name)
+        TF_TRY_OUT(tf_write_small(env, w->stage.temp_path, options->notes_name, options->notes_text, strlen(options->notes_text)));
     if (options->copy_from)
         TF_TRY_OUT(tf_copy_companions(env, options->copy_from, w->stage.temp_path));
     *out = w;
