@@ -31,16 +31,16 @@ extern "C" {
  * (moe.top_k, or moe.experts where the softmax is over all), and the router by a power of two that makes the weights equal to about one part in 2^8 and
  * keeps the choice to one part in 2^16 of the logits' spread; with moe.top_k = moe.experts they are equal, and with moe.top_k = 1 under mixtral one.
  *
- * Beside config.json lies tfuse_moe.json with the units' order and the dense model's config, for tfuse_moe_dense.
+ * moe.split=contiguous and random write those splits in place of the clusters, as controls. Beside config.json lies tfuse_moe.json with the units' order and the dense model's config, for tfuse_moe_dense.
  * @param policy  in: moe.*, run.seed, calib.samples, io.*, run.memory, fuse.selfcheck (every expert chosen, the split model runs beside the dense one on a few
  *                random inputs before anything is written). moe.experts and moe.top_k have no default.
  * @param model   in: dense, with weights; borrowed for the call.
  * @param calib   in: inputs as in tfuse_align for the report's errors; NULL: none.
  * @param out     in: path of the directory, which appears whole or not at all; an existing one is refused unless io.force is 1.
- * @param report  out: JSON, release with tfuse_string_free: {"layout", "experts", "top_k", "weights": "one", "equal" or "nearly equal", "selfcheck": largest
+ * @param report  out: JSON, release with tfuse_string_free: {"layout", "split": moe.split, "experts", "top_k", "weights": "one", "equal" or "nearly equal", "selfcheck": largest
  *                difference over the largest output, or null, "spread", "error", "output_error", "ffns": [{"name", "units", "iterations", "swaps", "spread",
- *                "error"}]}. The last three of the whole and the last two of an FFN are {"clustered", "contiguous", "random"}: the split that is
- *                written beside runs of units as they lie and in a random order. spread: mean squared distance of a key of length one to its expert's centre
+ *                "error"}]}. The last three of the whole and the last two of an FFN are {"clustered", "contiguous", "random"}: the clusters
+ *                beside runs of units as they lie and in a random order. spread: mean squared distance of a key of length one to its expert's centre
  *                (of the whole: the mean over FFNs). error: squared error of the routed output on the dense model's own values over the square of the dense output,
  *                output_error that of the whole model's output; null without calib.
  * Errors: TFUSE_EINVAL (moe.experts or moe.top_k not given, top_k above experts), TFUSE_ESHAPE (hidden units that cannot be cut so), TFUSE_EUNSUPPORTED (no FFN,

@@ -133,11 +133,11 @@ tfuse_status tf_layout_config(tf_env *env, const char *layout, const tfuse_model
         return tf_fail(env, TFUSE_EKEY, "moe.layout '%s' is none of emoe, mixtral, qwen2_moe, qwen3_moe", layout);
     json_t *config = json_deep_copy(m->config);
     const tfuse_status status = config ? table[at].write(env, m, how, config) : out_of_memory(env);
-    if (status != TFUSE_OK)
-        json_decref(config);
-    else
+    if (status == TFUSE_OK)
         *out = config;
-    return status;
+    else
+        json_decref(config);
+    return status == TFUSE_OK ? status : tf_fail_in(env, status, "%s as %s", tf_model_label(m), layout);
 }
 
 tfuse_status tf_layout_graph(tf_env *env, const char *layout, const tfuse_model *m, const tf_graph *dense, const tf_emoe *how, tf_graph **out)

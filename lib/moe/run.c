@@ -65,7 +65,8 @@ static tfuse_status make_report(tf_env *env, const tf_moe *s, const tf_moe_found
         failed = json_array_append_new(rows, ffn_row(s, i, found));
     mean_of(s, found, spread, error);
     *report = failed ? NULL
-                     : json_pack("{s:s, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:O}", "layout", s->layout, "experts", (json_int_t)s->how.experts, "top_k",
+                     : json_pack("{s:s, s:s, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:O}", "layout", s->layout, "split",
+                                 tf_split_names[tf_policy_choice(s->policy, "moe.split")], "experts", (json_int_t)s->how.experts, "top_k",
                                  (json_int_t)s->how.top_k, "weights", weights_of(s), "selfcheck", isnan(deviation) ? json_null() : json_real(deviation),
                                  "spread", by_split(spread), "error", shares(error, outputs ? 1 : 0), "output_error",
                                  outputs ? by_split(outputs) : json_null(), "ffns", rows);
@@ -113,7 +114,7 @@ static tfuse_status split(tf_env *env, tf_moe *s, const tfuse_array *calib, tf_m
         TF_TRY(tf_moe_errors(env, s, calib, found));
         TF_TRY(tf_moe_output_errors(env, s, calib, found, outputs));
     }
-    tf_moe_take(s, found, TF_CLUSTERED);
+    tf_moe_take(s, found, tf_policy_choice(s->policy, "moe.split"));
     TF_TRY(tf_moe_scale_routers(env, s));
     if (tf_policy_flag(s->policy, "fuse.selfcheck"))
         TF_TRY(tf_moe_selfcheck(env, s, &deviation));

@@ -59,6 +59,8 @@ const tf_key tf_keys[] = {
     INT("moe.experts", 0, 65536, "0", "experts that moe cuts every feed-forward network into; there is no default"),
     INT("moe.top_k", 0, 65536, "0", "experts that each token goes to; there is no default"),
     NAME("moe.layout", "emoe", "what moe writes: emoe, for any model, or the model_type of a mixture of experts that transformers has"),
+    CHOICE("moe.split", "clustered | contiguous | random", "clustered",
+           "which hidden units make an expert; all but the first are controls: runs of units as they lie, or in a random order"),
     INT("moe.starts", 1, 1000, "4", "starts of the clustering of keys; the tightest is kept"),
     FLAG("fuse.selfcheck", "1",
          "1: before anything is written each model's canonical and aligned form runs beside the model as it is; 0: not"),
