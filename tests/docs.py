@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-PAGES = ["fusing-two-checkpoints", "aligning-once", "feeding-activations", "describing-a-network", "adding-a-solver"]
+PAGES = ["fusing-two-checkpoints", "aligning-once", "feeding-activations", "describing-a-network", "adding-a-solver", "splitting-into-experts"]
 MNIST = "/usr/share/datasets/fashion-mnist/"
 OF_THE_TREE = ["adding-an-architecture"]
 FILES = {"a": "tests/data/vit-fmnist-a", "b": "tests/data/vit-fmnist-b", "test-images.gz": MNIST + "t10k-images-idx3-ubyte.gz",

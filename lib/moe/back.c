@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * back.c: a split model's experts side by side in one FFN again. In the authors' layout the config says what the dense model is; in the others the notes do that
- * are written beside a split model, without which the experts of a mixture are not known to be parts of one FFN. The notes also hold the order of the
- * hidden units: with it the dense model's own tensors come back, without it they are in the experts' order.
+ * back.c: a split model's experts side by side in one FFN again. In the authors' layout the config says what the dense model is; in the others the
+ * notes do that are written beside a split model, without which the experts of a mixture are not known to be parts of one FFN. The notes also hold
+ * the order of the hidden units: with it the dense model's own tensors come back, without it they are in the experts' order.
  */
 #include "arch/arch.h"
 #include "arch/layouts.h"
@@ -86,8 +86,8 @@ static tfuse_status open_described(tf_env *env, tf_moe *s, const json_t *notes)
 {
     const json_t *config = json_object_get(notes, "config"), *down = json_object_get(notes, "down"), *top_k = json_object_get(notes, "top_k");
     if (!notes)
-        return tf_fail(env, TFUSE_EUNSUPPORTED, "%s: there is no " TF_MOE_NOTES " beside config.json, as a split model has; the experts of another mixture are no "
-                       "parts of one dense network", tf_model_label(s->model));
+        return tf_fail(env, TFUSE_EUNSUPPORTED, "%s: there is no " TF_MOE_NOTES " beside config.json, as a split model has; the experts of another mixture "
+                       "are no parts of one dense network", tf_model_label(s->model));
     if (!json_is_object(config) || !json_is_number(down) || !(json_number_value(down) > 0) || json_integer_value(top_k) < 1)
         return wrong_notes(env, s, "config, down or top_k is missing or wrong");
     s->down = json_number_value(down);

@@ -29,13 +29,12 @@ static tfuse_status load(tf_env *env, const tf_view *view, tf_id node, int slot,
     return slot < n->n_params && n->params[slot] >= 0 ? tf_view_load(env, view, n->params[slot], out) : TFUSE_OK;
 }
 
-static tfuse_status open_lane(tf_env *env, const tf_moe *s, const tf_view *view, const tf_moe_ffn *f, size_t batch_floats, ffn_lane *l)
+static tfuse_status open_lane(tf_env *env, const tf_view *view, const tf_moe_ffn *f, size_t batch_floats, ffn_lane *l)
 {
     TF_TRY(load(env, view, f->dense.down, 0, &l->down));
     TF_TRY(load(env, view, f->dense.down, 1, &l->bias));
     if (f->routed.router >= 0)
         TF_TRY(load(env, view, f->dense.key, 1, &l->key_bias));
-    (void)s;
     l->keys = tf_alloc_array(env, batch_floats, sizeof *l->keys);
     l->hidden = tf_alloc_array(env, batch_floats, sizeof *l->hidden);
     l->rest = tf_alloc_array(env, (size_t)(TILE * f->dense.units), sizeof *l->rest);
@@ -131,7 +130,7 @@ static tfuse_status open_run(tf_env *env, const tf_moe *s, const tfuse_array *ca
     TF_TRY(tf_evaluator_prepare(env, r->ev, &r->in));
     r->batch = tf_batch_size(r->ev, r->in.n, BATCH_BYTES);
     for (size_t i = 0; i < s->n; i++) {
-        TF_TRY(open_lane(env, s, r->view, &s->ffns[i], (size_t)(r->batch * tf_evaluator_size(r->ev, r->keep[2 * i])), &r->lanes[i]));
+        TF_TRY(open_lane(env, r->view, &s->ffns[i], (size_t)(r->batch * tf_evaluator_size(r->ev, r->keep[2 * i])), &r->lanes[i]));
         r->dst[2 * i] = r->lanes[i].keys;
         r->dst[2 * i + 1] = r->lanes[i].hidden;
     }
@@ -317,8 +316,8 @@ tfuse_status tf_moe_selfcheck(tf_env *env, const tf_moe *s, double *deviation)
     if (status == TFUSE_OK)
         status = compare_whole(env, &all, probe, deviation);
     if (status == TFUSE_OK && !(*deviation <= TF_SELFCHECK_TOLERANCE))
-        status = tf_fail(env, TFUSE_ENUMERIC, "self-check: %s as %s with every expert chosen computes another function: outputs deviate by %.3g of the largest, "
-                         "more than %g; nothing is written", tf_model_label(s->model), s->layout, *deviation, TF_SELFCHECK_TOLERANCE);
+        status = tf_fail(env, TFUSE_ENUMERIC, "self-check: %s as %s with every expert chosen computes another function: outputs deviate by %.3g of the "
+                         "largest, more than %g; nothing is written", tf_model_label(s->model), s->layout, *deviation, TF_SELFCHECK_TOLERANCE);
     tf_array_free(probe);
     tf_moe_close(env, &all);
     return status;

@@ -20,7 +20,7 @@ refuses 2 '--inputs' 'eval without --inputs' eval "$a"
 refuses 2 'abc' 'a count that is none' eval "$a" --inputs "$images" --limit abc
 refuses 2 '5000' 'too many threads' eval "$a" --inputs "$images" --threads 5000
 
-for command in inspect eval run align plan fuse path solve keys; do
+for command in inspect eval run align plan fuse moe path solve keys; do
     works "$command --help" "$command" --help
     grep -E '^ +(-[a-z], )?--' "$work/out" | sed 's/^ *\(-[a-z], \)\{0,1\}//; s/ .*//' >"$work/options"
     missing=
@@ -31,7 +31,7 @@ for command in inspect eval run align plan fuse path solve keys; do
     check "$command: is in the man page" "$(grep -c "^\.SS $command\$" docs/tfuse.1)" = 1
 done
 # And the other way: every option of the man page is somebody's.
-for command in inspect eval run align plan fuse path solve keys; do "$tfuse" "$command" --help; done >"$work/all"
+for command in inspect eval run align plan fuse moe path solve keys; do "$tfuse" "$command" --help; done >"$work/all"
 echo ' --version ' >>"$work/all"
 sed -n 's/^\.B[RI]* .*\(\\-\\-[a-z\\-]*\).*/\1/p' docs/tfuse.1 | sed 's/\\//g' | sort -u >"$work/man"
 stray=
