@@ -357,20 +357,39 @@ demo: ## installs what is missing, builds, fuses two real models and prints a ta
 	+@$(MAKE) --no-print-directory $(PARALLEL) -s cli '$(B)/examples/ensemble'
 	@BIN='$(B)' sh tools/demo.sh
 
-.PHONY: study
-PAIRS ?= tests/data/vit-fmnist-a,tests/data/vit-fmnist-b
-study: ## every method and control on real pairs, as docs/study.md (PAIRS='A,B C,D' SAMPLES='100 600 3000')
-	$(BASE_DEPS) demo
+# The study trains the models that are not there, into build/study: hours at first, minutes once they are. What it measured it keeps there as well.
+STUDY := build/study
+STUDY_PYTHON = $(eval STUDY_PYTHON := $(or $(shell for p in python3 /usr/bin/python3; do \
+    $$p -c 'import numpy, torch' 2>/dev/null && echo $$p && break; done),$(error no python3 has numpy and torch: set STUDY_PYTHON)))$(STUDY_PYTHON)
+VIT := tests/data/vit-fmnist-
+MADE := $(STUDY)/vit-fmnist-
+PAIRS ?= $(VIT)a,$(VIT)b $(MADE)c,$(MADE)d $(MADE)s1,$(MADE)s2
+TUNE ?= --epochs 3 --rates 1e-3,5e-4,2e-4
+.PHONY: study study-models study-tune study-language
+study: study-models study-tune ## every method and control on pairs of ViTs, fine-tuning too, as docs/study.md (PAIRS='A,B C,D' SAMPLES='100 600 3000')
+	@SAMPLES='$(or $(SAMPLES),100 600 3000)' $(STUDY_PYTHON) tools/study/vit_page.py '$(B)/tfuse' $(STUDY) docs $(PAIRS) \
+	    --wide $(VIT)a,$(MADE)w --many $(VIT)a,$(VIT)b,$(MADE)c --many $(VIT)a,$(VIT)b,$(MADE)s1,$(MADE)s2 --tuned $(STUDY)/tuned
+study-models:
+	$(BASE_DEPS) study
 	+@$(MAKE) --no-print-directory $(PARALLEL) -s cli
-	@SAMPLES='$(or $(SAMPLES),100 600 3000)' python3 tools/study.py '$(B)/tfuse' docs $(PAIRS)
+	@$(STUDY_PYTHON) tools/study/train_vit.py $(MADE)c=33 $(MADE)d=44
+	@$(STUDY_PYTHON) tools/study/train_vit.py $(MADE)s1=101:low $(MADE)s2=202:high --epochs 9
+	@$(STUDY_PYTHON) tools/study/train_vit.py $(MADE)w=55:wide --epochs 3 --rate 1.5e-3
+study-tune: study-models
+	@TUNE='$(TUNE)' sh tools/study/tune.sh '$(B)/tfuse' $(STUDY) $(VIT)b $(VIT)a $(STUDY_PYTHON)
 
-.PHONY: study-language
 KJV := tests/data/kjv-tokens
-study-language: ## two language models in both orders, as docs/study-language.md (WINDOWS='128 2048')
-	$(BASE_DEPS) bench
+LLAMA := tests/data/llama-kjv-
+WINDOWS ?= 128,2048
+study-language: ## pairs of language models in both orders, as docs/study-language.md (WINDOWS=128,2048)
+	$(BASE_DEPS) study
 	+@$(MAKE) --no-print-directory $(PARALLEL) -s cli
-	@python3 tools/study_language.py '$(B)/tfuse' tests/data/llama-kjv-e tests/data/llama-kjv-f $(KJV)/val.npy $(KJV)/calib.npy \
-	    docs/study-language.md $(or $(WINDOWS),128 2048)
+	@mkdir -p $(STUDY)
+	@[ -f $(STUDY)/kjv.npy ] || $(STUDY_PYTHON) tools/study/kjv.py $(STUDY)/kjv.npy
+	@$(STUDY_PYTHON) tools/study/train_language.py $(STUDY)/kjv.npy llama $(STUDY)/llama-kjv-g=333 $(STUDY)/llama-kjv-h=444 --steps 1400
+	@$(STUDY_PYTHON) tools/study/train_language.py $(STUDY)/kjv.npy bert $(STUDY)/bert-kjv-i=555 $(STUDY)/bert-kjv-j=666 --steps 1000
+	@$(STUDY_PYTHON) tools/study/language_page.py '$(B)/tfuse' $(STUDY) docs/study-language.md $(KJV)/val.npy $(KJV)/calib.npy \
+	    $(LLAMA)e,$(LLAMA)f $(STUDY)/llama-kjv-g,$(STUDY)/llama-kjv-h $(STUDY)/bert-kjv-i,$(STUDY)/bert-kjv-j --windows $(WINDOWS)
 
 deps: ## installs the Debian packages that building and testing need
 	$(BASE_DEPS) check

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# tools/deps.sh MODE: sees to it that the Debian packages for MODE are there: build, demo, check, abi, rust, hf, bench, ci. Does nothing when they are.
+# tools/deps.sh MODE: sees to it that the Debian packages for MODE are there: build, demo, check, abi, rust, hf, bench, study, ci. Does nothing when they are.
 # As root it installs what is missing; otherwise it prints the command to type and fails. A package that dpkg does not know counts as
 # present when what it provides is found, so hand-made installations and other distributions work too.
 set -eu
@@ -15,9 +15,10 @@ abi) want="$build python3 abigail-tools" ;;
 rust) want="$build python3 cargo rustc rust-clippy" ;;
 hf) want="$build python3 python3-venv" ;;
 bench) want="$build python3 python3-numpy python3-scipy python3-pot" ;;
+study) want="$build dataset-fashion-mnist bible-kjv python3 python3-numpy python3-torch" ;;
 ci) want="$build g++ check python3 dataset-fashion-mnist clang libclang-rt-14-dev valgrind python3-venv abigail-tools cargo rustc rust-clippy" ;;
 *)
-    echo 'usage: tools/deps.sh build|demo|check|abi|rust|hf|bench|ci' >&2
+    echo 'usage: tools/deps.sh build|demo|check|abi|rust|hf|bench|study|ci' >&2
     exit 2
     ;;
 esac
@@ -46,6 +47,8 @@ provided() {
     python3-numpy) python3 -c 'import numpy' ;;
     python3-scipy) python3 -c 'import scipy.optimize' ;;
     python3-pot) python3 -c 'import ot' ;;
+    python3-torch) python3 -c 'import torch' ;;
+    bible-kjv) command -v bible ;;
     python3-venv) python3 -c 'import ensurepip, venv' ;;
     libclang-rt-14-dev) f=$(clang -print-file-name=libclang_rt.asan-x86_64.a) && [ -f "$f" ] ;;
     dataset-fashion-mnist) [ -f /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz ] ;;

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs `tfuse` for the study's pages and remembers what it measured, so an interrupted study goes on where it was: a fusion is known by the build, the models'
+weights and the options; a score by the weights alone, since how a checkpoint is evaluated does not change from build to build."""
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+
+
+def sha256(path):
+    with open(path, "rb") as f:
+        return hashlib.sha256(f.read()).hexdigest()
+
+
+def name_of(model):
+    return os.path.basename(os.path.normpath(model))
+
+
+def short(model):
+    """a of vit-fmnist-a"""
+    return name_of(model).rsplit("-", 1)[-1]
+
+
+class Tool:
+    """tool: the command; work: a folder for scratch and for measured.json, what is known already. Failed commands end the study with their message."""
+
+    def __init__(self, tool, work):
+        self.tool, self.work, self.file = tool, work, f"{work}/measured.json"
+        self.build, self.models = sha256(tool)[:16], {}
+        os.makedirs(work, exist_ok=True)
+        self.known = {}
+        if os.path.exists(self.file):
+            with open(self.file, encoding="utf-8") as f:
+                self.known = json.load(f)
+
+    def call(self, *args):
+        done = subprocess.run([self.tool, *args], capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"study: {' '.join(args)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def identity(self, model):
+        if model not in self.models:
+            self.models[model] = f"{name_of(model)}:{sha256(f'{model}/model.safetensors')[:16]}"
+        return self.models[model]
+
+    def evaluated(self, model, *inputs):
+        """[accuracy in percent, mean loss]"""
+        def measure():
+            result = json.loads(self.call("eval", model, *inputs, "--json", "--quiet"))
+            return [100 * result["accuracy"], result["loss"]]
+
+        return self.remembered(f"eval {sha256(f'{model}/model.safetensors')[:24]} {' '.join(map(name_of, inputs))}", measure)
+
+    def remembered(self, key, measure):
+        if key not in self.known:
+            self.known[key] = measure()
+            with open(f"{self.file}.part", "w", encoding="utf-8") as f:
+                json.dump(self.known, f, indent=0)
+            os.replace(f"{self.file}.part", self.file)
+        return self.known[key]
+
+    def fuse(self, models, options, out):
+        return json.loads(self.call("fuse", *models, *options, "-o", out, "--force", "--quiet", "--json"))
+
+    def fused(self, models, options, score):
+        """score(directory) of the models fused with these options; the directory is gone afterwards."""
+        def measure():
+            out = f"{self.work}/fused.{os.getpid()}"
+            self.fuse(models, options, out)
+            result = score(out)
+            shutil.rmtree(out)
+            return result
+
+        return self.remembered(f"{self.build} fuse {' '.join(self.identity(m) for m in models)} {' '.join(options)}", measure)
+
+    def logits(self, model, inputs):
+        """float32 outputs of a model on an inputs file, kept beside the measurements"""
+        out = f"{self.work}/logits.{self.identity(model).replace(':', '.')}.{name_of(inputs)}.npy"
+        if not os.path.exists(out):
+            self.call("run", model, "--inputs", inputs, "-o", out, "--force", "--quiet")
+        return np.load(out)
+
+    def gauged(self, model):
+        """the same function in other coordinates"""
+        out = f"{self.work}/gauged/{name_of(model)}"
+        if not os.path.exists(out):
+            os.makedirs(os.path.dirname(out), exist_ok=True)
+            self.call("gauge", model, "--seed", "1", "-o", out, "--quiet")
+        return out
