@@ -102,9 +102,10 @@ class Bert:
         return linear(p, f"{at}.output.dense", attend(q, k, v).transpose(1, 2).reshape(x.shape))
 
     @classmethod
-    def logits(cls, p, config, ids):
+    def logits(cls, p, config, ids, first=0):
+        """first: the position of the first token"""
         eps, words = config["layer_norm_eps"], p["bert.embeddings.word_embeddings.weight"]
-        x = words[ids] + p["bert.embeddings.position_embeddings.weight"][: ids.shape[1]] + p["bert.embeddings.token_type_embeddings.weight"][0]
+        x = words[ids] + p["bert.embeddings.position_embeddings.weight"][first: first + ids.shape[1]] + p["bert.embeddings.token_type_embeddings.weight"][0]
         x = layer_norm(p, "bert.embeddings.LayerNorm", x, eps)
         for i in range(config["num_hidden_layers"]):
             at = f"bert.encoder.layer.{i}"
@@ -126,7 +127,6 @@ def next_tokens(windows):
 def masked(windows, generator, rate=0.15):
     """(inputs, labels): a share of the tokens is to be told, of which 8 in 10 are masked, 1 in 10 is another token and 1 in 10 is left; the labels of the others
     are -100 (Devlin et al. 2019)."""
-    windows = windows[:, :64]
     asked, how = torch.rand(windows.shape, generator=generator) < rate, torch.rand(windows.shape, generator=generator)
     other = torch.randint(4, VOCABULARY, windows.shape, generator=generator)
     inputs = torch.where(asked & (how < 0.8), torch.full_like(windows, MASK), torch.where(asked & (how > 0.9), other, windows))

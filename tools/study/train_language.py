@@ -16,12 +16,13 @@ import language
 import training
 
 LENGTH = 64
+SHORT = 16  # a BERT's windows in the first half of training, anywhere among the positions: with few tokens to attend to it finds the neighbours much sooner
 MASKED = 0.25  # share of a BERT's tokens to be told in training; more than in validation, since it is short
 
 
 def held_out(tokens, kind):
     windows = tokens[-(len(tokens) // 20):][: 512 * LENGTH + 1].unfold(0, LENGTH + 1, LENGTH)
-    return language.next_tokens(windows) if kind == "llama" else language.masked(windows, torch.Generator().manual_seed(0))
+    return language.next_tokens(windows) if kind == "llama" else language.masked(windows[:, :LENGTH], torch.Generator().manual_seed(0))
 
 
 @torch.no_grad()
@@ -36,17 +37,25 @@ def train(tokens, kind, out, seed, options):
     p, held, text = net.new(config, generator), held_out(tokens, kind), tokens[: -(len(tokens) // 20)]
     began = time.monotonic()
 
-    def loss_of(_):
-        starts = torch.randint(0, len(text) - LENGTH - 1, (options.batch, 1), generator=generator)
-        windows = text[starts + torch.arange(LENGTH + 1)]
-        inputs, labels = language.next_tokens(windows) if kind == "llama" else language.masked(windows, generator, MASKED)
+    def windows(count, length):
+        starts = torch.randint(0, len(text) - length, (count, 1), generator=generator)
+        return text[starts + torch.arange(length)]
+
+    def llama_loss(_):
+        inputs, labels = language.next_tokens(windows(options.batch, LENGTH + 1))
         return language.loss_of(net.logits(p, config, inputs), labels)
+
+    def bert_loss(step):
+        length = SHORT if step < options.steps // 2 else LENGTH
+        inputs, labels = language.masked(windows(options.batch * LENGTH // length, length), generator, MASKED)
+        first = int(torch.randint(0, LENGTH - length + 1, (), generator=generator))
+        return language.loss_of(net.logits(p, config, inputs, first), labels)
 
     def after(step, loss):
         if (step + 1) % 100 == 0:
             print(f"{out}: step {step + 1}: {loss:.3f} nats, {(step + 1) / (time.monotonic() - began):.2f} steps/s", flush=True)
 
-    training.optimise(p, loss_of, options.steps, options.rate, after=after)
+    training.optimise(p, llama_loss if kind == "llama" else bert_loss, options.steps, options.rate, after=after)
     loss = validate(net, p, config, held)
     print(f"{out}: held out {loss:.4f} nats", flush=True)
     training.save(out, p, config, train_log={"seed": seed, "steps": options.steps, "rate": options.rate, "batch": options.batch, "held_out": loss})
