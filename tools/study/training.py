@@ -37,8 +37,8 @@ def normal(generator, *shape, std=0.02):
     return (torch.randn(*shape, generator=generator) * std).clamp_(-2 * std, 2 * std)
 
 
-def new_linear(p, generator, name, out, inside, bias=True):
-    p[f"{name}.weight"] = normal(generator, out, inside)
+def new_linear(p, generator, name, out, inside, bias=True, std=0.02):
+    p[f"{name}.weight"] = normal(generator, out, inside, std=std)
     if bias:
         p[f"{name}.bias"] = torch.zeros(out)
 
