@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #define GAP_TOLERANCE 1e-9 /* relative to the largest cost */
 
@@ -40,16 +41,6 @@ static const char *not_assignment(int64_t n, int64_t m, const double *mu, const 
                                   : NULL;
 }
 
-static void tell(const char *why, bool from_potentials, tf_solution *out)
-{
-    const char *how = why ? (tf_transport_lists(out->n, out->m) ? "listed arcs from an auction" : "all arcs, few enough")
-                      : out->iterations == 0            ? "column minima alone"
-                      : tf_assignment_lists(out->n) ? "lists of candidates, rows being long"
-                                                    : "whole rows, being short";
-    snprintf(out->method, sizeof out->method, "%s: %s; %s%s", why ? "network simplex" : "assignment",
-             why ? why : "square, uniform masses", how, from_potentials ? ", from potentials" : "");
-}
-
 /* ---- the certificate -------------------------------------------------------------------------- */
 
 static double without_rounding(double gap, double scale, const tf_solution *s)
@@ -74,6 +65,20 @@ static double sum_of_minima(const tf_solution *s)
     for (int64_t j = 0; j < s->m; j++)
         total += s->v[j] * (1.0 / (double)s->m);
     return total;
+}
+
+/* How it went, after the reason; transport.c has left word of its start. */
+static void tell(const char *why, bool from_potentials, tf_solution *out)
+{
+    char start[sizeof out->method];
+    memcpy(start, out->method, sizeof start);
+    const char *how = why                       ? start
+                      : out->iterations > 0     ? (tf_assignment_lists(out->n) ? "lists of candidates, rows being long" : "whole rows, being short")
+                      : is_column_reduction(out) ? "column minima alone"
+                      : from_potentials          ? "nothing left to improve"
+                                                 : "costs of one number a line, paired in order";
+    snprintf(out->method, sizeof out->method, "%s: %s; %s%s", why ? "network simplex" : "assignment",
+             why ? why : "square, uniform masses", how, from_potentials ? ", from potentials" : "");
 }
 
 /* ---- the solver ------------------------------------------------------------------------------- */

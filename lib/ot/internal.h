@@ -61,7 +61,14 @@ tfuse_status tf_solution_alloc_dense(tf_env *env, tf_solution *s);
 /* Fills in cost and error where they are NAN. */
 tfuse_status tf_solution_measure(tf_env *env, const float *cost, const double *mu, const double *nu, tf_solution *s);
 
-/* sorted.c: row potentials (n) of a square problem whose costs come from one number a line, as (x - y)^2 or x y; found: whether they do. */
+/* sorted.c: rows and columns in orders such that filling masses in order is optimal up to `rounding`, of a problem whose costs come from
+ * one number a line, as (x - y)^2 or x y; found: whether they seem to. */
+typedef struct tf_sorted {
+    int64_t *row, *col; /* n, m */
+    double rounding;
+} tf_sorted;
+tfuse_status tf_sorted_lines(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const float *cost, tf_sorted *lines, bool *found);
+/* Row potentials (n) of such a problem that is square and uniform. */
 tfuse_status tf_sorted_start(tf_env *env, tf_arena *arena, int64_t n, const float *cost, double *u, bool *found);
 
 /* kernels.c, all with the smallest index among ties. Smallest cost[j] - v[j] over a row of m > 0. An entry v[j] of -INFINITY takes

@@ -6,7 +6,8 @@
  * Basis. A spanning tree of rows 0..n-1, columns n..n+m-1 and a root; a node other than the root carries the flow between it and its
  * parent. Unless the problem is small (exact.c), the first tree follows the flow of an auction (auction.h) as far as it goes; what is left of it, else all
  * nodes, hangs on the root by artificial arcs that cost as much as the auction's price and a penalty. Subtrees thus begin small and
- * nearly optimal. If any of these arcs still carries flow at an optimum, the penalty grows.
+ * nearly optimal. If any of these arcs still carries flow at an optimum, the penalty grows. Costs of one number a line (sorted.c), where the auction and
+ * the pivots after it would take longest, are filled in order instead, which leaves one node.
  *
  * Pricing (transport_price.c). Then also from a list of arcs; all arcs are priced when none of these enters.
  *
@@ -23,6 +24,7 @@
 #include "base/meter.h"
 
 #include <math.h>
+#include <stdio.h>
 
 enum { MASS_BITS = 90, PIVOTS_A_REPORT = 16, MIN_BLOCK = 64, ARCS_PER_PLACE = 3 };
 #define BALANCE_TOLERANCE 1e-9
@@ -127,7 +129,8 @@ static void follow_auction(tf_simplex *s, tf_units *supply, double share)
 /* What no piece of the auction used up hangs on the root, at its own price there and the penalty. */
 static void hang_rest(const tf_env *env, tf_simplex *s, const tf_units *supply)
 {
-    s->penalty = s->sparse ? PENALTY_OF_EPS * s->auction.eps : s->scale;
+    const bool bid = s->auction.v != NULL;
+    s->penalty = bid ? PENALTY_OF_EPS * s->auction.eps : s->scale;
     if (!(s->penalty > 0))
         s->penalty = s->scale > 0 ? s->scale : 1;
     for (int64_t x = 0; x < s->root && !tf_polled(env, x); x++) {
@@ -135,7 +138,7 @@ static void hang_rest(const tf_env *env, tf_simplex *s, const tf_units *supply)
             continue;
         int64_t at;
         double price = 0;
-        if (s->sparse)
+        if (bid)
             price = tf_simplex_is_row(s, x) ? tf_row_min(s->cost + x * s->m, s->auction.v, s->m, &at) : s->auction.v[x - s->n];
         tf_simplex_link(s, x, s->root);
         s->flow[x] = supply[x];
@@ -143,12 +146,28 @@ static void hang_rest(const tf_env *env, tf_simplex *s, const tf_units *supply)
     }
 }
 
-/* Pieces that use up most of a row or column go first: small ones might close its way to them. */
-static tfuse_status first_tree(tf_env *env, tf_simplex *s, tf_units *supply)
+/* The first row and column in order that have anything left, again and again. */
+static void fill_in_order(tf_simplex *s, tf_units *supply, const tf_sorted *lines)
+{
+    for (int64_t i = 0, j = 0; i < s->n && j < s->m;) {
+        const int64_t row = lines->row[i], col = s->n + lines->col[j];
+        move_supply(s, supply, row, col);
+        i += supply[row] == 0;
+        j += supply[col] == 0;
+    }
+}
+
+static void no_tree(tf_simplex *s)
 {
     for (int64_t x = 0; x < s->nodes; x++)
         s->parent[x] = s->child[x] = s->next[x] = s->prev[x] = -1;
-    if (s->sparse) {
+}
+
+/* Pieces that use up most of a row or column go first: small ones might close its way to them. */
+static tfuse_status first_tree(tf_env *env, tf_simplex *s, tf_units *supply)
+{
+    no_tree(s);
+    if (s->auction.v) {
         s->supply = 0;
         for (int64_t i = 0; i < s->n; i++)
             s->supply += (double)supply[i];
@@ -206,19 +225,45 @@ uint64_t tf_transport_lists_bytes(int64_t n, int64_t m)
            tf_area(m, 5, sizeof(double)) + 4 * (tf_area(n, 1, sizeof(tf_piece)) + tf_area(m, 1, sizeof(tf_piece)));
 }
 
-/* Prices and a flow from the auction, and the arcs that its prices make look good. */
-static tfuse_status warm_start(tf_env *env, tf_arena *arena, tf_simplex *s, const double *mu, const double *nu, const double *start)
+/* The tree that fills masses in order; found: whether the costs are such that it is optimal or nearly so. */
+static tfuse_status sorted_tree(tf_env *env, tf_arena *arena, tf_simplex *s, tf_units *supply, bool *found)
 {
-    s->sparse = tf_transport_lists(s->n, s->m);
-    if (!s->sparse)
+    tf_sorted lines;
+    TF_TRY(tf_sorted_lines(env, arena, s->n, s->m, s->cost, &lines, found));
+    if (!*found)
         return TFUSE_OK;
-    s->arc_room = ARCS_PER_PLACE * s->n * TF_LIST_ROOM;
-    s->arcs = tf_arena_array(env, arena, (size_t)s->arc_room, sizeof *s->arcs);
-    if (!s->arcs)
+    no_tree(s);
+    perturb(s, supply);
+    fill_in_order(s, supply, &lines);
+    hang_rest(env, s, supply);
+    tf_simplex_prices(s);
+    for (int64_t i = 0, at; *found && i < s->n && !tf_polled(env, i); i++)
+        *found = tf_row_min(s->cost + i * s->m, s->price + s->n, s->m, &at) - s->price[i] >= -lines.rounding;
+    return tf_check_cancel(env);
+}
+
+/* The first tree, and for large problems the list of arcs: none from a sorted start, the auction's otherwise. */
+static tfuse_status start_simplex(tf_env *env, tf_arena *arena, tf_simplex *s, const double *mu, const double *nu, const double *start)
+{
+    tf_units *supply = tf_arena_array(env, arena, (size_t)(s->n + s->m), sizeof *supply);
+    if (!supply)
         return TFUSE_ENOMEM;
-    TF_TRY(tf_lists_init(env, arena, s->n, s->m, s->cost, &s->lists));
-    TF_TRY(tf_auction_run(env, arena, &s->lists, mu, nu, start, s->scale, &s->auction));
-    return tf_simplex_list_arcs(env, s);
+    s->sparse = tf_transport_lists(s->n, s->m);
+    if (s->sparse) {
+        bool found;
+        s->arc_room = ARCS_PER_PLACE * s->n * TF_LIST_ROOM;
+        s->arcs = tf_arena_array(env, arena, (size_t)s->arc_room, sizeof *s->arcs);
+        if (!s->arcs)
+            return TFUSE_ENOMEM;
+        TF_TRY(tf_lists_init(env, arena, s->n, s->m, s->cost, &s->lists));
+        TF_TRY(sorted_tree(env, arena, s, supply, &found));
+        if (found)
+            return TFUSE_OK;
+        TF_TRY(tf_auction_run(env, arena, &s->lists, mu, nu, start, s->scale, &s->auction));
+        TF_TRY(tf_simplex_list_arcs(env, s));
+    }
+    perturb(s, supply);
+    return first_tree(env, s, supply);
 }
 
 tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, const double *mu, const double *nu,
@@ -232,20 +277,19 @@ tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, 
     tfuse_status status;
     const float *part = NULL;
     TF_TRY_OUT(tf_positive_lines(env, &arena, n, m, cost, mu, nu, &l, &part));
-    tf_units *supply = tf_arena_array(env, &arena, (size_t)(l.n + l.m), sizeof *supply);
     double *first = tf_arena_array(env, &arena, (size_t)l.m, sizeof *first);
     status = TFUSE_ENOMEM;
-    if (!supply || !first)
+    if (!first)
         goto out;
     TF_TRY_OUT(simplex_init(env, &arena, l.n, l.m, part, &s));
     TF_TRY_OUT(set_masses(env, &s, l.mu, l.nu));
     for (int64_t j = 0; start && j < l.m; j++)
         first[j] = start[l.col[j]];
-    TF_TRY_OUT(warm_start(env, &arena, &s, l.mu, l.nu, start ? first : NULL));
-    perturb(&s, supply);
-    TF_TRY_OUT(first_tree(env, &s, supply));
+    TF_TRY_OUT(start_simplex(env, &arena, &s, l.mu, l.nu, start ? first : NULL));
     TF_TRY_OUT(optimise(env, &s, &out->iterations));
     out->iterations += s.auction.bids;
+    snprintf(out->method, sizeof out->method, "%s", s.auction.v ? "listed arcs from an auction" : s.sparse ? "costs of one number a line, filled in order"
+                                                                                                          : "all arcs, few enough");
     TF_TRY_OUT(tf_simplex_result(env, &s, &l, cost, mu, nu, out));
     out->converged = true;
 out:
