@@ -37,8 +37,8 @@ static tfuse_status jv_init(tf_env *env, tf_arena *arena, int64_t n, const float
     s->pred = tf_arena_array(env, arena, count, sizeof *s->pred);
     s->settled = tf_arena_array(env, arena, count, sizeof *s->settled);
     s->dist = tf_arena_array(env, arena, count, sizeof *s->dist);
-    return s->row_of && s->rows && s->cols && s->key && s->open && s->pred && s->settled && s->dist ? TFUSE_OK
-                                                                                                   : TFUSE_ENOMEM;
+    s->base = tf_arena_array(env, arena, count, sizeof *s->base);
+    return s->row_of && s->rows && s->cols && s->key && s->open && s->pred && s->settled && s->dist && s->base ? TFUSE_OK : TFUSE_ENOMEM;
 }
 
 /* v_j = min_i C_ij; a column takes the row of its minimum if that is still free. */
@@ -74,13 +74,12 @@ static tfuse_status reduce_columns_from(tf_env *env, jv *s, const double *u)
     int64_t n = s->n;
     for (int64_t j = 0; j < n; j++) {
         s->v[j] = INFINITY;
-        s->open[j] = 0;
         s->row_of[j] = s->col_of[j] = -1;
     }
-    for (int64_t i = 0, at; i < n; i++) {
+    for (int64_t i = 0; i < n; i++) {
         if (i % TF_POLL_ROWS == 0)
             TF_TRY(tf_check_cancel(env));
-        tf_row_relax(s->cost + i * n, s->open, n, -u[i], i, s->v, s->pred, &at);
+        tf_column_min_from(s->cost + i * n, n, u[i], i, s->v, s->pred);
     }
     for (int64_t j = 0; j < n; j++) {
         int64_t i = s->pred[j];
@@ -192,11 +191,6 @@ static tfuse_status reduce_rows(tf_env *env, jv *s)
     return TFUSE_OK;
 }
 
-static double relax(jv *s, int64_t i, double base, int64_t *arg)
-{
-    return tf_row_relax(s->cost + i * s->n, s->open, s->n, base, i, s->key, s->pred, arg);
-}
-
 /* A free column at the distance of the nearest one ends the search: with ties this saves most of it. */
 static int64_t free_column_at(const jv *s, double distance)
 {
@@ -219,7 +213,29 @@ void tf_jv_flip(jv *s, int64_t start, int64_t end)
     }
 }
 
-/* Dijkstra from a free row over reduced costs to the nearest free column; then matching and prices along the way. */
+/* The row before column j at its distance d on the shortest path: the first of those that were relaxed that gives it. Only the few columns of the
+ * path are asked for, which is less than to note it for every column that a row relaxes. */
+static int64_t row_before(const jv *s, int64_t start, int64_t j, double d)
+{
+    int64_t k = 0, i = start;
+    while (((double)s->cost[i * s->n + j] - s->v[j]) + s->base[k] > d)
+        i = s->row_of[s->settled[k++]];
+    return i;
+}
+
+static void trace_path(jv *s, int64_t start, int64_t j, double distance)
+{
+    for (;;) {
+        const int64_t i = s->pred[j] = row_before(s, start, j, distance);
+        if (i == start)
+            return;
+        j = s->col_of[i];
+        distance = s->key[j];
+    }
+}
+
+/* Dijkstra from a free row over reduced costs to the nearest free column; then matching and prices along the way. A settled column keeps
+ * its distance in `dist` while the search goes on. */
 static tfuse_status augment(tf_env *env, jv *s, int64_t start)
 {
     for (int64_t j = 0; j < s->n; j++) {
@@ -227,17 +243,22 @@ static tfuse_status augment(tf_env *env, jv *s, int64_t start)
         s->open[j] = s->v[j];
     }
     int64_t settled = 0, j, end;
-    double distance = relax(s, start, 0, &j);
+    s->base[0] = 0;
+    double distance = tf_row_relax(s->cost + start * s->n, s->open, s->n, 0, s->key, &j);
     while ((end = free_column_at(s, distance)) < 0) {
         s->settled[settled] = j;
         s->dist[settled++] = distance;
         s->key[j] = INFINITY;
         s->open[j] = -INFINITY;
         int64_t i = s->row_of[j];
-        distance = relax(s, i, distance - ((double)s->cost[i * s->n + j] - s->v[j]), &j);
+        s->base[settled] = distance - ((double)s->cost[i * s->n + j] - s->v[j]);
+        distance = tf_row_relax(s->cost + i * s->n, s->open, s->n, s->base[settled], s->key, &j);
         if (settled % TF_POLL_ROWS == 0)
             TF_TRY(report(env, s, s->col_count));
     }
+    for (int64_t k = 0; k < settled; k++)
+        s->key[s->settled[k]] = s->dist[k];
+    trace_path(s, start, s->cols[end], distance);
     for (int64_t k = 0; k < settled; k++)
         s->v[s->settled[k]] += s->dist[k] - distance;
     tf_jv_flip(s, start, end);

@@ -19,16 +19,16 @@ typedef struct tf_jv {
     int64_t col_count;
     double *key;      /* shortest distance of a column that is not settled, INFINITY when it is */
     double *open;     /* v where a column is not settled, -INFINITY where it is: closes it to relaxing */
-    int64_t *pred;    /* row before a column on its path */
+    int64_t *pred;    /* row before a column on a path */
     int64_t *settled; /* columns in the order in which they were settled, */
     double *dist;     /* and their distances */
+    double *base;     /* a relaxed row makes distances base + C_ij - v_j: in that order, or by row where lists are used */
     bool use_lists;
     tf_lists lists;
     int32_t *heap; /* assignment_paths.c: events, */
     double *at;    /* their distances, */
     int32_t *slot; /* their places in the heap, -1 outside */
     int64_t events;
-    double *base;  /* of a row whose list was relaxed: distance through it is base + C_ij - v_j */
     int64_t scans; /* rows read whole by searches */
     int64_t steps; /* bids and augmenting paths */
 } tf_jv;

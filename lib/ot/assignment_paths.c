@@ -18,8 +18,7 @@ tfuse_status tf_jv_paths_init(tf_env *env, tf_arena *arena, tf_jv *s)
     s->heap = tf_arena_array(env, arena, 2 * count, sizeof *s->heap);
     s->at = tf_arena_array(env, arena, 2 * count, sizeof *s->at);
     s->slot = tf_arena_array(env, arena, 2 * count, sizeof *s->slot);
-    s->base = tf_arena_array(env, arena, count, sizeof *s->base);
-    return s->heap && s->at && s->slot && s->base ? TFUSE_OK : TFUSE_ENOMEM;
+    return s->heap && s->at && s->slot ? TFUSE_OK : TFUSE_ENOMEM;
 }
 
 /* A heap of events: what < n is a column, n + i the bound of row i. Ties go to the smallest number. */

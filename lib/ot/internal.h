@@ -76,11 +76,12 @@ tfuse_status tf_sorted_start(tf_env *env, tf_arena *arena, int64_t n, const floa
 double tf_row_min(const float *cost, const double *v, int64_t m, int64_t *arg);
 /* As well the second smallest, equal to it under ties. */
 double tf_row_min2(const float *cost, const double *v, int64_t m, int64_t *arg, double *second);
-/* Dijkstra's step: key_j = min(key_j, cost_j - open_j + base), pred_j = row where that is smaller; the smallest key. */
-double tf_row_relax(const float *cost, const double *open, int64_t m, double base, int64_t row, double *key, int64_t *pred,
-                    int64_t *arg);
+/* Dijkstra's step: key_j = min(key_j, cost_j - open_j + base); the smallest key. */
+double tf_row_relax(const float *cost, const double *open, int64_t m, double base, double *key, int64_t *arg);
 /* low_j = min(low_j, cost_j), at_j = row where that is smaller. */
 void tf_column_min(const float *cost, int64_t m, int32_t row, float *low, int32_t *at);
+/* The same over cost_j - u. */
+void tf_column_min_from(const float *cost, int64_t m, double u, int64_t row, double *low, int64_t *at);
 /* The smallest cost[j] - v[j] of each of `blocks` blocks of TF_LIST_BLOCK. */
 enum { TF_LIST_BLOCK = 16 };
 void tf_block_minima(const float *cost, const double *v, int64_t blocks, double *low);
@@ -91,10 +92,10 @@ uint32_t tf_max_bits(const float *x, int64_t count);
 typedef struct tf_kernels {
     double (*row_min)(const float *cost, const double *v, int64_t m, int64_t *arg);
     double (*row_min2)(const float *cost, const double *v, int64_t m, int64_t *arg, double *second);
-    double (*row_relax)(const float *cost, const double *open, int64_t m, double base, int64_t row, double *key, int64_t *pred,
-                        int64_t *arg);
+    double (*row_relax)(const float *cost, const double *open, int64_t m, double base, double *key, int64_t *arg);
     void (*block_minima)(const float *cost, const double *v, int64_t blocks, double *low);
     void (*column_min)(const float *cost, int64_t m, int32_t row, float *low, int32_t *at);
+    void (*column_min_from)(const float *cost, int64_t m, double u, int64_t row, double *low, int64_t *at);
     uint32_t (*max_bits)(const float *x, int64_t count);
 } tf_kernels;
 const tf_kernels *tf_kernels_at(int level);

@@ -19,12 +19,13 @@
 
 typedef tf_kernels kernels;
 
-enum { U = 4 };
+enum { U = 4 }; /* vectors a block */
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
+#define INLINE static inline __attribute__((always_inline))
 
 /* The default of gcc, to keep the exceptions that a program without any handler never sees, costs the vectorisation of every
  * selection; values are the same. */
@@ -45,7 +46,6 @@ enum { U = 4 };
 #define LOADC(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
 #define LOADD(p) _mm512_loadu_pd(p)
 #define STORED(p, x) _mm512_storeu_pd(p, x)
-#define LOADI(p) _mm512_loadu_si512(p)
 #define STOREI(p, x) _mm512_storeu_si512(p, x)
 #define SETD(x) _mm512_set1_pd(x)
 #define SETI(x) _mm512_set1_epi64(x)
@@ -54,8 +54,17 @@ enum { U = 4 };
 #define MIND(a, b) _mm512_min_pd(a, b)
 #define MAXD(a, b) _mm512_max_pd(a, b)
 #define LESS(a, b) _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)
+#define NOTABOVE(a, b) _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ)
 #define PICKI(m, a, b) _mm512_mask_mov_epi64(a, m, b)
+#define PICKD(m, a, b) _mm512_mask_mov_pd(a, m, b)
+#define LEAST(x) _mm512_reduce_min_pd(x)
 #include "ot/kernels_body.h"
+
+__attribute__((target("avx2"))) static inline double least_avx2(__m256d x)
+{
+    __m128d two = _mm_min_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+    return _mm_cvtsd_f64(_mm_min_sd(two, _mm_unpackhi_pd(two, two)));
+}
 
 #define NAME(f) f##_avx2
 #define TARGET __attribute__((target("avx2")))
@@ -65,7 +74,6 @@ enum { U = 4 };
 #define LOADC(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
 #define LOADD(p) _mm256_loadu_pd(p)
 #define STORED(p, x) _mm256_storeu_pd(p, x)
-#define LOADI(p) _mm256_loadu_si256((const __m256i *)(const void *)(p))
 #define STOREI(p, x) _mm256_storeu_si256((__m256i *)(void *)(p), x)
 #define SETD(x) _mm256_set1_pd(x)
 #define SETI(x) _mm256_set1_epi64x(x)
@@ -74,7 +82,10 @@ enum { U = 4 };
 #define MIND(a, b) _mm256_min_pd(a, b)
 #define MAXD(a, b) _mm256_max_pd(a, b)
 #define LESS(a, b) _mm256_castpd_si256(_mm256_cmp_pd(a, b, _CMP_LT_OQ))
+#define NOTABOVE(a, b) _mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_LE_OQ))
 #define PICKI(m, a, b) _mm256_blendv_epi8(a, b, m)
+#define PICKD(m, a, b) _mm256_blendv_pd(a, b, _mm256_castsi256_pd(m))
+#define LEAST(x) least_avx2(x)
 #include "ot/kernels_body.h"
 #endif
 
@@ -86,7 +97,6 @@ enum { U = 4 };
 #define LOADC(p) ((double)*(p))
 #define LOADD(p) (*(p))
 #define STORED(p, x) (*(p) = (x))
-#define LOADI(p) (*(p))
 #define STOREI(p, x) (*(p) = (x))
 #define SETD(x) (x)
 #define SETI(x) (x)
@@ -95,7 +105,10 @@ enum { U = 4 };
 #define MIND(a, b) ((a) < (b) ? (a) : (b))
 #define MAXD(a, b) ((a) < (b) ? (b) : (a))
 #define LESS(a, b) ((a) < (b))
+#define NOTABOVE(a, b) ((a) <= (b))
 #define PICKI(m, a, b) ((m) ? (b) : (a))
+#define PICKD(m, a, b) ((m) ? (b) : (a))
+#define LEAST(x) (x)
 #include "ot/kernels_body.h"
 
 const tf_kernels *tf_kernels_at(int level)
@@ -126,10 +139,9 @@ double tf_row_min2(const float *cost, const double *v, int64_t m, int64_t *arg, 
     return table()->row_min2(cost, v, m, arg, second);
 }
 
-double tf_row_relax(const float *cost, const double *open, int64_t m, double base, int64_t row, double *key, int64_t *pred,
-                    int64_t *arg)
+double tf_row_relax(const float *cost, const double *open, int64_t m, double base, double *key, int64_t *arg)
 {
-    return table()->row_relax(cost, open, m, base, row, key, pred, arg);
+    return table()->row_relax(cost, open, m, base, key, arg);
 }
 
 void tf_block_minima(const float *cost, const double *v, int64_t blocks, double *low)
@@ -140,6 +152,11 @@ void tf_block_minima(const float *cost, const double *v, int64_t blocks, double 
 void tf_column_min(const float *cost, int64_t m, int32_t row, float *low, int32_t *at)
 {
     table()->column_min(cost, m, row, low, at);
+}
+
+void tf_column_min_from(const float *cost, int64_t m, double u, int64_t row, double *low, int64_t *at)
+{
+    table()->column_min_from(cost, m, u, row, low, at);
 }
 
 /* Finite numbers are ordered by the bits of their absolute values, and all others lie above them. */

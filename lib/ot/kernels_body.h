@@ -3,52 +3,55 @@
  * kernels_body.h: the loops of kernels.c, included there once for each vector width. The includer defines the vectors:
  *   NAME(f), TARGET           name and attribute of a version
  *   W, VD, VI, VM, VF, VJ     lanes; W doubles, W int64, a mask of them; W floats, W int32
- *   LOADC, LOADD, STORED, LOADI, STOREI, SETD, SETI, ADDD, SUBD, MIND, MAXD, LESS, PICKI (where m: b, else a)
+ *   LOADC, LOADD, STORED, STOREI, SETD, SETI, ADDD, SUBD, MIND, MAXD, LESS, NOTABOVE (as bits), PICKI, PICKD (where m: b, else a), LEAST (of the lanes)
  * No header guard: it is meant to be included again.
  */
 
-/* First and second smallest of lanes with their places; ties to the smallest place. */
-TARGET static double NAME(finish)(const VD *low, const VI *at, double *second, int64_t *arg)
+/* The place of a, the smallest value there is. A lane keeps the first block (of U * W) in which it met its smallest; where in the block is looked up
+ * here: x_j = cost_j - v_j, or v_j where cost is NULL. Ties go to the smallest place. Whatever the numbers, the same instructions run:
+ * branches that are guessed wrong would cost as much as a short row. */
+TARGET INLINE int64_t NAME(place)(VD low, VI at, double a, const float *cost, const double *v)
 {
-    double x[U * W], a = INFINITY, b = *second;
-    int64_t place[U * W], best = 0;
-    for (int u = 0; u < U; u++) {
-        STORED(x + u * W, low[u]);
-        STOREI(place + u * W, at[u]);
+    int64_t of_lane[W], block = INT64_MAX;
+    if (!(a < INFINITY))
+        return 0;
+    STOREI(of_lane, at);
+    for (uint32_t lanes = (uint32_t)NOTABOVE(low, SETD(a)); lanes; lanes &= lanes - 1) {
+        int64_t here = of_lane[__builtin_ctz(lanes)];
+        block = here < block ? here : block;
     }
-    for (int l = 0; l < U * W; l++) {
-        int64_t p = place[l] + l;
-        if (x[l] < a || (x[l] == a && p < best)) {
-            b = a < b ? a : b;
-            a = x[l];
-            best = p;
-        } else {
-            b = x[l] < b ? x[l] : b;
-        }
+    uint32_t found = 0;
+    UNROLL for (int u = 0; u < U; u++) {
+        VD r = LOADD(v + block + u * W);
+        if (cost)
+            r = SUBD(LOADC(cost + block + u * W), r);
+        found |= (uint32_t)NOTABOVE(r, SETD(a)) << (u * W);
     }
-    *arg = best;
-    *second = b;
-    return a;
+    return block + __builtin_ctz(found);
+}
+
+/* The second smallest: of what lost within its lane, and of the smallest of all other lanes. */
+TARGET INLINE double NAME(second)(VD low, VD next, double a)
+{
+    const uint32_t lanes = (uint32_t)NOTABOVE(low, SETD(a));
+    return lanes & (lanes - 1) ? a : LEAST(MIND(next, PICKD(LESS(SETD(a), low), SETD(INFINITY), low)));
 }
 
 TARGET static double NAME(row_min)(const float *cost, const double *v, int64_t m, int64_t *arg)
 {
-    VD low[U];
-    VI at[U];
-    for (int u = 0; u < U; u++) {
-        low[u] = SETD(INFINITY);
-        at[u] = SETI(0);
-    }
+    VD low = SETD(INFINITY);
+    VI at = SETI(0);
     int64_t j = 0;
     for (; j + U * W <= m; j += U * W) {
-        VI here = SETI(j);
-        UNROLL for (int u = 0; u < U; u++) {
-            VD r = SUBD(LOADC(cost + j + u * W), LOADD(v + j + u * W));
-            at[u] = PICKI(LESS(r, low[u]), at[u], here);
-            low[u] = MIND(r, low[u]);
-        }
+        VD r[U];
+        UNROLL for (int u = 0; u < U; u++)
+            r[u] = SUBD(LOADC(cost + j + u * W), LOADD(v + j + u * W));
+        VD least = MIND(MIND(r[0], r[1]), MIND(r[2], r[3]));
+        at = PICKI(LESS(least, low), at, SETI(j));
+        low = MIND(least, low);
     }
-    double none = INFINITY, best = NAME(finish)(low, at, &none, arg);
+    double best = LEAST(low);
+    *arg = NAME(place)(low, at, best, cost, v);
     for (; j < m; j++) {
         double r = (double)cost[j] - v[j];
         if (r < best) {
@@ -59,32 +62,24 @@ TARGET static double NAME(row_min)(const float *cost, const double *v, int64_t m
     return best;
 }
 
+/* A block's second smallest is the smallest of what loses against another on the way to its smallest. */
 TARGET static double NAME(row_min2)(const float *cost, const double *v, int64_t m, int64_t *arg, double *second)
 {
-    VD low[U], next = SETD(INFINITY), more = next;
-    VI at[U];
-    for (int u = 0; u < U; u++) {
-        low[u] = SETD(INFINITY);
-        at[u] = SETI(0);
-    }
+    VD low = SETD(INFINITY), next = low;
+    VI at = SETI(0);
     int64_t j = 0;
     for (; j + U * W <= m; j += U * W) {
-        VI here = SETI(j);
-        UNROLL for (int u = 0; u < U; u++) {
-            VD r = SUBD(LOADC(cost + j + u * W), LOADD(v + j + u * W)), larger = MAXD(r, low[u]);
-            at[u] = PICKI(LESS(r, low[u]), at[u], here);
-            low[u] = MIND(r, low[u]);
-            if (u % 2)
-                next = MIND(larger, next);
-            else
-                more = MIND(larger, more);
-        }
+        VD r[U];
+        UNROLL for (int u = 0; u < U; u++)
+            r[u] = SUBD(LOADC(cost + j + u * W), LOADD(v + j + u * W));
+        VD left = MIND(r[0], r[1]), right = MIND(r[2], r[3]), least = MIND(left, right);
+        VD losers = MIND(MAXD(r[0], r[1]), MAXD(r[2], r[3])), last = MIND(MAXD(left, right), MAXD(least, low));
+        next = MIND(MIND(losers, last), next);
+        at = PICKI(LESS(least, low), at, SETI(j));
+        low = MIND(least, low);
     }
-    double lane[W], b = INFINITY;
-    STORED(lane, MIND(next, more));
-    for (int l = 0; l < W; l++)
-        b = lane[l] < b ? lane[l] : b;
-    double a = NAME(finish)(low, at, &b, arg);
+    double a = LEAST(low), b = NAME(second)(low, next, a);
+    *arg = NAME(place)(low, at, a, cost, v);
     for (; j < m; j++) {
         double r = (double)cost[j] - v[j];
         if (r < a) {
@@ -99,35 +94,27 @@ TARGET static double NAME(row_min2)(const float *cost, const double *v, int64_t 
     return a;
 }
 
-TARGET static double NAME(row_relax)(const float *cost, const double *open, int64_t m, double base, int64_t row, double *key,
-                                     int64_t *pred, int64_t *arg)
+TARGET static double NAME(row_relax)(const float *cost, const double *open, int64_t m, double base, double *key, int64_t *arg)
 {
-    VD low[U], start = SETD(base);
-    VI at[U], from = SETI(row);
-    for (int u = 0; u < U; u++) {
-        low[u] = SETD(INFINITY);
-        at[u] = SETI(0);
-    }
+    VD low = SETD(INFINITY), start = SETD(base);
+    VI at = SETI(0);
     int64_t j = 0;
     for (; j + U * W <= m; j += U * W) {
-        VI here = SETI(j);
+        VD d[U];
         UNROLL for (int u = 0; u < U; u++) {
             int64_t k = j + u * W;
-            VD d = ADDD(SUBD(LOADC(cost + k), LOADD(open + k)), start), old = LOADD(key + k);
-            STOREI(pred + k, PICKI(LESS(d, old), LOADI(pred + k), from));
-            d = MIND(d, old);
-            STORED(key + k, d);
-            at[u] = PICKI(LESS(d, low[u]), at[u], here);
-            low[u] = MIND(d, low[u]);
+            d[u] = MIND(ADDD(SUBD(LOADC(cost + k), LOADD(open + k)), start), LOADD(key + k));
+            STORED(key + k, d[u]);
         }
+        VD least = MIND(MIND(d[0], d[1]), MIND(d[2], d[3]));
+        at = PICKI(LESS(least, low), at, SETI(j));
+        low = MIND(least, low);
     }
-    double none = INFINITY, best = NAME(finish)(low, at, &none, arg);
+    double best = LEAST(low);
+    *arg = NAME(place)(low, at, best, NULL, key);
     for (; j < m; j++) {
         double d = ((double)cost[j] - open[j]) + base;
-        if (d < key[j]) {
-            key[j] = d;
-            pred[j] = row;
-        }
+        key[j] = d < key[j] ? d : key[j];
         if (key[j] < best) {
             best = key[j];
             *arg = j;
@@ -142,11 +129,7 @@ TARGET static void NAME(block_minima)(const float *cost, const double *v, int64_
         VD least = SUBD(LOADC(cost), LOADD(v));
         UNROLL for (int l = W; l < TF_LIST_BLOCK; l += W)
             least = MIND(SUBD(LOADC(cost + l), LOADD(v + l)), least);
-        double lane[W], x = INFINITY;
-        STORED(lane, least);
-        for (int l = 0; l < W; l++)
-            x = lane[l] < x ? lane[l] : x;
-        low[b] = x;
+        low[b] = LEAST(least);
     }
 }
 
@@ -155,6 +138,15 @@ TARGET static void NAME(column_min)(const float *restrict cost, int64_t m, int32
     for (int64_t j = 0; j < m; j++) {
         at[j] = cost[j] < low[j] ? row : at[j];
         low[j] = cost[j] < low[j] ? cost[j] : low[j];
+    }
+}
+
+TARGET static void NAME(column_min_from)(const float *restrict cost, int64_t m, double u, int64_t row, double *restrict low, int64_t *restrict at)
+{
+    for (int64_t j = 0; j < m; j++) {
+        double r = (double)cost[j] - u;
+        at[j] = r < low[j] ? row : at[j];
+        low[j] = r < low[j] ? r : low[j];
     }
 }
 
@@ -179,8 +171,8 @@ TARGET static uint32_t NAME(max_bits)(const float *x, int64_t count)
     return most;
 }
 
-static const kernels NAME(table) = {NAME(row_min),      NAME(row_min2),  NAME(row_relax), NAME(block_minima),
-                                    NAME(column_min), NAME(max_bits)};
+static const kernels NAME(table) = {NAME(row_min),    NAME(row_min2),        NAME(row_relax), NAME(block_minima),
+                                    NAME(column_min), NAME(column_min_from), NAME(max_bits)};
 
 #undef NAME
 #undef TARGET
@@ -190,7 +182,6 @@ static const kernels NAME(table) = {NAME(row_min),      NAME(row_min2),  NAME(ro
 #undef LOADC
 #undef LOADD
 #undef STORED
-#undef LOADI
 #undef STOREI
 #undef SETD
 #undef SETI
@@ -199,4 +190,7 @@ static const kernels NAME(table) = {NAME(row_min),      NAME(row_min2),  NAME(ro
 #undef MIND
 #undef MAXD
 #undef LESS
+#undef NOTABOVE
 #undef PICKI
+#undef PICKD
+#undef LEAST

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-enum { PRICE_BLOCK = 2048 };
+enum { PRICE_BLOCK = 1024 };
 
 /* Block search over the list of arcs. */
 static bool price_list(tf_simplex *s, int64_t *row, int64_t *col, double *reduced)

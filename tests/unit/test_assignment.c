@@ -80,9 +80,9 @@ END_TEST
 enum { ROW = 203, BLOCKS = ROW / TF_LIST_BLOCK };
 
 typedef struct kernel_results {
-    double low, low1, low2, nearest, key[ROW], minima[BLOCKS];
+    double low, low1, low2, nearest, key[ROW], minima[BLOCKS], from[ROW];
     float column[ROW];
-    int64_t at, at1, nearest_at, pred[ROW];
+    int64_t at, at1, nearest_at, from_at[ROW];
     int32_t column_at[ROW];
     uint32_t bits;
 } kernel_results;
@@ -95,10 +95,12 @@ static void run_kernels(const tf_kernels *k, const float *cost, const double *v,
     for (int64_t j = 0; j < m; j++) {
         r->key[j] = j % 3 ? 0.5 : INFINITY;
         r->column[j] = 0.5F;
+        r->from[j] = 0.25;
     }
-    r->nearest = k->row_relax(cost, v, m, 0.125, 7, r->key, r->pred, &r->nearest_at);
+    r->nearest = k->row_relax(cost, v, m, 0.125, r->key, &r->nearest_at);
     k->block_minima(cost, v, m / TF_LIST_BLOCK, r->minima);
     k->column_min(cost, m, 9, r->column, r->column_at);
+    k->column_min_from(cost, m, 0.125, 9, r->from, r->from_at);
     r->bits = k->max_bits(cost, m);
 }
 
@@ -113,6 +115,8 @@ START_TEST(kernels_agree_to_the_bit)
         for (int64_t j = 0; j < m; j++) {
             cost[j] = m % 2 ? (float)(draw(&state) >> 20) : (float)draw_unit(&state) - 0.5F; /* odd m: ties */
             v[j] = m % 2 ? (double)(draw(&state) >> 22) : draw_unit(&state) / 3;
+            if (m % 5 == 0 && j % 4 < 2)
+                v[j] = -INFINITY; /* taken out */
             double x = (double)cost[j] - v[j];
             second = x < low ? low : fmin(x, second);
             at = x < low ? j : at;
@@ -121,6 +125,15 @@ START_TEST(kernels_agree_to_the_bit)
         static kernel_results wide, other;
         run_kernels(tf_kernels_at(2), cost, v, m, &wide);
         ck_assert(wide.low == low && wide.low1 == low && wide.low2 == second && wide.at == at && wide.at1 == at);
+        double nearest = INFINITY;
+        for (int64_t j = 0; j < m; j++) {
+            double key = fmin((double)cost[j] - v[j] + 0.125, j % 3 ? 0.5 : INFINITY), from = fmin((double)cost[j] - 0.125, 0.25);
+            nearest = fmin(nearest, key);
+            ck_assert(wide.key[j] == key && wide.from[j] == from && wide.from_at[j] == (from < 0.25 ? 9 : 0));
+        }
+        ck_assert(wide.nearest == nearest && wide.key[wide.nearest_at] == nearest);
+        for (int64_t j = 0; j < wide.nearest_at; j++)
+            ck_assert(wide.key[j] > nearest);
         for (int level = 0; level < 2; level++) {
             run_kernels(tf_kernels_at(level), cost, v, m, &other);
             ck_assert_msg(memcmp(&wide, &other, sizeof wide) == 0, "level %d differs at m %d", level, (int)m);
