@@ -3,13 +3,15 @@
  * bytes.c: what solving takes, from the sizes alone: the largest arrays of each solver. What it leaves out is of the order of n + m
  * a few times.
  */
+#include "ot/cost.h"
 #include "ot/internal.h"
 #include "base/meter.h"
 #include <string.h>
 
 uint64_t tf_cost_features_bytes(int64_t n, int64_t m, int64_t width)
 {
-    return tf_area(n + m + 2, width, sizeof(float)); /* both sides, centred or scaled; the centre in float64 */
+    const int64_t slice = width < TF_COST_SLICE ? width : TF_COST_SLICE;
+    return tf_area(n + m, slice, sizeof(float)) + tf_area(width, 1, sizeof(float) + sizeof(double)) + tf_area(n + m, 1, sizeof(double));
 }
 
 bool tf_ot_is_permutation(const char *name, int64_t n, int64_t m)

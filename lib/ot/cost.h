@@ -7,6 +7,8 @@
 
 #include "ot/internal.h"
 
+enum { TF_COST_SLICE = 512 }; /* features that are gone over at a time */
+
 /* 1 - x.y / (|x| |y|) in [0, 2], from squared lengths; a zero vector is at 1 from others and at 0 from another. */
 double tf_cosine_distance(double xx, double yy, double xy);
 

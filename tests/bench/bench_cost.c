@@ -48,7 +48,7 @@ static void fill(float *x, size_t count, uint64_t state)
 
 typedef struct task {
     int64_t n, d;
-    bool copy; /* y is like a permuted copy of x, or nothing like it */
+    bool copy; /* y is like a permuted copy of x, so near that one distance a row is summed directly; or nothing like it */
     tf_metric metric;
     const char *name;
     tf_mat x, y;
@@ -84,7 +84,7 @@ static void make(task *t)
     fill(x, size, 1);
     fill(y, size, 2);
     for (size_t k = 0; t->copy && k < size; k++)
-        y[k] = x[(k + 5 * (size_t)t->d) % size] + 0.1F * y[k];
+        y[k] = x[(k + 5 * (size_t)t->d) % size] + 0.03F * y[k];
     t->x = tf_mat_rows(x, t->n, t->d);
     t->y = tf_mat_rows(y, t->n, t->d);
 }
