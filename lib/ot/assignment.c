@@ -310,7 +310,7 @@ tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, const doub
 {
     tf_arena arena;
     tf_arena_init(&arena, &env->mem);
-    jv s;
+    jv s = {.n = n};
     tfuse_status status;
     TF_TRY_OUT(jv_init(env, &arena, n, cost, perm, v, &s));
     TF_TRY_OUT(start ? reduce_columns_from(env, &s, start) : reduce_columns(env, &s));
@@ -323,6 +323,7 @@ tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, const doub
     for (int64_t i = 0; i < n; i++)
         u[i] = (double)cost[i * n + perm[i]] - v[perm[i]];
 out:
+    tf_lists_free(env, &s.lists);
     tf_arena_free(&arena);
     return status;
 }

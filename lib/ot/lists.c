@@ -13,8 +13,8 @@ tfuse_status tf_lists_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, c
 {
     *l = (tf_lists){.n = n, .m = m, .cost = cost};
     size_t blocks = (size_t)(m / TF_LIST_BLOCK + 1), room = (size_t)n * TF_LIST_ROOM;
-    l->col = tf_arena_array(env, arena, room, sizeof *l->col);
-    l->c = tf_arena_array(env, arena, room, sizeof *l->c);
+    l->col = tf_alloc_array(env, room, sizeof *l->col);
+    l->c = tf_alloc_array(env, room, sizeof *l->c);
     l->count = tf_arena_array(env, arena, (size_t)n, sizeof *l->count);
     l->tau = tf_arena_array(env, arena, (size_t)n, sizeof *l->tau);
     l->low = tf_arena_array(env, arena, blocks, sizeof *l->low);
@@ -26,6 +26,12 @@ tfuse_status tf_lists_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, c
     for (int64_t i = 0; i < n; i++)
         l->tau[i] = -INFINITY;
     return TFUSE_OK;
+}
+
+void tf_lists_free(tf_env *env, tf_lists *l)
+{
+    tf_free(&env->mem, l->col);
+    tf_free(&env->mem, l->c);
 }
 
 /* The k-th smallest (from 0) of x, by Hoare's selection, in x itself. */

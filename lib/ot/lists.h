@@ -14,7 +14,7 @@ enum { TF_LIST_KEEP = 24, TF_LIST_ROOM = 32 };
 typedef struct tf_lists {
     int64_t n, m;
     const float *cost;
-    int32_t *col;   /* n × TF_LIST_ROOM */
+    int32_t *col;   /* n × TF_LIST_ROOM; owned, like c, and not cleared, which for long problems would take a while */
     float *c;       /* their costs */
     int32_t *count; /* n */
     double *tau;    /* n; -INFINITY: no list yet; INFINITY: the list holds the row */
@@ -23,6 +23,7 @@ typedef struct tf_lists {
 } tf_lists;
 
 tfuse_status tf_lists_init(tf_env *env, tf_arena *arena, int64_t n, int64_t m, const float *cost, tf_lists *l);
+void tf_lists_free(tf_env *env, tf_lists *l); /* what is not in the arena; a zeroed one is harmless */
 /* Makes the list of row i anew for these prices. */
 void tf_lists_build(tf_lists *l, int64_t i, const double *v);
 /* Smallest and second smallest C_ij - v_j of row i and their columns; makes the list anew where it does not tell. With one column alone

@@ -252,7 +252,7 @@ static tfuse_status start_simplex(tf_env *env, tf_arena *arena, tf_simplex *s, c
     if (s->sparse) {
         bool found;
         s->arc_room = ARCS_PER_PLACE * s->n * TF_LIST_ROOM;
-        s->arcs = tf_arena_array(env, arena, (size_t)s->arc_room, sizeof *s->arcs);
+        s->arcs = tf_alloc_array(env, (size_t)s->arc_room, sizeof *s->arcs);
         if (!s->arcs)
             return TFUSE_ENOMEM;
         TF_TRY(tf_lists_init(env, arena, s->n, s->m, s->cost, &s->lists));
@@ -273,7 +273,7 @@ tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, 
     tf_arena_init(&arena, &env->mem);
     tf_solution_init(env, n, m, out);
     tf_positive l = {.owned = NULL};
-    tf_simplex s;
+    tf_simplex s = {.n = 0};
     tfuse_status status;
     const float *part = NULL;
     TF_TRY_OUT(tf_positive_lines(env, &arena, n, m, cost, mu, nu, &l, &part));
@@ -294,6 +294,8 @@ tfuse_status tf_transport(tf_env *env, int64_t n, int64_t m, const float *cost, 
     out->converged = true;
 out:
     tf_free(&env->mem, l.owned);
+    tf_free(&env->mem, s.arcs);
+    tf_lists_free(env, &s.lists);
     tf_arena_free(&arena);
     if (status != TFUSE_OK)
         tf_solution_free(out);

@@ -30,7 +30,7 @@ typedef struct tf_simplex {
     double penalty; /* which holds this much more than a price */
     int64_t next_row, block_rows; /* pricing of all arcs */
     bool sparse;                  /* arcs are priced from a list, and all only to prove the optimum */
-    tf_arc *arcs;
+    tf_arc *arcs;                 /* arc_room, owned */
     int64_t arc_count, arc_room, next_arc;
     tf_lists lists;
     tf_auction auction;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fuzz_solver.c: a transport problem of at most 12 × 12. The exact solver must prove its optimum whatever potentials it starts from, and find the
+ * fuzz_solver.c: a transport problem of at most 40 × 40, so that short lists, auctions and sorted lines come up too. The exact solver must prove its optimum whatever potentials it starts from, and find the
  * same cost through the network simplex as through the assignment; Sinkhorn must be finite and above it. Bytes: n, m, kind of costs, kind
  * of masses, reg, then numbers, which start again when they run out.
  */
@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MOST = 12, HEAD = 5 };
+enum { MOST = 40, HEAD = 5 };
 
 typedef struct bytes {
     const uint8_t *data;
@@ -23,13 +23,33 @@ static int next(bytes *b)
     return b->data[b->at++ % b->size];
 }
 
+enum { TIES, RANGES, NUMBERS, HUGE_ONES, PRODUCTS, SQUARES, NEARLY, KINDS };
+
 static float next_cost(bytes *b, int kind)
 {
     int x = next(b);
-    return kind % 4 == 0   ? (float)(x % 4) /* ties */
-           : kind % 4 == 1 ? ldexpf((float)(x - 128), x % 60 - 30)
-           : kind % 4 == 2 ? (float)(x * 256 + next(b))
-                           : (float)x * 1e30F;
+    return kind == TIES     ? (float)(x % 4)
+           : kind == RANGES ? ldexpf((float)(x - 128), x % 200 - 100) /* 60 orders of magnitude */
+           : kind == NUMBERS ? (float)(x * 256 + next(b))
+                             : (float)x * 1e30F;
+}
+
+/* One number a line; nearly: all but for the last bits of some. */
+static float line_cost(bytes *b, int kind, double x, double y)
+{
+    double cost = kind == PRODUCTS ? x * y : (x - y) * (x - y);
+    return (float)(kind == NEARLY ? cost * (1 + 1e-6 * (next(b) % 5)) : cost);
+}
+
+static void fill_costs(bytes *b, int kind, int64_t n, int64_t m, float *cost)
+{
+    double x[MOST], y[MOST];
+    for (int64_t i = 0; kind >= PRODUCTS && i < n; i++)
+        x[i] = next(b) - 100;
+    for (int64_t j = 0; kind >= PRODUCTS && j < m; j++)
+        y[j] = next(b) - 100;
+    for (int64_t k = 0; k < n * m; k++)
+        cost[k] = kind >= PRODUCTS ? line_cost(b, kind, x[k / m], y[k % m]) : next_cost(b, kind);
 }
 
 static void masses(bytes *b, int kind, int64_t n, double *out)
@@ -97,9 +117,9 @@ tfuse_status fuzz_one(tf_env *env, const uint8_t *data, size_t size)
     if (size <= HEAD)
         return tf_fail(env, TFUSE_EFORMAT, "%zu bytes are no problem", size);
     setting s = {.p = {.n = 1 + next(&b) % MOST, .m = 1 + next(&b) % MOST, .cost = cost, .mu = mu, .nu = nu}};
-    const int kind = next(&b), mass = next(&b), reg = next(&b);
+    const int kind = next(&b) % KINDS, mass = next(&b), reg = next(&b);
+    fill_costs(&b, kind, s.p.n, s.p.m, cost);
     for (int64_t k = 0; k < s.p.n * s.p.m; k++) {
-        cost[k] = next_cost(&b, kind);
         low = fmin(low, (double)cost[k]);
         high = fmax(high, (double)cost[k]);
     }

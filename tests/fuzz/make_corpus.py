@@ -156,7 +156,8 @@ def write_problems():
     """Transport problems: n - 1, m - 1, kind of costs, kind of masses, reg, then numbers."""
     draw = random.Random(5)
     heads = [(11, 11, 0, 0, 200), (7, 11, 1, 1, 100), (4, 2, 2, 2, 255), (0, 0, 3, 5, 0), (11, 6, 1, 4, 30), (9, 9, 2, 0, 60),
-             (5, 11, 3, 7, 120), (11, 3, 0, 8, 10), (8, 8, 1, 3, 255), (2, 9, 0, 1, 90)]
+             (5, 11, 3, 7, 120), (11, 3, 0, 8, 10), (8, 8, 1, 3, 255), (2, 9, 0, 1, 90), (39, 39, 4, 1, 200), (35, 33, 5, 5, 60),
+             (39, 36, 6, 2, 100), (33, 39, 1, 5, 90), (38, 38, 0, 0, 40)]
     for i, head in enumerate(heads):
         put("solver", f"ok-{i:02d}", bytes(head) + bytes(draw.randrange(256) for _ in range(492 if i % 3 else 17)))
     put("solver", "bad-short", b"\x01\x02")
