@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fuzz_solver.c: a transport problem of at most 40 × 40, so that short lists, auctions and sorted lines come up too. The exact solver must prove its optimum whatever potentials it starts from, and find the
- * same cost through the network simplex as through the assignment; Sinkhorn must be finite and above it. Bytes: n, m, kind of costs, kind
- * of masses, reg, then numbers, which start again when they run out.
+ * fuzz_solver.c: a transport problem of at most 40 × 40, so that short lists, auctions and sorted lines come up too. The exact solver must prove its
+ * optimum whatever potentials it starts from, and find the same cost through the network simplex as through the assignment; Sinkhorn must be
+ * finite and above it. Bytes: n, m, kind of costs, kind of masses, reg, then numbers, which start again when they run out.
  */
 #include "fuzz.h"
 
