@@ -106,6 +106,10 @@ static void print_repair(const json_t *found)
     printf("  repair         ");
     json_array_foreach(stages, k, name)
         printf("%s%s", k ? ", " : "", json_string_value(name));
+    if (!json_integer_value(json_object_get(found, "samples"))) {
+        printf(", from weights alone\n");
+        return;
+    }
     printf(", on %lld samples; from the ensemble %.4f nats, the anchor alone %.4f\n", (long long)json_integer_value(json_object_get(found, "samples")),
            json_number_value(json_object_get(found, "kl_fused")), json_number_value(json_object_get(found, "kl_anchor")));
 }

@@ -47,7 +47,7 @@ static const option_row rows[] = {
     {"control", 0, KEY, "NAME", "align.control", 0, MODELS, "a baseline: half-anchor, uniform, random"},
     {"solver", 0, KEY, "NAME", "solver.name", 0, MODELS | CMD_SOLVE, "exact, sinkhorn, sinkhorn-scaling"},
     {"reg", 0, KEY, "X", "solver.reg", 0, MODELS | CMD_SOLVE, "strength of the entropy in sinkhorn"},
-    {"repair", 0, KEY, "SET", "repair", 0, CMD_FUSE, "what is fitted on calibration inputs: auto, none, or mix,select,regmean,refit,statistics,head"},
+    {"repair", 0, KEY, "SET", "repair", 0, CMD_FUSE, "what is fitted on calibration inputs: auto, none, or mix,circuits,select,regmean,refit,statistics,head"},
     {"calib", 0, TEXT, "F", NULL, FIELD(calib), MODELS | CMD_MOE, "calibration inputs; file forms as for eval --inputs"},
     {"samples", 0, KEY, "N", "calib.samples", 0, MODELS | CMD_MOE, "how many calibration inputs are used"},
     {"weights", 0, KEY, "W,W,...", "combine.weights", 0, CMD_FUSE, "one weight a model, the anchor's first"},

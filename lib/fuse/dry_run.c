@@ -69,7 +69,8 @@ static tfuse_status check_models(dry *d)
 static tfuse_status check_calibration(dry *d)
 {
     const tfuse_policy *p = d->what->policy;
-    if (!d->what->calib && !tf_policy_is(p, "repair", "auto") && !tf_policy_is(p, "repair", "none"))
+    if (!d->what->calib && !tf_policy_is(p, "repair", "auto") && !tf_policy_is(p, "repair", "none") &&
+        !tf_policy_is(p, "repair", "circuits"))
         TF_TRY(note(d, tf_fail(d->env, TFUSE_EINVAL, "repair=%s fits to calibration inputs: give --calib FILE", tf_policy_text(p, "repair"))));
     if (!d->what->calib)
         return TFUSE_OK;
@@ -180,7 +181,7 @@ static tfuse_status check_lapack(dry *d)
     if (d->what->plan || !tf_policy_is(p, "align.strategy", "matching"))
         return TFUSE_OK;
     const bool maps = tf_policy_is(p, "matching.stream", "orthogonal") || tf_policy_is(p, "matching.inner", "procrustes");
-    const bool fits = d->what->calib && !tf_policy_is(p, "repair", "none");
+    const bool fits = (d->what->calib && !tf_policy_is(p, "repair", "none")) || tf_policy_is(p, "repair", "circuits");
     return maps || fits ? note(d, tf_lapack_check(d->env, maps ? "align.strategy=matching" : "repair")) : TFUSE_OK;
 }
 

@@ -129,8 +129,8 @@ static tfuse_status tally_fusion(tf_env *env, const tf_align_job *align, const t
     const tf_fuse_job job = {.policy = align->policy, .plan = plan, .models = align->models, .graphs = align->graphs, .n = align->n, .dry = true};
     tf_fusion *f;
     int stages = 0;
-    if (align->calib) /* else nothing is fitted here, though weights that were may go in */
-        TF_TRY(tf_repair_stages(env, align->policy, plan, true, &stages));
+    if (align->calib || tf_policy_is(align->policy, "repair", "circuits") || tf_policy_is(align->policy, "repair", "auto"))
+        TF_TRY(tf_repair_stages(env, align->policy, plan, align->calib != NULL, &stages)); /* else nothing is fitted, though weights that were may go in */
     TF_TRY(tf_fusion_new(env, &job, &f));
     tfuse_status status = stages ? tf_repair_estimate(env, &job, stages, align->calib, t) : TFUSE_OK;
     if (status == TFUSE_OK)

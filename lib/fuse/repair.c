@@ -11,7 +11,7 @@
 static const struct {
     const char *name;
     int stage;
-} names[] = {{"mix", RP_MIX}, {"select", RP_SELECT}, {"regmean", RP_REGMEAN}, {"refit", RP_REFIT}, {"statistics", RP_STATISTICS}, {"head", RP_HEAD}};
+} names[] = {{"mix", RP_MIX}, {"circuits", RP_CIRCUITS}, {"select", RP_SELECT}, {"regmean", RP_REGMEAN}, {"refit", RP_REFIT}, {"statistics", RP_STATISTICS}, {"head", RP_HEAD}};
 
 /* ---- what is asked for -------------------------------------------------------------------------------------------------------- */
 
@@ -32,8 +32,9 @@ tfuse_status tf_repair_stages(tf_env *env, const tfuse_policy *policy, const tfu
     if (!strcmp(text, "none"))
         return TFUSE_OK;
     if (!strcmp(text, "auto")) {
-        const bool can = calibrated && plan->exact && plan->n_maps > 0 && tf_policy_is(policy, "align.control", "none");
-        *stages = can ? RP_MIX | RP_SELECT | RP_REFIT | RP_HEAD : 0;
+        const tf_fuse_job job = {.plan = plan};
+        const bool can = plan->exact && !tf_fuse_is_half_anchor(&job) && plan->n_maps > 0 && tf_policy_is(policy, "align.control", "none");
+        *stages = !can ? 0 : calibrated ? RP_MIX | RP_SELECT | RP_REFIT | RP_HEAD : RP_CIRCUITS | RP_UNASKED;
         return TFUSE_OK;
     }
     for (const char *at = text; ; at++) {
@@ -43,7 +44,7 @@ tfuse_status tf_repair_stages(tf_env *env, const tfuse_policy *policy, const tfu
         if (!*at)
             break;
     }
-    if (!calibrated)
+    if (!calibrated && *stages != RP_CIRCUITS)
         return tf_fail(env, TFUSE_EINVAL, "repair=%s fits to calibration inputs: give --calib FILE", text);
     if (!plan->exact)
         return tf_fail(env, TFUSE_EINVAL, "repair=%s compares the models' values, for which the plan's maps must keep their functions; those of "
@@ -59,6 +60,8 @@ static tfuse_status walk(repair *r)
 {
     for (size_t s = 0; s < r->n_nodes; s++) {
         TF_TRY(tf_progress(r->env, "repairing", s, r->n_nodes));
+        if (r->stages & RP_CIRCUITS)
+            TF_TRY(rp_merge_circuits(r, s));
         if (r->stages & RP_SELECT)
             TF_TRY(rp_select(r, s));
         if (r->g->nodes[r->nodes[s]].op == &tf_op_linear)
@@ -66,6 +69,20 @@ static tfuse_status walk(repair *r)
         for (size_t k = 0; k <= r->n; k++)
             TF_TRY(rp_advance(r, k, s));
         rp_release(r, s);
+    }
+    return tf_progress(r->env, "repairing", r->n_nodes, r->n_nodes);
+}
+
+/* From the weights alone: what the circuits give is the result. */
+static tfuse_status walk_weights(repair *r)
+{
+    for (size_t s = 0; s < r->n_nodes; s++) {
+        TF_TRY(tf_progress(r->env, "repairing", s, r->n_nodes));
+        TF_TRY(rp_merge_circuits(r, s));
+    }
+    for (size_t p = 0; p < r->g->n_params; p++) {
+        r->fitted[p] = r->base[p];
+        r->base[p] = NULL;
     }
     return tf_progress(r->env, "repairing", r->n_nodes, r->n_nodes);
 }
@@ -108,9 +125,10 @@ static double divergence(const repair *r, size_t lane, bool held, double *work)
     return count > 0 ? sum / count : NAN;
 }
 
-static json_t *stage_names(int stages)
+static json_t *stage_names(const repair *r)
 {
     json_t *list = json_array();
+    const int stages = (r->stages & RP_UNASKED) && !json_array_size(r->merged) ? 0 : r->stages;
     for (size_t i = 0; list && i < TF_LEN(names); i++)
         if (stages & names[i].stage)
             json_array_append_new(list, json_string(names[i].name));
@@ -130,8 +148,18 @@ static json_t *numbers(const double *x, size_t n)
     return list;
 }
 
+static tfuse_status pack_report(repair *r, double fused, double anchor, json_t **out)
+{
+    *out = json_pack("{s:o, s:I, s:o, s:o, s:o, s:O, s:O, s:O}", "stages", stage_names(r), "samples", (json_int_t)r->samples, "mix",
+                     numbers(r->mix, r->n), "kl_fused", number(fused), "kl_anchor", number(anchor), "circuits", r->merged, "linears", r->report,
+                     "selected", r->selected);
+    return *out ? TFUSE_OK : tf_fail(r->env, TFUSE_ENOMEM, "out of memory for the report of repair");
+}
+
 static tfuse_status make_report(repair *r, json_t **out)
 {
+    if (!r->samples)
+        return pack_report(r, NAN, NAN, out);
     double *work = tf_alloc_array(r->env, (size_t)(3 * tf_batch_channels(rp_value(r, 0, r->g->output))), sizeof *work);
     if (!work)
         return TFUSE_ENOMEM;
@@ -141,9 +169,7 @@ static tfuse_status make_report(repair *r, json_t **out)
         return tf_fail(r->env, TFUSE_ENUMERIC, "repair: the fused network's outputs become NaN or infinite on the calibration inputs");
     if (fused > anchor && r->all)
         tf_log(r->env, TFUSE_LOG_WARN, "the fused network is farther from the ensemble (%.4f nats) than the anchor alone (%.4f)", fused, anchor);
-    *out = json_pack("{s:o, s:I, s:o, s:o, s:o, s:O, s:O}", "stages", stage_names(r->stages), "samples", (json_int_t)r->samples, "mix",
-                     numbers(r->mix, r->n), "kl_fused", number(fused), "kl_anchor", number(anchor), "linears", r->report, "selected", r->selected);
-    return *out ? TFUSE_OK : tf_fail(r->env, TFUSE_ENOMEM, "out of memory for the report of repair");
+    return pack_report(r, fused, anchor, out);
 }
 
 static tfuse_status prepare(repair *r, const tfuse_array *calib)
@@ -157,10 +183,13 @@ static tfuse_status prepare(repair *r, const tfuse_array *calib)
     r->fitted = tf_calloc(env, r->g->n_params + 1, sizeof *r->fitted);
     r->report = json_array();
     r->selected = json_array();
-    if (!r->fitted || !r->report || !r->selected)
+    r->merged = json_array();
+    if (!r->fitted || !r->report || !r->selected || !r->merged)
         return TFUSE_ENOMEM;
     TF_TRY(tf_value_class_only(env, r->g, &r->class_only));
     TF_TRY(rp_lanes_make(r, calib));
+    if (r->stages & RP_CIRCUITS)
+        TF_TRY(rp_circuits_make(r));
     return r->stages & RP_SELECT ? rp_blocks_make(r) : TFUSE_OK;
 }
 
@@ -177,14 +206,16 @@ static tfuse_status run(const repair *with, const tfuse_array *calib, float ***f
     repair r = *with;
     tfuse_status status = prepare(&r, calib);
     if (status == TFUSE_OK)
-        status = walk(&r);
+        status = r.samples > 0 ? walk(&r) : walk_weights(&r);
     if (status == TFUSE_OK)
         status = make_report(&r, report);
     rp_blocks_free(&r);
+    rp_circuits_free(&r);
     rp_lanes_free(&r);
     tf_free(&r.env->mem, r.class_only);
     json_decref(r.report);
     json_decref(r.selected);
+    json_decref(r.merged);
     if (status == TFUSE_OK && fitted)
         *fitted = r.fitted;
     else
@@ -250,7 +281,7 @@ tfuse_status tf_repair(tf_env *env, const tf_fuse_job *job, int stages, const tf
     repair r = {.env = env, .job = job, .g = job->graphs[0], .stages = stages, .n = job->n};
     *fitted = NULL;
     *report = NULL;
-    if (!tf_graph_runs(r.g))
+    if (calib ? !tf_graph_runs(r.g) : r.g->output < 0)
         return tf_fail(env, TFUSE_EUNSUPPORTED, "repair runs the models, and %s has %s", tf_model_label(job->models[0]),
                        r.g->output < 0 ? "no output" : "several inputs");
     r.weights = tf_calloc(env, 2 * r.n, sizeof *r.weights);

@@ -12,7 +12,8 @@
 
 #include "fuse/fuse.h"
 
-enum { RP_SELECT = 1, RP_REGMEAN = 2, RP_REFIT = 4, RP_STATISTICS = 8, RP_HEAD = 16, RP_MIX = 32 };
+enum { RP_SELECT = 1, RP_REGMEAN = 2, RP_REFIT = 4, RP_STATISTICS = 8, RP_HEAD = 16, RP_MIX = 32, RP_CIRCUITS = 64, RP_UNASKED = 128 };
+/* RP_UNASKED: nobody asked for circuits by name: those with rotary positions stay, where merging was not found to gain. */
 
 /* Every fifth sample is held out where strengths and mixes are chosen. */
 enum { RP_FOLD = 5 };
@@ -40,6 +41,21 @@ typedef struct rp_block {
     int64_t *from;      /* and its unit there */
 } rp_block;
 
+/* One of the two linears whose products are a circuit (graph/op.h). */
+typedef struct rp_side {
+    tf_id node, weight, bias; /* bias -1: none, or no part of it, as on a side that is read */
+    tf_id in;                 /* value whose second moments weigh it; -1: none */
+    bool is_read;             /* a unit is a column of the linear's weight, not a row */
+    int64_t length;           /* of a unit: the linear's inputs, and one for a bias; its outputs */
+} rp_side;
+
+typedef struct rp_circuit {
+    tf_id node;
+    tf_circuit c;
+    rp_side a, b;
+    size_t first; /* step of the first of the two linears */
+} rp_circuit;
+
 typedef struct repair {
     tf_env *env;
     const tf_fuse_job *job;
@@ -60,9 +76,13 @@ typedef struct repair {
     bool *class_only;   /* of each value */
     rp_block *blocks;
     size_t n_blocks;
+    rp_circuit *circuits;
+    size_t n_circuits;
+    float **base;       /* of each parameter of the anchor that a circuit has: its part in the mean circuits; NULL: the parents' mean */
     float **fitted;     /* of each parameter of the anchor; NULL: as averaged */
     json_t *report;     /* rows of linears */
     json_t *selected;
+    json_t *merged;     /* rows of circuits */
 } repair;
 
 /* Values of at least this many bytes are spilled. */
@@ -71,6 +91,7 @@ enum { RP_SPILL_BYTES = 1 << 20 };
 /* ---- repair_lane.c ---- */
 /* last, of the nodes. */
 tfuse_status rp_lives_make(repair *r);
+/* calib NULL: lanes that hold weights and never advance. */
 tfuse_status rp_lanes_make(repair *r, const tfuse_array *calib);
 void rp_lanes_free(repair *r);
 /* Runs a lane up to and with `step`. Values that nobody reads any more stay until rp_release. */
@@ -94,14 +115,17 @@ tf_id rp_residual(const repair *r, tf_id value);
 void rp_target(const repair *r, tf_id value, tf_id residual, int64_t row, float *out);
 
 /* ---- repair_fit.c ---- */
+/* Rows that are multiplied at a time; a tile of a product, one for each thread. */
+enum { RP_ROWS = 1024, RP_TILE_ROWS = 512, RP_TILE_COLS = 256 };
 /* Grams of inputs (with a column of ones when there is a bias) and targets, of samples to fit by and held out. */
 typedef struct rp_grams {
     int64_t n, m;            /* columns of the inputs, ones included; targets */
     double *xx[2], *xy[2];   /* n×n, n×m: fitted, held out */
     double yy[2];
 } rp_grams;
-typedef void (*rp_row_fn)(const repair *r, const void *arg, int64_t row, float *out);
-tfuse_status rp_grams_make(repair *r, const rp_rows *rows, int64_t n, rp_row_fn input, const void *input_arg, int64_t m, rp_row_fn target,
+/* `count` rows, of these indices, one after the other. */
+typedef void (*rp_rows_fn)(const repair *r, const void *arg, const int64_t *row, int64_t count, float *out);
+tfuse_status rp_grams_make(repair *r, const rp_rows *rows, int64_t n, rp_rows_fn input, const void *input_arg, int64_t m, rp_rows_fn target,
                            const void *target_arg, rp_grams *out);
 void rp_grams_free(repair *r, rp_grams *g);
 /* W (n×m) of min |X W - Y|² + rho |W - base|², rho from held-out samples unless given; *base is replaced. before, after: relative squared
@@ -114,5 +138,10 @@ tfuse_status rp_blocks_make(repair *r);                                /* repair
 void rp_blocks_free(repair *r);
 tfuse_status rp_select(repair *r, size_t step);                        /* blocks whose first linear is this step */
 const rp_block *rp_block_of(const repair *r, tf_id node, bool *write); /* the selected block that a linear feeds or writes from */
+tfuse_status rp_circuits_make(repair *r);                              /* repair_circuits.c */
+void rp_circuits_free(repair *r);
+tfuse_status rp_merge_circuits(repair *r, size_t step);                /* those whose first linear is this step, into base */
+/* Whether a linear makes a side of a circuit, or (*reads) reads one. */
+bool rp_in_circuit(const repair *r, tf_id node, bool *reads);
 
 #endif

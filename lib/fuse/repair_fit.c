@@ -5,88 +5,133 @@
  * The strength rho, in units of the mean diagonal of X'X, is chosen from a grid by the error on every fifth sample, left out of the fit for
  * that; the weights are then fitted on all. Errors follow from the Grams: |Y - X W|² = Y'Y - 2 <W, X'Y> + <W, X'X W>.
  */
+#include "base/pool.h"
 #include "fuse/repair.h"
 #include "num/num.h"
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 1024 };
+enum { CHUNK = 64 }; /* rows gathered by one body */
 
 static const double grid[] = {1e-4, 1e-3, 1e-2, 1e-1, 1};
 
 /* ---- Grams ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct gathering {
-    float *x, *y, *g; /* ROWS × n, ROWS × m, and a product */
+    repair *r;
+    const rp_rows *rows;
+    rp_rows_fn input, target;
+    const void *input_arg, *target_arg;
+    rp_grams *out;
+    int set;
+    float *x, *y, *tile; /* RP_ROWS × n, RP_ROWS × m, a product for each thread */
+    int64_t row[RP_ROWS];   /* those that are gathered */
     int64_t filled;
 } gathering;
 
-static void add_product(repair *r, tf_mat a, tf_mat b, float *work, double *sum)
+static void fill_chunk(void *arg, uint32_t i)
 {
-    tf_gemm(r->env, 1, tf_mat_t(a), b, 0, tf_mat_rows(work, a.cols, b.cols));
-    for (int64_t i = 0; i < a.cols * b.cols; i++)
-        sum[i] += (double)work[i];
+    const gathering *w = arg;
+    const int64_t n = w->out->n, m = w->out->m, first = (int64_t)i * CHUNK, left = w->filled - first, count = left < CHUNK ? left : CHUNK;
+    float *x = w->x + first * n, *y = w->y + first * m;
+    w->input(w->r, w->input_arg, w->row + first, count, x);
+    w->target(w->r, w->target_arg, w->row + first, count, y);
+    for (int64_t k = 0; k < count; k++) {
+        const float root = w->rows->root[w->row[first + k] % w->rows->tokens];
+        for (int64_t j = 0; j < n; j++)
+            x[k * n + j] *= root;
+        for (int64_t j = 0; j < m; j++)
+            y[k * m + j] *= root;
+    }
 }
 
-static void flush(repair *r, gathering *w, rp_grams *out, int set)
+static int64_t tiles(int64_t extent, int64_t size)
 {
-    const tf_mat x = tf_mat_rows(w->x, w->filled, out->n), y = tf_mat_rows(w->y, w->filled, out->m);
+    return (extent + size - 1) / size;
+}
+
+/* sum += X' Z over a tile, in float32 over these rows; sums are of float64. */
+static void add_tile(const gathering *w, float *z, int64_t cols, int64_t i0, int64_t j0, float *tile, double *sum)
+{
+    const int64_t n = w->out->n, down = n - i0 < RP_TILE_ROWS ? n - i0 : RP_TILE_ROWS, across = cols - j0 < RP_TILE_COLS ? cols - j0 : RP_TILE_COLS;
+    tf_gemm(w->r->env, 1, (tf_mat){w->x + i0, down, w->filled, 1, n}, (tf_mat){z + j0, w->filled, across, cols, 1}, 0,
+            tf_mat_rows(tile, down, across));
+    for (int64_t i = 0; i < down; i++)
+        for (int64_t j = 0; j < across; j++)
+            sum[(i0 + i) * cols + j0 + j] += (double)tile[i * across + j];
+}
+
+/* Of X'X the tiles that reach the diagonal or lie right of it, then X'Y. */
+static void product_tile(void *arg, uint32_t t, uint32_t thread)
+{
+    const gathering *w = arg;
+    const int64_t n = w->out->n, m = w->out->m, wide = tiles(n, RP_TILE_COLS), square = tiles(n, RP_TILE_ROWS) * wide, i = (int64_t)t;
+    float *tile = w->tile + (int64_t)thread * RP_TILE_ROWS * RP_TILE_COLS;
+    if (i >= square) {
+        const int64_t k = i - square, across = tiles(m, RP_TILE_COLS);
+        add_tile(w, w->y, m, k / across * RP_TILE_ROWS, k % across * RP_TILE_COLS, tile, w->out->xy[w->set]);
+    } else if ((i % wide + 1) * RP_TILE_COLS > i / wide * RP_TILE_ROWS) {
+        add_tile(w, w->x, n, i / wide * RP_TILE_ROWS, i % wide * RP_TILE_COLS, tile, w->out->xx[w->set]);
+    }
+}
+
+static void flush(gathering *w)
+{
+    const rp_grams *g = w->out;
+    tf_env *env = w->r->env;
     if (!w->filled)
         return;
-    add_product(r, x, x, w->g, out->xx[set]);
-    add_product(r, x, y, w->g, out->xy[set]);
-    out->yy[set] += tf_sum_sq(w->y, (size_t)(w->filled * out->m));
+    tf_parallel_for(env, (uint32_t)tiles(w->filled, CHUNK), fill_chunk, w);
+    tf_parallel_lanes(env, (uint32_t)(tiles(g->n, RP_TILE_ROWS) * (tiles(g->n, RP_TILE_COLS) + tiles(g->m, RP_TILE_COLS))), product_tile, w);
+    w->out->yy[w->set] += tf_sum_sq(w->y, (size_t)(w->filled * g->m));
     w->filled = 0;
 }
 
-static void add_row(repair *r, gathering *w, const rp_grams *out, rp_row_fn input, const void *input_arg, rp_row_fn target,
-                    const void *target_arg, int64_t row, float root)
+static tfuse_status gather_set(gathering *w)
 {
-    float *x = w->x + w->filled * out->n, *y = w->y + w->filled * out->m;
-    input(r, input_arg, row, x);
-    target(r, target_arg, row, y);
-    for (int64_t i = 0; i < out->n; i++)
-        x[i] *= root;
-    for (int64_t i = 0; i < out->m; i++)
-        y[i] *= root;
-    w->filled++;
-}
-
-static tfuse_status gather_set(repair *r, const rp_rows *rows, rp_row_fn input, const void *input_arg, rp_row_fn target,
-                               const void *target_arg, gathering *w, rp_grams *out, int set)
-{
+    repair *r = w->r;
+    double *xx = w->out->xx[w->set];
     for (int64_t s = 0; s < r->samples; s++) {
-        if (rp_is_held(r->samples, s) != (set == 1))
+        if (rp_is_held(r->samples, s) != (w->set == 1))
             continue;
-        for (int64_t t = 0; t < rows->tokens; t++) {
-            if (rows->root[t] <= 0)
+        for (int64_t t = 0; t < w->rows->tokens; t++) {
+            if (w->rows->root[t] <= 0)
                 continue;
-            add_row(r, w, out, input, input_arg, target, target_arg, s * rows->tokens + t, rows->root[t]);
-            if (w->filled == ROWS)
-                flush(r, w, out, set);
+            w->row[w->filled++] = s * w->rows->tokens + t;
+            if (w->filled == RP_ROWS)
+                flush(w);
         }
         TF_TRY(tf_check_cancel(r->env));
     }
-    flush(r, w, out, set);
+    flush(w);
+    for (int64_t i = 0; i < w->out->n; i++)
+        for (int64_t j = 0; j < i; j++)
+            xx[i * w->out->n + j] = xx[j * w->out->n + i];
     return TFUSE_OK;
 }
 
-tfuse_status rp_grams_make(repair *r, const rp_rows *rows, int64_t n, rp_row_fn input, const void *input_arg, int64_t m, rp_row_fn target,
+tfuse_status rp_grams_make(repair *r, const rp_rows *rows, int64_t n, rp_rows_fn input, const void *input_arg, int64_t m, rp_rows_fn target,
                            const void *target_arg, rp_grams *out)
 {
-    const int64_t wide = n > m ? n : m;
-    gathering w = {tf_alloc_array(r->env, (size_t)(ROWS * n), sizeof(float)), tf_alloc_array(r->env, (size_t)(ROWS * m), sizeof(float)),
-                   tf_alloc_array(r->env, (size_t)(n * wide), sizeof(float)), 0};
-    tfuse_status status = w.x && w.y && w.g ? TFUSE_OK : TFUSE_ENOMEM;
+    tf_env *env = r->env;
+    gathering *w = tf_calloc(env, 1, sizeof *w);
+    if (!w)
+        return TFUSE_ENOMEM;
+    *w = (gathering){.r = r, .rows = rows, .input = input, .input_arg = input_arg, .target = target, .target_arg = target_arg, .out = out};
+    w->x = tf_alloc_array(env, (size_t)(RP_ROWS * n), sizeof *w->x);
+    w->y = tf_alloc_array(env, (size_t)(RP_ROWS * m), sizeof *w->y);
+    w->tile = tf_alloc_array(env, (size_t)RP_TILE_ROWS * RP_TILE_COLS * tf_threads(env), sizeof *w->tile);
+    tfuse_status status = w->x && w->y && w->tile ? TFUSE_OK : TFUSE_ENOMEM;
     *out = (rp_grams){.n = n, .m = m};
-    for (int set = 0; set < 2 && status == TFUSE_OK; set++) {
-        out->xx[set] = tf_calloc(r->env, (size_t)(n * n), sizeof(double));
-        out->xy[set] = tf_calloc(r->env, (size_t)(n * m), sizeof(double));
-        status = out->xx[set] && out->xy[set] ? gather_set(r, rows, input, input_arg, target, target_arg, &w, out, set) : TFUSE_ENOMEM;
+    for (w->set = 0; w->set < 2 && status == TFUSE_OK; w->set++) {
+        out->xx[w->set] = tf_calloc(env, (size_t)(n * n), sizeof(double));
+        out->xy[w->set] = tf_calloc(env, (size_t)(n * m), sizeof(double));
+        status = out->xx[w->set] && out->xy[w->set] ? gather_set(w) : TFUSE_ENOMEM;
     }
-    tf_free(&r->env->mem, w.x);
-    tf_free(&r->env->mem, w.y);
-    tf_free(&r->env->mem, w.g);
+    tf_free(&env->mem, w->x);
+    tf_free(&env->mem, w->y);
+    tf_free(&env->mem, w->tile);
+    tf_free(&env->mem, w);
     return status;
 }
 

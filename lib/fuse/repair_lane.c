@@ -182,6 +182,8 @@ static tfuse_status make_lane(repair *r, size_t k, const tfuse_array *calib)
         l->job.weights = l->only;
     }
     TF_TRY(tf_fusion_new(r->env, &l->job, &l->fusion));
+    if (!calib)
+        return TFUSE_OK;
     return tf_inputs_make(r->env, r->job->graphs[parent], r->job->models[parent], calib, r->samples, &l->inputs);
 }
 
@@ -210,7 +212,7 @@ tfuse_status rp_lanes_make(repair *r, const tfuse_array *calib)
     TF_TRY(rp_lives_make(r));
     for (size_t k = 0; k <= r->n; k++)
         TF_TRY(make_lane(r, k, calib));
-    r->samples = r->lanes[0].inputs.n;
+    r->samples = calib ? r->lanes[0].inputs.n : 0;
     return TFUSE_OK;
 }
 

@@ -32,6 +32,7 @@ typedef struct linear {
     origin rows, cols; /* NULL arrays: averaged throughout */
     double *w;         /* n×m: transposed, the bias last */
     const rp_block *block;
+    bool in_circuit, is_feed; /* merged circuits are its base; a linear that feeds one, not reads it */
 } linear;
 
 static int64_t inputs_of(const linear *l)
@@ -46,22 +47,42 @@ typedef struct input_arg {
     size_t lane;
 } input_arg;
 
-static void input_row(const repair *r, const void *arg, int64_t row, float *out)
+static void input_rows(const repair *r, const void *arg, const int64_t *row, int64_t count, float *out)
 {
     const input_arg *a = arg;
     const int64_t n = inputs_of(a->l);
-    memcpy(out, rp_value(r, a->lane, a->l->in)->data + row * n, (size_t)n * sizeof *out);
-    if (a->l->bias >= 0)
-        out[n] = 1;
+    for (int64_t i = 0; i < count; i++, out += a->l->n) {
+        memcpy(out, rp_value(r, a->lane, a->l->in)->data + row[i] * n, (size_t)n * sizeof *out);
+        if (a->l->bias >= 0)
+            out[n] = 1;
+    }
 }
 
-static void target_row(const repair *r, const void *arg, int64_t row, float *out)
+static void target_rows(const repair *r, const void *arg, const int64_t *row, int64_t count, float *out)
 {
     const linear *l = arg;
-    rp_target(r, l->out, l->residual, row, out);
-    for (int64_t j = 0; l->rows.parent && j < l->m; j++)
-        if (l->rows.parent[j] >= 0)
-            out[j] = rp_value(r, (size_t)l->rows.parent[j], l->out)->data[row * l->m + l->rows.channel[j]];
+    for (int64_t i = 0; i < count; i++, out += l->m) {
+        rp_target(r, l->out, l->residual, row[i], out);
+        for (int64_t j = 0; l->rows.parent && j < l->m; j++)
+            if (l->rows.parent[j] >= 0)
+                out[j] = rp_value(r, (size_t)l->rows.parent[j], l->out)->data[row[i] * l->m + l->rows.channel[j]];
+    }
+}
+
+/* What the merged circuits' own units give on the parents' mean inputs: the parents' units are others. */
+static void circuit_rows(const repair *r, const void *arg, const int64_t *row, int64_t count, float *out)
+{
+    const linear *l = arg;
+    const int64_t n = inputs_of(l);
+    const float *w = r->base[l->weight], *bias = l->bias >= 0 ? r->base[l->bias] : NULL;
+    for (int64_t i = 0; i < count; i++, out += l->m) {
+        for (int64_t j = 0; j < l->m; j++) {
+            double sum = bias ? (double)bias[j] : 0;
+            for (size_t k = 0; k < r->n; k++)
+                sum += r->mix[k] * (double)tf_dot_f32(w + j * n, rp_value(r, k, l->in)->data + row[i] * n, (size_t)n);
+            out[j] = (float)sum;
+        }
+    }
 }
 
 /* ---- the base -------------------------------------------------------------------------------------------------------------------- */
@@ -121,18 +142,34 @@ static tfuse_status fill_base(repair *r, linear *l, tf_id param, int64_t first, 
     return status;
 }
 
+static void copy_base(const repair *r, linear *l, tf_id param, int64_t first, int64_t last)
+{
+    const int64_t n = inputs_of(l);
+    for (int64_t j = first; j < last; j++)
+        for (int64_t i = 0; i < l->m; i++)
+            l->w[j * l->m + i] = (double)r->base[param][j >= n ? i : i * n + j];
+}
+
 static tfuse_status make_base(repair *r, linear *l)
 {
-    TF_TRY(fill_base(r, l, l->weight, 0, inputs_of(l)));
-    return l->bias >= 0 ? fill_base(r, l, l->bias, inputs_of(l), l->n) : TFUSE_OK;
+    const int64_t n = inputs_of(l);
+    for (int part = 0; part < 1 + (l->bias >= 0); part++) {
+        const tf_id param = part ? l->bias : l->weight;
+        const int64_t first = part ? n : 0, last = part ? l->n : n;
+        if (r->base && r->base[param])
+            copy_base(r, l, param, first, last);
+        else
+            TF_TRY(fill_base(r, l, param, first, last));
+    }
+    return TFUSE_OK;
 }
 
 /* ---- regmean ------------------------------------------------------------------------------------------------------------------------ */
 
-static void no_target(const repair *r, const void *arg, int64_t row, float *out)
+static void no_target(const repair *r, const void *arg, const int64_t *row, int64_t count, float *out)
 {
     (void)r, (void)arg, (void)row;
-    out[0] = 0;
+    memset(out, 0, (size_t)count * sizeof *out);
 }
 
 /* The k-th parent's weights, as l->w. */
@@ -156,7 +193,7 @@ static tfuse_status add_parent(repair *r, const linear *l, const rp_rows *rows, 
     const input_arg arg = {l, k};
     const int64_t n = l->n, m = l->m;
     rp_grams own;
-    tfuse_status status = rp_grams_make(r, rows, n, input_row, &arg, 1, no_target, NULL, &own);
+    tfuse_status status = rp_grams_make(r, rows, n, input_rows, &arg, 1, no_target, NULL, &own);
     if (status == TFUSE_OK) {
         for (int64_t i = 0; i < n * n; i++)
             own.xx[0][i] = (own.xx[0][i] + own.xx[1][i]) * r->mix[k] * (i / n == i % n ? 1 : OFF_DIAGONAL);
@@ -215,7 +252,7 @@ static void add_moments(const repair *r, const linear *l, const rp_rows *rows, s
         if (lane < r->n)
             memcpy(y, rp_value(r, lane, l->out)->data + row * l->m, (size_t)l->m * sizeof *y);
         else
-            input_row(r, &arg, row, x);
+            input_rows(r, &arg, &row, 1, x);
         for (int64_t i = 0; i < l->m; i++) {
             double v = lane < r->n ? (double)y[i] : 0;
             for (int64_t j = 0; lane >= r->n && j < l->n; j++)
@@ -273,7 +310,7 @@ static tfuse_status refit(repair *r, linear *l, const rp_rows *rows)
     const input_arg arg = {l, r->n};
     rp_grams grams;
     double rho = INFINITY, before = 0, after = 0;
-    tfuse_status status = rp_grams_make(r, rows, l->n, input_row, &arg, l->m, target_row, l, &grams);
+    tfuse_status status = rp_grams_make(r, rows, l->n, input_rows, &arg, l->m, l->is_feed ? circuit_rows : target_rows, l, &grams);
     if (status == TFUSE_OK)
         status = rp_ridge(r, &grams, l->w, &rho, &before, &after);
     rp_grams_free(r, &grams);
@@ -305,11 +342,11 @@ static tfuse_status fit(repair *r, linear *l)
     tfuse_status status = make_base(r, l);
     TF_TRY(status);
     TF_TRY(rp_rows_make(r, l->in, l->out, &rows));
-    if ((r->stages & RP_REGMEAN) && !l->block)
+    if ((r->stages & RP_REGMEAN) && !l->block && !l->in_circuit)
         status = regmean(r, l, &rows);
     if (status == TFUSE_OK && (r->stages & (is_head ? RP_HEAD : l->block ? RP_REFIT | RP_SELECT : RP_REFIT)))
         status = refit(r, l, &rows);
-    if (status == TFUSE_OK && (r->stages & RP_STATISTICS) && !is_head)
+    if (status == TFUSE_OK && (r->stages & RP_STATISTICS) && !is_head && !l->is_feed)
         status = statistics(r, l, &rows);
     tf_free(&r->env->mem, rows.root);
     return status == TFUSE_OK ? keep(r, l) : status;
@@ -318,13 +355,15 @@ static tfuse_status fit(repair *r, linear *l)
 tfuse_status rp_fit_linear(repair *r, size_t step)
 {
     const tf_node *n = &r->g->nodes[r->nodes[step]];
-    bool write = false;
+    bool write = false, reads = false;
     linear l = {.node = n, .weight = tf_node_slot(n, 0), .bias = tf_node_slot(n, 1), .in = n->inputs[0], .out = n->outputs[0]};
     if (!tf_param_is_private(r->g, l.weight) || (l.bias >= 0 && !tf_param_is_private(r->g, l.bias)))
         return TFUSE_OK; /* tied weights serve others too */
     for (size_t k = 0; k < r->n; k++)
         TF_TRY(rp_advance(r, k, step));
     l.block = rp_block_of(r, r->nodes[step], &write);
+    l.in_circuit = rp_in_circuit(r, r->nodes[step], &reads);
+    l.is_feed = l.in_circuit && !reads;
     l.residual = rp_residual(r, l.out);
     l.n = r->g->params[l.weight].shape[1] + (l.bias >= 0);
     l.m = r->g->params[l.weight].shape[0];

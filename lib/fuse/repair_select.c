@@ -114,10 +114,13 @@ static tfuse_status find_block(repair *r, tf_id write, rp_block *b, bool *fits)
 {
     const tf_graph *g = r->g;
     const tf_node *n = &g->nodes[write];
+    bool reads = false;
     *fits = false;
     if (n->op != &tf_op_linear || !is_written(r, n->outputs[0]) || !tf_param_is_private(g, n->params[0]))
         return TFUSE_OK;
     *b = (rp_block){.write = write};
+    if (rp_in_circuit(r, write, &reads) && reads)
+        return TFUSE_OK; /* its units are merged */
     TF_TRY(outermost(r, tf_value_channels(g, n->inputs[0]), &b->cls));
     if (b->cls < 0 || tf_class_pinned(g, b->cls) || tf_class_parent(g, b->cls) >= 0)
         return TFUSE_OK;
@@ -174,20 +177,23 @@ typedef struct features {
 } features;
 
 /* Parent by parent, the units in the order of the part: blocks lie together. */
-static void feature_row(const repair *r, const void *arg, int64_t row, float *out)
+static void feature_rows(const repair *r, const void *arg, const int64_t *row, int64_t count, float *out)
 {
     const features *f = arg;
-    for (size_t k = 0; k < r->n; k++) {
-        const float *x = rp_value(r, k, f->value)->data + row * f->channels;
-        for (int64_t u = 0; u < f->channels; u++)
-            *out++ = x[tf_part_index(f->part, u)];
-    }
+    for (int64_t i = 0; i < count; i++)
+        for (size_t k = 0; k < r->n; k++) {
+            const float *x = rp_value(r, k, f->value)->data + row[i] * f->channels;
+            for (int64_t u = 0; u < f->channels; u++)
+                *out++ = x[tf_part_index(f->part, u)];
+        }
 }
 
-static void target_row(const repair *r, const void *arg, int64_t row, float *out)
+static void target_rows(const repair *r, const void *arg, const int64_t *row, int64_t count, float *out)
 {
     const features *f = arg;
-    rp_target(r, f->out, f->residual, row, out);
+    const int64_t m = tf_batch_channels(rp_value(r, 0, f->out));
+    for (int64_t i = 0; i < count; i++)
+        rp_target(r, f->out, f->residual, row[i], out + i * m);
 }
 
 /* ---- greedy choice -------------------------------------------------------------------------------------------------------------- */
@@ -425,7 +431,7 @@ static tfuse_status select_block(repair *r, rp_block *b)
     int64_t *chosen = tf_alloc_array(r->env, (size_t)b->units, sizeof *chosen);
     tfuse_status status = chosen ? rp_rows_make(r, f.value, f.out, &rows) : TFUSE_ENOMEM;
     if (status == TFUSE_OK)
-        status = rp_grams_make(r, &rows, f.channels * (int64_t)r->n, feature_row, &f, tf_value_channels(r->g, f.out)->extent, target_row, &f, &grams);
+        status = rp_grams_make(r, &rows, f.channels * (int64_t)r->n, feature_rows, &f, tf_value_channels(r->g, f.out)->extent, target_rows, &f, &grams);
     if (status == TFUSE_OK)
         status = prepare_choice(r, &grams, all, &ch);
     if (status == TFUSE_OK)

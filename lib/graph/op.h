@@ -110,6 +110,21 @@ typedef struct tf_forward {
     float *scratch;                      /* as many floats as `scratch_size` asked for */
 } tf_forward;
 
+/* ---- what `circuits` says ------------------------------------------------------------------------------------ */
+/* Two sides whose channels meet only in products: what the operation computes depends on sum_u a_u b_u alone, over the units of a block. So the maps
+ * that make the two sides may be exchanged for any others of the same product. */
+typedef struct tf_circuit {
+    const char *name;       /* "qk" */
+    int a, b;               /* inputs of the node; TF_CIRCUIT_OUTPUT: the first output, whose units meet the columns of the linear that reads it */
+    int64_t blocks, group;  /* of side b; blocks of side a that meet one of them: channel (block*group + g)*width + unit, or block*width + unit */
+    int64_t width;          /* channels of a block */
+    int64_t first, count;   /* units of a block that this circuit sums over */
+    int64_t pairs;          /* 0, or units are complex: so many pairs, each a product of its own, conjugate on side b */
+    int64_t step, second;   /* of pair i: units first + i*step and that + second */
+    bool b_shift;           /* what is equal for all tokens of b changes nothing */
+} tf_circuit;
+enum { TF_CIRCUIT_OUTPUT = -1, TF_MAX_CIRCUITS = 3 };
+
 /* ---- the operation --------------------------------------------------------------------------------------------- */
 typedef struct tf_op {
     const char *name;     /* "linear" */
@@ -125,6 +140,8 @@ typedef struct tf_op {
     tfuse_status (*tie)(tf_env *env, tf_graph *g, tf_id node);
     /* The largest group that it commutes with, on each port. */
     void (*permits)(tf_permits *p, const tf_node *n);
+    /* Its circuits, at most TF_MAX_CIRCUITS; how many. NULL: it has none. */
+    int (*circuits)(const tf_graph *g, const tf_node *n, tf_circuit *out);
     /* How maps pass. */
     tfuse_status (*flow)(tf_flow *f, const tf_graph *g, const tf_node *n);
     /* Extents of outputs at run time from those of the inputs; NULL: those of the graph. */

@@ -246,6 +246,34 @@ static void permits(tf_permits *p, const tf_node *n)
     }
 }
 
+/* ---- circuits ---- */
+
+/* Scores are sums of query times key over the inner units of a head, and outputs meet the values only through the weights that read them (Elhage et
+ * al. 2021). Rotated units give Re(q conj(k) e^(i theta (t - s))): each pair is a product of its own. Softmax does not see what is added to all
+ * scores of a query, so without rotations keys may be shifted. Queries of a group share their key, and their outputs the value. */
+static int circuits(const tf_graph *g, const tf_node *n, tf_circuit *out)
+{
+    const layout a = layout_of(g, n);
+    const tf_circuit qk = {.name = "qk", .a = QUERY, .b = KEY, .blocks = a.kv, .group = a.group, .width = a.inner};
+    int count = 0;
+    if (a.rope > 0) {
+        out[count] = qk;
+        out[count].count = a.rope;
+        out[count].pairs = a.rope / 2;
+        out[count].step = a.interleaved ? 2 : 1;
+        out[count++].second = a.interleaved ? 1 : a.rope / 2;
+    }
+    if (a.rope < a.inner) {
+        out[count] = qk;
+        out[count].first = a.rope;
+        out[count].count = a.inner - a.rope;
+        out[count++].b_shift = true;
+    }
+    out[count++] = (tf_circuit){.name = "ov", .a = TF_CIRCUIT_OUTPUT, .b = VALUE, .blocks = a.kv, .group = a.group, .width = a.value_inner,
+                                .count = a.value_inner};
+    return count;
+}
+
 static tfuse_status flow(tf_flow *f, const tf_graph *g, const tf_node *n)
 {
     return (layout_of(g, n).group > 1 ? f->ops->spread : f->ops->pass)(f, n->inputs[VALUE], n->outputs[0]);
@@ -434,6 +462,7 @@ const tf_op tf_op_attention = {
     .shape = shape,
     .tie = tie,
     .permits = permits,
+    .circuits = circuits,
     .flow = flow,
     .extents = extents,
     .scratch_size = scratch_size,

@@ -31,6 +31,10 @@ check 'no stage' "$(json repair stages)" = 0
 works 'a plan' align "$a" "$b" --align matching -o "$work/p.plan"
 run fuse "$a" "$b" --plan "$work/p.plan" --calib "$calib" --repair refit -o "$work/planned"
 check 'a plan is repaired' "$code" = 0
+run fuse "$a" "$b" --repair circuits --json -o "$work/circuits"
+check 'circuits from weights' "$code$(json repair circuits)" = 08
+run fuse "$a" "$b" --repair circuits --set matching.use=weights --dry-run --json -o "$work/dry"
+check 'and a dry run of it' "$code$(json problems)" = 00
 works 'it runs' run "$work/auto" --inputs "$images" -o "$work/auto.npy"
 refuses 1 'calib' 'without calibration' fuse "$a" "$b" --align matching --repair refit -o "$work/x"
 run fuse "$a" "$b" --align matching --repair refit --dry-run --json -o "$work/x"

@@ -34,6 +34,18 @@ static const t_node llama[] = {
     {"linear", "head", "last", "out=!classes:9 bias=0"},
 };
 
+static const t_node heads[] = {
+    {"input", "x", "", "kind=features shape=5,6"},
+    {"linear", "embed", "x", "out=/stream:8"},
+    {"linear", "q", "embed", "out=heads:2*qk:4"},
+    {"linear", "k", "embed", "out=heads:2*qk:4 bias=0"},
+    {"linear", "v", "embed", "out=heads:2*vo:4"},
+    {"attention", "core", "q k v", ""},
+    {"linear", "o", "core", "out=/stream:8"},
+    {"add", "add", "embed o", ""},
+    {"linear", "head", "add", "out=!classes:9"},
+};
+
 static const t_node hidden[] = {
     {"input", "x", "", "kind=features shape=5,6"},
     {"linear", "embed", "x", "out=/stream:8"},
@@ -111,17 +123,22 @@ static tf_fuse_job job_of(const scene *s)
     return (tf_fuse_job){.policy = s->policy, .plan = s->plan, .models = s->models, .graphs = s->graphs, .n = 2, .fitted = s->fitted};
 }
 
-static tfuse_status repair(scene *s, const char *strategy, const char *stages)
+static tfuse_status repair_on(scene *s, const char *strategy, const char *stages, const tfuse_array *calib)
 {
     int which;
     forget(s);
     set(s, "align.strategy", strategy);
     set(s, "repair", stages);
-    const tf_align_job job = {.policy = s->policy, .solvers = &s->solvers, .models = s->models, .graphs = s->graphs, .n = 2, .calib = s->calib};
+    const tf_align_job job = {.policy = s->policy, .solvers = &s->solvers, .models = s->models, .graphs = s->graphs, .n = 2, .calib = calib};
     t_ok(s->env, tf_align(s->env, &job, &s->plan));
     const tf_fuse_job fuse = job_of(s);
-    TF_TRY(tf_repair_stages(s->env, s->policy, s->plan, true, &which));
-    return tf_repair(s->env, &fuse, which, s->calib, &s->fitted, &s->report);
+    TF_TRY(tf_repair_stages(s->env, s->policy, s->plan, calib != NULL, &which));
+    return tf_repair(s->env, &fuse, which, calib, &s->fitted, &s->report);
+}
+
+static tfuse_status repair(scene *s, const char *strategy, const char *stages)
+{
+    return repair_on(s, strategy, stages, s->calib);
 }
 
 /* Outputs of a model on the calibration inputs, freed by free. */
@@ -241,7 +258,8 @@ END_TEST
 
 static void check_copy(const t_node *nodes, size_t count)
 {
-    static const char *const stages[] = {"refit,head", "regmean", "statistics", "select,refit,head", "auto"};
+    static const char *const stages[] = {"refit,head", "regmean", "statistics", "circuits", "circuits,regmean,refit,statistics,head", "circuits,select,refit",
+                                         "select,refit,head", "auto"};
     scene s;
     tfuse_plan *plan;
     tfuse_model *copy;
@@ -278,9 +296,147 @@ START_TEST(test_copy_llama)
 }
 END_TEST
 
+START_TEST(test_copy_heads)
+{
+    check_copy(heads, TF_LEN(heads));
+}
+END_TEST
+
 START_TEST(test_copy_hidden)
 {
     check_copy(hidden, TF_LEN(hidden));
+}
+END_TEST
+
+/* ---- circuits ---------------------------------------------------------------------------------------------------------------------- */
+
+/* sum over the units of a head of left[unit][i] right[unit][j], biases as one more column where they are given. */
+static void product_of(int head, const float *left, const float *left_bias, const float *right, const float *right_bias, double *out)
+{
+    for (int i = 0; i <= 8; i++)
+        for (int j = 0; j <= 8; j++) {
+            out[i * 9 + j] = 0;
+            for (int u = 4 * head; u < 4 * head + 4; u++) {
+                const double l = i < 8 ? (double)left[u * 8 + i] : left_bias ? (double)left_bias[u] : 0;
+                out[i * 9 + j] += l * (j < 8 ? (double)right[u * 8 + j] : right_bias ? (double)right_bias[u] : 0);
+            }
+        }
+}
+
+/* Query and key, or (their transpose) output and value weights of a head. */
+static void circuit_of(scene *s, const float *(*get)(scene *, int, const char *), int model, int head, bool ov, double *out)
+{
+    float turned[64];
+    const float *o = get(s, model, "o.weight");
+    for (int i = 0; i < 64; i++)
+        turned[i % 8 * 8 + i / 8] = o[i];
+    if (ov)
+        product_of(head, turned, NULL, get(s, model, "v.weight"), get(s, model, "v.bias"), out);
+    else
+        product_of(head, get(s, model, "q.weight"), get(s, model, "q.bias"), get(s, model, "k.weight"), NULL, out);
+}
+
+static const float *get_parent(scene *s, int model, const char *name)
+{
+    return t_data(model ? &s->b : &s->a, s->g, name);
+}
+
+static const float *get_fitted(scene *s, int model, const char *name)
+{
+    (void)model;
+    return s->fitted[tf_graph_find_param(s->g, name)];
+}
+
+/* Each parent uses one half of the units of a head, so that the mean circuit has the rank of a head: it comes back, with and without samples.
+ * float32 weights give 1e-6; the Grams of their products 1e-5. */
+START_TEST(test_circuits_of_low_rank)
+{
+    scene s;
+    scene_open(&s, heads, TF_LEN(heads), 2, SAMPLES);
+    static const char *const rows[] = {"q.weight", "k.weight", "v.weight"};
+    for (int model = 0; model < 2; model++)
+        for (int u = 0; u < 8; u++) {
+            if ((u % 4 < 2) == (model == 0))
+                continue;
+            for (int k = 0; k < 3; k++)
+                memset(t_data(model ? &s.b : &s.a, s.g, rows[k]) + 8 * u, 0, 8 * sizeof(float));
+            for (int i = 0; i < 8; i++)
+                t_data(model ? &s.b : &s.a, s.g, "o.weight")[8 * i + u] = 0;
+            t_data(model ? &s.b : &s.a, s.g, "q.bias")[u] = t_data(model ? &s.b : &s.a, s.g, "v.bias")[u] = 0;
+        }
+    for (int with = 0; with < 2; with++) {
+        t_ok(s.env, repair_on(&s, "none", "circuits", with ? s.calib : NULL));
+        ck_assert_int_eq(json_array_size(json_object_get(s.report, "circuits")), 2);
+        for (int head = 0; head < 2; head++)
+            for (int ov = 0; ov < 2; ov++) {
+                double a[81], b[81], c[81];
+                circuit_of(&s, get_parent, 0, head, ov, a);
+                circuit_of(&s, get_parent, 1, head, ov, b);
+                circuit_of(&s, get_fitted, 0, head, ov, c);
+                for (int i = 0; i < 81; i++)
+                    ck_assert_msg(fabs((a[i] + b[i]) / 2 - c[i]) < 2e-5, "head %d, %s, %d: %g, not %g", head, ov ? "ov" : "qk", i, c[i],
+                                  (a[i] + b[i]) / 2);
+            }
+        for (size_t i = 0; i < 2; i++)
+            ck_assert(json_number_value(json_object_get(json_array_get(json_object_get(s.report, "circuits"), i), "kept")) > 1 - 1e-9);
+    }
+    scene_close(&s);
+}
+END_TEST
+
+/* b is a with each pair of query and key units turned and scaled, and each head's value units mixed: nobody aligned them, their weights differ, their
+ * circuits do not, and so the fused network computes what both do. */
+START_TEST(test_circuits_meet)
+{
+    scene s;
+    scene_open(&s, llama, TF_LEN(llama), 2, SAMPLES);
+    for (size_t p = 0; p < s.g->n_params; p++)
+        memcpy(s.b.data[p], s.a.data[p], t_param_count(s.g, (tf_id)p) * sizeof(float));
+    float *q = t_data(&s.b, s.g, "l0/q.weight"), *k = t_data(&s.b, s.g, "l0/k.weight"), *v = t_data(&s.b, s.g, "l0/v.weight"),
+          *o = t_data(&s.b, s.g, "l0/o.weight");
+    for (int side = 0; side < 2; side++)
+        for (int head = 0; head < (side ? 3 : 6); head++)
+            for (int pair = 0; pair < 2; pair++)
+                for (int i = 0; i < 12; i++) {
+                    const float angle = (float)(0.4 * (side ? head : head / 2) + 0.9 * pair), size = side ? 0.5f : 2; /* pair p: units p, p + 2 */
+                    float *x = (side ? k : q) + (4 * head + pair) * 12 + i, *y = x + 24, was = *x;
+                    *x = size * (cosf(angle) * was - sinf(angle) * *y);
+                    *y = size * (sinf(angle) * was + cosf(angle) * *y);
+                }
+    for (int head = 0; head < 3; head++)
+        for (int i = 0; i < 12; i++)
+            v[(4 * head + 1) * 12 + i] += 2 * v[(4 * head + 3) * 12 + i]; /* v1 + 2 v3, and so o3 - 2 o1 */
+    for (int head = 0; head < 6; head++)
+        for (int i = 0; i < 12; i++)
+            o[i * 24 + 4 * head + 3] -= 2 * o[i * 24 + 4 * head + 1];
+    float *was = outputs_of(&s, s.a.m), *moved = outputs_of(&s, s.b.m);
+    ck_assert(t_max_diff(was, moved, SAMPLES * TOKENS * 9) < 1e-4);
+    for (int with = 0; with < 2; with++) {
+        t_ok(s.env, repair_on(&s, "none", "circuits", with ? s.calib : NULL));
+        float *now = fused_outputs(&s);
+        ck_assert_msg(t_max_diff(was, now, SAMPLES * TOKENS * 9) < 1e-4, "outputs deviate by %g", t_max_diff(was, now, SAMPLES * TOKENS * 9));
+        free(now);
+    }
+    free(was);
+    free(moved);
+    scene_close(&s);
+}
+END_TEST
+
+/* auto without samples: circuits, but of no attention with rotary positions. */
+START_TEST(test_circuits_unasked)
+{
+    scene s;
+    scene_open(&s, heads, TF_LEN(heads), 1, SAMPLES);
+    t_ok(s.env, repair_on(&s, "matching", "auto", NULL));
+    ck_assert_int_eq(json_array_size(json_object_get(s.report, "stages")), 1);
+    ck_assert_int_eq(json_array_size(json_object_get(s.report, "circuits")), 2);
+    ck_assert(json_is_null(json_object_get(s.report, "kl_fused")));
+    scene_close(&s);
+    scene_open(&s, llama, TF_LEN(llama), 1, SAMPLES);
+    t_ok(s.env, repair_on(&s, "matching", "auto", NULL));
+    ck_assert_int_eq(json_array_size(json_object_get(s.report, "stages")), 0);
+    scene_close(&s);
 }
 END_TEST
 
@@ -333,7 +489,8 @@ END_TEST
 
 static void check_finite(scene *s, const char *what)
 {
-    static const char *const stages[] = {"auto", "regmean,statistics", "select,regmean,refit,statistics,head"};
+    static const char *const stages[] = {"auto", "regmean,statistics", "circuits", "circuits,select,regmean,refit,statistics,head",
+                                         "select,regmean,refit,statistics,head"};
     for (size_t i = 0; i < TF_LEN(stages); i++) {
         t_ok(s->env, repair(s, "matching", stages[i]));
         float *y = fused_outputs(s);
@@ -409,7 +566,11 @@ Suite *make_suite(void)
     TCase *c = tcase_create("recovery");
     tcase_add_test(c, test_linear_network);
     tcase_add_test(c, test_copy_llama);
+    tcase_add_test(c, test_copy_heads);
     tcase_add_test(c, test_copy_hidden);
+    tcase_add_test(c, test_circuits_of_low_rank);
+    tcase_add_test(c, test_circuits_meet);
+    tcase_add_test(c, test_circuits_unasked);
     tcase_add_test(c, test_selects_what_is_used);
     tcase_add_test(c, test_gains);
     tcase_add_test(c, test_hostile);
