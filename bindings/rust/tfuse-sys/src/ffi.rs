@@ -767,10 +767,12 @@ extern "C" {
     /// writes to the residual stream Y is the parents' mean stream after it less the network's own before it, so that errors are carried along and made
     /// good. rho is chosen on every fifth sample, left out for that. Stages, of the key `repair`, always in this order:
     /// mix (the parents' mean, or one parent that leads with the share repair.lead: whichever brings held-out samples nearest to the ensemble),
-    /// select (heads and hidden units chosen from all parents by the energy that a ridge on them explains, in place of averages), regmean (Jin et al. 2023),
-    /// refit (every linear but the last), statistics (Jordan et al. 2023), head (the last linear, to the mean of the logits).
-    /// @param policy  in: repair, repair.*, calib.samples, combine.weights; NULL: defaults (repair=auto: mix, select, refit and head where there is
-    ///                calibration and the plan's maps keep the models' functions; otherwise nothing).
+    /// circuits (the products Q'K and O V of aligned heads averaged, and cut back to the width of a head by their singular values, weighted by the second
+    /// moments of their inputs where there are samples; needs no calibration),
+    /// select (heads, unless circuits took them, and hidden units chosen from all parents by the energy that a ridge on them explains, in place of averages),
+    /// regmean (Jin et al. 2023), refit (every linear but the last), statistics (Jordan et al. 2023), head (the last linear, to the mean of the logits).
+    /// @param policy  in: repair, repair.*, calib.samples, combine.weights; NULL: defaults (repair=auto: where the plan's maps keep the models' functions,
+    ///                mix, select, refit and head with calibration, and without it circuits, but for rotary positions; otherwise nothing).
     /// @param plan    in: must be exact (maps that keep the functions, such as those of align.strategy=matching) for any stage.
     /// @param models  in: as in tfuse_align, borrowed for the call.
     /// @param calib   in: unlabelled inputs as in tfuse_align; NULL: none.
@@ -782,8 +784,9 @@ extern "C" {
     pub fn tfuse_repair_new(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, plan: *const tfuse_plan, models: *const *const tfuse_model, n_models: usize, calib: *const tfuse_array, out: *mut *mut tfuse_repair) -> tfuse_status;
     /// What was done: JSON, owned by the handle: {"stages": [names], "samples", "mix": the share of each
     /// parent, "kl_fused", "kl_anchor": mean Kullback-Leibler divergence (nats) of the fused
-    /// network and of the anchor alone from the ensemble, whose logits are the parents' mean; "linears": [{"name", "ridge" (null: nothing was better than
-    /// what was there), "before", "after": squared error on held-out samples over the target's square}], "selected": [{"axis", "units": how many of each
+    /// network and of the anchor alone from the ensemble, whose logits are the parents' mean (null without samples); "circuits": [{"name", "circuit", "kept":
+    /// share of the squared singular values, "dropped": singular values left out over the largest, mean over heads}]; "linears": [{"name", "ridge" (null:
+    /// nothing was better than what was there), "before", "after": squared error on held-out samples over the target's square}], "selected": [{"axis", "units": how many of each
     /// parent}]}. {"stages": []} when nothing was asked for. NULL: NULL.
     pub fn tfuse_repair_report(repair: *const tfuse_repair) -> *const c_char;
     pub fn tfuse_repair_free(repair: *mut tfuse_repair);
