@@ -46,8 +46,8 @@ TFUSE_API tfuse_status tfuse_repair_new(tfuse_ctx *ctx, const tfuse_policy *poli
  * parent, "kl_fused", "kl_anchor": mean Kullback-Leibler divergence (nats) of the fused
  * network and of the anchor alone from the ensemble, whose logits are the parents' mean (null without samples); "circuits": [{"name", "circuit", "kept":
  * share of the squared singular values, "dropped": singular values left out over the largest, mean over heads}]; "linears": [{"name", "ridge" (null:
- * nothing was better than what was there), "before", "after": squared error on held-out samples over the target's square}], "selected": [{"axis", "units": how many of each
- * parent}]}. {"stages": []} when nothing was asked for. NULL: NULL.
+ * nothing was better than what was there), "before", "after": squared error on held-out samples over the target's square}],
+ * "selected": [{"axis", "units": how many of each parent}]}. {"stages": []} when nothing was asked for. NULL: NULL.
  */
 TFUSE_API const char *tfuse_repair_report(const tfuse_repair *repair);
 TFUSE_API void tfuse_repair_free(tfuse_repair *repair);

@@ -11,7 +11,8 @@
 static const struct {
     const char *name;
     int stage;
-} names[] = {{"mix", RP_MIX}, {"circuits", RP_CIRCUITS}, {"select", RP_SELECT}, {"regmean", RP_REGMEAN}, {"refit", RP_REFIT}, {"statistics", RP_STATISTICS}, {"head", RP_HEAD}};
+} names[] = {{"mix", RP_MIX}, {"circuits", RP_CIRCUITS}, {"select", RP_SELECT},
+             {"regmean", RP_REGMEAN}, {"refit", RP_REFIT}, {"statistics", RP_STATISTICS}, {"head", RP_HEAD}};
 
 /* ---- what is asked for -------------------------------------------------------------------------------------------------------- */
 

@@ -786,8 +786,8 @@ extern "C" {
     /// parent, "kl_fused", "kl_anchor": mean Kullback-Leibler divergence (nats) of the fused
     /// network and of the anchor alone from the ensemble, whose logits are the parents' mean (null without samples); "circuits": [{"name", "circuit", "kept":
     /// share of the squared singular values, "dropped": singular values left out over the largest, mean over heads}]; "linears": [{"name", "ridge" (null:
-    /// nothing was better than what was there), "before", "after": squared error on held-out samples over the target's square}], "selected": [{"axis", "units": how many of each
-    /// parent}]}. {"stages": []} when nothing was asked for. NULL: NULL.
+    /// nothing was better than what was there), "before", "after": squared error on held-out samples over the target's square}],
+    /// "selected": [{"axis", "units": how many of each parent}]}. {"stages": []} when nothing was asked for. NULL: NULL.
     pub fn tfuse_repair_report(repair: *const tfuse_repair) -> *const c_char;
     pub fn tfuse_repair_free(repair: *mut tfuse_repair);
     /// tfuse_fuse and tfuse_fuse_model with the fitted weights in place of the combined ones. The policy's combine.weights hold for tensors that
