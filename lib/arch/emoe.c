@@ -71,6 +71,8 @@ typedef struct rewriting {
 
 static const tf_node *node_of(const rewriting *w, tf_id node) { return &w->from->nodes[node]; }
 static bool has_bias(const tf_node *n) { return n->n_params > 1 && n->params[1] >= 0; }
+/* A plain FFN's second bias is stored by expert; a gated one keeps its own, which every token gets. */
+static bool has_expert_biases(const rewriting *w, const tf_ffn *f) { return f->up < 0 && has_bias(node_of(w, f->down)); }
 static const char *value_name(const rewriting *w, tf_id v) { return w->renamed[v] ? w->renamed[v] : w->from->values[v].name; }
 
 /* The split FFN that a node belongs to; NULL: none. */
@@ -112,19 +114,19 @@ static tfuse_status add_units(rewriting *w, const tf_ffn *f, const char *spec)
 static tfuse_status write_attrs(rewriting *w, tf_id node, const split *s)
 {
     const tf_node *n = node_of(w, node);
-    const bool down = s && node == s->f->down, cut = s && (node == s->f->key || node == s->f->up);
+    const bool apart = s && node == s->f->down && has_expert_biases(w, s->f), cut = s && (node == s->f->key || node == s->f->up);
     w->attrs.len = 0;
     TF_TRY(tf_buf_add(w->env, &w->attrs, "", 0));
     for (int i = 0; i < n->n_attrs; i++) {
         const tf_attr *a = &n->attrs[i];
         const tf_id value = strcmp(a->key, "residual") ? -1 : tf_graph_find_value(w->from, a->value);
-        if (down && !strcmp(a->key, "bias"))
+        if (apart && !strcmp(a->key, "bias"))
             continue;
         TF_TRY(tf_buf_printf(w->env, &w->attrs, "%s%s=", w->attrs.len ? " " : "", a->key));
         TF_TRY(cut && !strcmp(a->key, "out") ? add_units(w, s->f, a->value)
                                              : tf_buf_printf(w->env, &w->attrs, "%s", value >= 0 ? value_name(w, value) : a->value));
     }
-    return down ? tf_buf_printf(w->env, &w->attrs, " bias=0") : TFUSE_OK;
+    return apart ? tf_buf_printf(w->env, &w->attrs, " bias=0") : TFUSE_OK;
 }
 
 static tfuse_status copy_node(rewriting *w, tf_id node, const split *s)
@@ -158,12 +160,12 @@ static tfuse_status add_route(rewriting *w, const split *s)
     return TFUSE_OK;
 }
 
-/* After the second linear: the chosen experts' biases. */
+/* After the second linear: the chosen experts' biases, where each has its own. */
 static tfuse_status add_biases(rewriting *w, const split *s)
 {
     char inputs[2 * MAX_NAME];
     const tf_node *down = node_of(w, s->f->down);
-    if (!has_bias(down))
+    if (!has_expert_biases(w, s->f))
         return TFUSE_OK;
     TF_TRY(tf_addf(w->env, w->to, "route_weights", s->chosen, s->router, "top_k=%lld weights=one", (long long)w->how->top_k));
     TF_TRY(tf_addf(w->env, w->to, "linear", s->bias, s->chosen, "out=%s bias=0", tf_node_attr(down, "out")));

@@ -3,6 +3,7 @@
 """All checks against Hugging Face, counted together."""
 import sys
 
+import check_experts
 import check_hf
 import check_language
 import check_pretrained
@@ -11,4 +12,5 @@ if __name__ == "__main__":
     tally = check_hf.tally
     check_hf.run()
     check_pretrained.run(tally)
+    check_experts.main(tally)
     sys.exit(check_language.main(tally))

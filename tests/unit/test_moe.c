@@ -164,7 +164,7 @@ START_TEST(a_graph_of_ones_own)
     t_ok(s.env, split(&s, &made)); /* with its self-check */
     static const char *const plain[] = {"b/up1.mlp.experts.batched_fc1_w", "b/up1.mlp.experts.batched_fc1_bias", "b/up1.mlp.experts.batched_fc2_w",
                                         "b/up1.mlp.experts.batched_fc2_bias", "b/up1.mlp.gates.0.wg.weight", "b/gate2.weight", "b/gate2.bias",
-                                        "b/down2.weight", "head.weight"};
+                                        "b/down2.weight", "b/down2.bias", "head.weight"};
     for (size_t i = 0; i < TF_LEN(plain); i++)
         ck_assert_msg(tf_model_find(made, plain[i]) != NULL, "no %s", plain[i]);
     ck_assert_ptr_null(tf_model_find(made, "b/up1.weight"));
