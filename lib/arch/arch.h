@@ -18,7 +18,9 @@ typedef struct tf_arch {
 extern const tf_arch tf_arch_vit, tf_arch_vit_timm;
 extern const tf_arch tf_arch_llama, tf_arch_mistral, tf_arch_qwen2, tf_arch_qwen3, tf_arch_gemma, tf_arch_gemma2, tf_arch_gemma3, tf_arch_phi3;
 extern const tf_arch tf_arch_gpt2, tf_arch_gpt_neox, tf_arch_mixtral, tf_arch_qwen2_moe, tf_arch_qwen3_moe;
-extern const tf_arch tf_arch_bert, tf_arch_roberta, tf_arch_distilbert, tf_arch_deberta, tf_arch_deberta_v2;
+extern const tf_arch tf_arch_gptj, tf_arch_phi, tf_arch_cohere, tf_arch_cohere2, tf_arch_glm, tf_arch_glm4, tf_arch_olmo2, tf_arch_granite;
+extern const tf_arch tf_arch_smollm3, tf_arch_stablelm, tf_arch_starcoder2;
+extern const tf_arch tf_arch_bert, tf_arch_roberta, tf_arch_distilbert, tf_arch_deberta, tf_arch_deberta_v2, tf_arch_deberta_pair;
 
 /* registry.c. Builds and finishes the graph of a model, and checks the model's tensors against it (not when it has none: a
  * config alone). An unknown model_type is TFUSE_EUNSUPPORTED: says so, lists the known ones, names docs/adding-an-architecture.md. */

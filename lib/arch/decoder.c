@@ -35,7 +35,7 @@ tfuse_status tf_decoder_read(tf_env *env, const tfuse_model *m, tf_graph *g, tf_
     TF_TRY(tf_config_real_or(env, m, "rope_theta", 10000.0, &theta));
     TF_TRY(tf_config_bool_or(env, m, "tie_word_embeddings", d->tied, &d->tied));
     TF_TRY(check_sizes(env, m, d, tf_config_has(m, "head_dim")));
-    TF_TRY(tf_rope_dims(env, m, "rope_parameters", 1, d->inner, &d->rope_dims));
+    TF_TRY(tf_rope_dims(env, m, "rope_parameters", d->rope_part > 0 ? d->rope_part : 1, d->inner, &d->rope_dims));
     return tf_rope_read(env, m, g, "rope_parameters", theta, d->rope_dims, &d->rope[TF_FULL]);
 }
 
@@ -64,7 +64,8 @@ tfuse_status tf_decoder_read_layers(tf_env *env, const tfuse_model *m, tf_graph 
 
 static tfuse_status norm(const tf_block *b, const tf_decoder *d, const char *name, const char *input)
 {
-    return tf_block_addf(b, "rmsnorm", name, input, "eps=%s offset=%d", tf_real(d->eps).text, d->gain_offset);
+    return d->layernorm ? tf_block_addf(b, "layernorm", name, input, "eps=%s bias=%d", tf_real(d->eps).text, d->norm_bias)
+                        : tf_block_addf(b, "rmsnorm", name, input, "eps=%s offset=%d", tf_real(d->eps).text, d->gain_offset);
 }
 
 /* "qk:64", or "(rot:16|pass:48)" where a part of the units turns. */
@@ -76,6 +77,13 @@ static void write_inner(const tf_decoder *d, char *out, size_t size)
         snprintf(out, size, "qk:%lld", (long long)d->inner);
 }
 
+static tfuse_status qk_norms(const tf_block *b, const tf_decoder *d)
+{
+    const int per_head = d->qk_norm == TF_QK_NORM_HEAD;
+    TF_TRY(tf_block_addf(b, "rmsnorm", "~/query_norm", "~/query", "per_head=%d eps=%s offset=%d", per_head, tf_real(d->eps).text, d->gain_offset));
+    return tf_block_addf(b, "rmsnorm", "~/key_norm", "~/key", "per_head=%d eps=%s offset=%d", per_head, tf_real(d->eps).text, d->gain_offset);
+}
+
 static tfuse_status projections(const tf_block *b, const tf_decoder *d)
 {
     char inner[64], query[64];
@@ -84,20 +92,19 @@ static tfuse_status projections(const tf_block *b, const tf_decoder *d)
         snprintf(query, sizeof query, "kv:%lld*group:%lld", (long long)d->kv, (long long)(d->heads / d->kv));
     else
         snprintf(query, sizeof query, "kv:%lld", (long long)d->kv);
-    TF_TRY(tf_block_addf(b, "linear", "~/query", "~/norm1", "out=%s*%s bias=%d", query, inner, d->qkv_bias));
-    TF_TRY(tf_block_addf(b, "linear", "~/key", "~/norm1", "out=kv:%lld*%s bias=%d", (long long)d->kv, inner, d->qkv_bias));
-    TF_TRY(tf_block_addf(b, "linear", "~/value", "~/norm1", "out=kv:%lld*vo:%lld bias=%d", (long long)d->kv, (long long)d->inner, d->qkv_bias));
-    if (!d->qk_norm)
-        return TFUSE_OK;
-    TF_TRY(tf_block_addf(b, "rmsnorm", "~/query_norm", "~/query", "per_head=1 eps=%s offset=%d", tf_real(d->eps).text, d->gain_offset));
-    return tf_block_addf(b, "rmsnorm", "~/key_norm", "~/key", "per_head=1 eps=%s offset=%d", tf_real(d->eps).text, d->gain_offset);
+    const char *input = d->norms == TF_NORMS_AFTER ? "^" : "~/norm1";
+    TF_TRY(tf_block_addf(b, "linear", "~/query", input, "out=%s*%s bias=%d", query, inner, d->qkv_bias));
+    TF_TRY(tf_block_addf(b, "linear", "~/key", input, "out=kv:%lld*%s bias=%d", (long long)d->kv, inner, d->qkv_bias));
+    TF_TRY(tf_block_addf(b, "linear", "~/value", input, "out=kv:%lld*vo:%lld bias=%d", (long long)d->kv, (long long)d->inner, d->qkv_bias));
+    return d->qk_norm ? qk_norms(b, d) : TFUSE_OK;
 }
 
-static tfuse_status attention(const tf_block *b, const tf_decoder *d, bool sliding)
+static tfuse_status attention(const tf_block *b, const tf_decoder *d, int64_t layer)
 {
-    char partial[48] = "", scale[64] = "", cap[64] = "", window[48] = "";
-    if (d->rope_dims < d->inner)
-        snprintf(partial, sizeof partial, " rope_dims=%lld", (long long)d->rope_dims);
+    char positions[48] = "", scale[64] = "", cap[64] = "", window[48] = "";
+    const bool sliding = d->sliding && d->sliding[layer], placed = !d->unplaced || !d->unplaced[layer];
+    if (placed && d->rope_dims < d->inner)
+        snprintf(positions, sizeof positions, " rope_dims=%lld", (long long)d->rope_dims);
     if (d->score_scale > 0)
         snprintf(scale, sizeof scale, " scale=%s", tf_real(d->score_scale).text);
     if (d->score_cap > 0)
@@ -105,16 +112,51 @@ static tfuse_status attention(const tf_block *b, const tf_decoder *d, bool slidi
     if (sliding)
         snprintf(window, sizeof window, " window=%lld", (long long)d->window);
     return tf_block_addf(b, "attention", "~/attention", d->qk_norm ? "~/query_norm ~/key_norm ~/value" : "~/query ~/key ~/value",
-                         "causal=1 %s%s%s%s%s", d->rope[sliding ? TF_SLIDING : TF_FULL], partial, scale, cap, window);
+                         "causal=1 %s%s%s%s%s%s", placed ? d->rope[sliding ? TF_SLIDING : TF_FULL] : "rope=0", positions,
+                         placed && d->interleaved ? " layout=interleaved" : "", scale, cap, window);
 }
 
-static tfuse_status dense_ffn(const tf_block *b, const tf_decoder *d)
+/* The FFN's input: the block's one norm, the second norm, or the stream itself. */
+static tfuse_status ffn_input(const tf_block *b, const tf_decoder *d, const char **input)
 {
-    TF_TRY(tf_block_addf(b, "linear", "~/gate", "~/norm2", "out=ffn:%lld bias=%d", (long long)d->ffn, d->mlp_bias));
+    *input = d->parallel ? "~/norm1" : d->norms == TF_NORMS_AFTER ? "~/residual1" : "~/norm2";
+    return d->parallel || d->norms == TF_NORMS_AFTER ? TFUSE_OK : norm(b, d, "~/norm2", "~/residual1");
+}
+
+static tfuse_status plain_ffn(const tf_block *b, const tf_decoder *d, const char *input)
+{
+    TF_TRY(tf_block_addf(b, "linear", "~/fc1", input, "out=ffn:%lld bias=%d", (long long)d->ffn, d->mlp_bias));
+    TF_TRY(tf_block_addf(b, "activation", "~/activation", "~/fc1", "kind=%s", d->activation));
+    return tf_block_addf(b, "linear", "~/fc2", "~/activation", "out=/stream:%lld bias=%d", (long long)d->hidden, d->mlp_bias);
+}
+
+static tfuse_status gated_ffn(const tf_block *b, const tf_decoder *d, const char *input)
+{
+    TF_TRY(tf_block_addf(b, "linear", "~/gate", input, "out=ffn:%lld bias=%d", (long long)d->ffn, d->mlp_bias));
     TF_TRY(tf_block_addf(b, "activation", "~/activation", "~/gate", "kind=%s", d->activation));
-    TF_TRY(tf_block_addf(b, "linear", "~/up", "~/norm2", "out=ffn:%lld bias=%d", (long long)d->ffn, d->mlp_bias));
+    TF_TRY(tf_block_addf(b, "linear", "~/up", input, "out=ffn:%lld bias=%d", (long long)d->ffn, d->mlp_bias));
     TF_TRY(tf_block_addf(b, "multiply", "~/gated", "~/activation ~/up", "%s", ""));
     return tf_block_addf(b, "linear", "~/down", "~/gated", "out=/stream:%lld bias=%d", (long long)d->hidden, d->mlp_bias);
+}
+
+/* What a branch gives to the stream: its output, normed and scaled where the architecture does so; the sum is named `sum`. */
+static tfuse_status join(const tf_block *b, const tf_decoder *d, const char *stream, const char *branch, int which)
+{
+    char normed[32], scaled[32], sum[64], terms[96], residual[64];
+    snprintf(normed, sizeof normed, "~/norm%d_after", which);
+    snprintf(scaled, sizeof scaled, "~/scaled%d", which);
+    snprintf(sum, sizeof sum, "~/residual%d", which);
+    if (d->norms != TF_NORMS_BEFORE) {
+        TF_TRY(norm(b, d, normed, branch));
+        branch = normed;
+    }
+    if (d->branch_scale != 0) {
+        TF_TRY(tf_block_addf(b, "scale", scaled, branch, "by=%s", tf_real(d->branch_scale).text));
+        branch = scaled;
+    }
+    snprintf(terms, sizeof terms, "%s %s", stream, branch);
+    snprintf(residual, sizeof residual, "%s%s", *stream == '^' ? b->from : b->scope, *stream == '^' ? "" : stream + 1);
+    return tf_block_addf(b, "add", sum, terms, "residual=%s", residual);
 }
 
 static bool is_sparse(const tf_decoder *d, int64_t layer)
@@ -122,40 +164,38 @@ static bool is_sparse(const tf_decoder *d, int64_t layer)
     return d->moe.sparse && d->moe.sparse[layer];
 }
 
-static tfuse_status ffn(const tf_block *b, const tf_decoder *d, int64_t layer)
-{
-    char sum[64];
-    const char *out = "~/down";
-    TF_TRY(norm(b, d, "~/norm2", "~/residual1"));
-    TF_TRY(is_sparse(d, layer) ? tf_moe_nodes(b, d, &out) : dense_ffn(b, d));
-    if (d->sandwich)
-        TF_TRY(norm(b, d, "~/norm2_after", out));
-    snprintf(sum, sizeof sum, "~/residual1 %s", d->sandwich ? "~/norm2_after" : out);
-    return tf_block_addf(b, "add", "~/residual2", sum, "residual=%s/residual1", b->scope);
-}
-
 static tfuse_status block(const tf_block *b, const tf_decoder *d, int64_t layer)
 {
-    const bool sliding = d->sliding && d->sliding[layer];
-    TF_TRY(norm(b, d, "~/norm1", "^"));
+    const char *out = d->plain ? "~/fc2" : "~/down", *input = NULL;
+    if (d->norms != TF_NORMS_AFTER)
+        TF_TRY(norm(b, d, "~/norm1", "^"));
     TF_TRY(projections(b, d));
-    TF_TRY(attention(b, d, sliding));
+    TF_TRY(attention(b, d, layer));
     TF_TRY(tf_block_addf(b, "linear", "~/output", "~/attention", "out=/stream:%lld bias=%d", (long long)d->hidden, d->out_bias));
-    if (d->sandwich)
-        TF_TRY(norm(b, d, "~/norm1_after", "~/output"));
-    TF_TRY(tf_block_addf(b, "add", "~/residual1", d->sandwich ? "^ ~/norm1_after" : "^ ~/output", "residual=%s", b->from));
-    return ffn(b, d, layer);
+    TF_TRY(join(b, d, "^", "~/output", 1));
+    TF_TRY(ffn_input(b, d, &input));
+    if (is_sparse(d, layer))
+        TF_TRY(tf_moe_nodes(b, d, &out));
+    else
+        TF_TRY((d->plain ? plain_ffn : gated_ffn)(b, d, input));
+    return join(b, d, "~/residual1", out, 2);
 }
 
 static tfuse_status head(const tf_block *b, const tf_decoder *d)
 {
+    const char *out = "head";
     TF_TRY(norm(b, d, "norm", "^"));
-    TF_TRY(tf_block_addf(b, "linear", "head", "norm", "out=!/vocab:%lld bias=0%s", (long long)d->vocab,
+    TF_TRY(tf_block_addf(b, "linear", "head", "norm", "out=!/vocab:%lld bias=%d%s", (long long)d->vocab, d->head_bias,
                          d->tied ? " weight=@embeddings.weight" : ""));
-    if (d->logit_cap <= 0)
-        return tf_graph_output(b->env, b->g, "head");
-    TF_TRY(tf_block_addf(b, "softcap", "logits", "head", "cap=%s", tf_real(d->logit_cap).text));
-    return tf_graph_output(b->env, b->g, "logits");
+    if (d->logit_scale != 0) {
+        TF_TRY(tf_block_addf(b, "scale", "scaled", out, "by=%s", tf_real(d->logit_scale).text));
+        out = "scaled";
+    }
+    if (d->logit_cap > 0) {
+        TF_TRY(tf_block_addf(b, "softcap", "logits", out, "cap=%s", tf_real(d->logit_cap).text));
+        out = "logits";
+    }
+    return tf_graph_output(b->env, b->g, out);
 }
 
 tfuse_status tf_decoder_nodes(tf_env *env, tf_graph *g, const tf_decoder *d)
@@ -173,87 +213,6 @@ tfuse_status tf_decoder_nodes(tf_env *env, tf_graph *g, const tf_decoder *d)
     return head(&(tf_block){env, g, "", from}, d);
 }
 
-/* ---- names ---- */
-
-static const tf_name_rule common_names[] = {
-    {"layer.%d/norm1.gain", "model.layers.%d.input_layernorm.weight"},
-    {"layer.%d/output.weight", "model.layers.%d.self_attn.o_proj.weight"},
-    {"norm.gain", "model.norm.weight"},
-};
-static const tf_name_rule projection_names[] = {
-    {"layer.%d/query.weight", "model.layers.%d.self_attn.q_proj.weight"},
-    {"layer.%d/key.weight", "model.layers.%d.self_attn.k_proj.weight"},
-    {"layer.%d/value.weight", "model.layers.%d.self_attn.v_proj.weight"},
-};
-static const tf_name_rule ffn_names[] = {
-    {"layer.%d/gate.weight", "model.layers.%d.mlp.gate_proj.weight"},
-    {"layer.%d/up.weight", "model.layers.%d.mlp.up_proj.weight"},
-    {"layer.%d/down.weight", "model.layers.%d.mlp.down_proj.weight"},
-};
-static const tf_name_rule norm2_names[] = {
-    {"layer.%d/norm2.gain", "model.layers.%d.post_attention_layernorm.weight"},
-};
-static const tf_name_rule sandwich_names[] = {
-    {"layer.%d/norm1_after.gain", "model.layers.%d.post_attention_layernorm.weight"},
-    {"layer.%d/norm2.gain", "model.layers.%d.pre_feedforward_layernorm.weight"},
-    {"layer.%d/norm2_after.gain", "model.layers.%d.post_feedforward_layernorm.weight"},
-};
-static const tf_name_rule qk_norm_names[] = {
-    {"layer.%d/query_norm.gain", "model.layers.%d.self_attn.q_norm.weight"},
-    {"layer.%d/key_norm.gain", "model.layers.%d.self_attn.k_norm.weight"},
-};
-static const tf_name_rule qkv_bias_names[] = {
-    {"layer.%d/query.bias", "model.layers.%d.self_attn.q_proj.bias"},
-    {"layer.%d/key.bias", "model.layers.%d.self_attn.k_proj.bias"},
-    {"layer.%d/value.bias", "model.layers.%d.self_attn.v_proj.bias"},
-};
-static const tf_name_rule out_bias_names[] = {
-    {"layer.%d/output.bias", "model.layers.%d.self_attn.o_proj.bias"},
-};
-static const tf_name_rule mlp_bias_names[] = {
-    {"layer.%d/gate.bias", "model.layers.%d.mlp.gate_proj.bias"},
-    {"layer.%d/up.bias", "model.layers.%d.mlp.up_proj.bias"},
-    {"layer.%d/down.bias", "model.layers.%d.mlp.down_proj.bias"},
-};
-static const tf_name_rule head_names[] = {
-    {"head.weight", "lm_head.weight"},
-};
-
-#define TABLE(on, rules) {on, rules, TF_LEN(rules)}
-
-/* `fused`: the file of the architecture names gate and up itself. */
-static tfuse_status name_ffn(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_decoder *d, int64_t layer, bool fused)
-{
-    char logical[64], stored[96];
-    if (is_sparse(d, layer))
-        return tf_moe_names(env, m, g, d, layer);
-    for (size_t i = fused ? 2 : 0; i < TF_LEN(ffn_names); i++)
-        TF_TRY(tf_graph_store(env, g, tf_with_layer(ffn_names[i].logical, layer, logical, sizeof logical),
-                              tf_with_layer(ffn_names[i].stored, layer, stored, sizeof stored)));
-    return TFUSE_OK;
-}
-
-tfuse_status tf_decoder_names(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_decoder *d, bool fused)
-{
-    const struct {
-        bool on;
-        const tf_name_rule *rules;
-        size_t count;
-    } tables[] = {
-        TABLE(true, common_names),       TABLE(!fused, projection_names),  TABLE(!d->sandwich, norm2_names), TABLE(d->sandwich, sandwich_names),
-        TABLE(d->qk_norm, qk_norm_names), TABLE(d->qkv_bias, qkv_bias_names), TABLE(d->out_bias, out_bias_names),
-        TABLE(d->mlp_bias, mlp_bias_names), TABLE(!d->tied, head_names),
-    };
-    for (size_t i = 0; i < TF_LEN(tables); i++)
-        if (tables[i].on)
-            TF_TRY(tf_apply_names(env, g, tables[i].rules, tables[i].count, d->layers));
-    for (int64_t i = 0; i < d->layers; i++)
-        TF_TRY(name_ffn(env, m, g, d, i, fused));
-    TF_TRY(d->tied ? tf_store_tied(env, g, m, "embeddings.weight", "model.embed_tokens.weight", "lm_head.weight")
-                   : tf_graph_store(env, g, "embeddings.weight", "model.embed_tokens.weight"));
-    return tf_graph_buffer(env, g, "model.layers.*.self_attn.rotary_emb.inv_freq");
-}
-
 /* Each expert of each layer is a tensor or three by name: what a config may ask for is bounded by more than any model has. */
 static tfuse_status check_experts(tf_env *env, const tfuse_model *m, const tf_decoder *d)
 {
@@ -267,5 +226,5 @@ tfuse_status tf_decoder_build(tf_env *env, const tfuse_model *m, tf_graph *g, co
 {
     TF_TRY(check_experts(env, m, d));
     TF_TRY(tf_decoder_nodes(env, g, d));
-    return tf_decoder_names(env, m, g, d, false);
+    return tf_decoder_names(env, m, g, d);
 }

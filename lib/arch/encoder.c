@@ -12,7 +12,7 @@
 static tfuse_status read_classes(tf_env *env, const tfuse_model *m, bool answers, tf_encoder *e)
 {
     e->classes = 2;
-    return answers || e->head == TF_HEAD_NONE || e->head == TF_HEAD_WORDS ? TFUSE_OK : tf_read_classes(env, m, &e->classes);
+    return answers || (e->head != TF_HEAD_SEQUENCE && e->head != TF_HEAD_TOKENS) ? TFUSE_OK : tf_read_classes(env, m, &e->classes);
 }
 
 tfuse_status tf_encoder_read_head(tf_env *env, const tfuse_model *m, const char *prefix, tf_encoder *e)
@@ -116,27 +116,46 @@ static tfuse_status block(const tf_block *b, const tf_encoder *e)
     return norm(b, e, "~/norm2", "~/residual2");
 }
 
+static tfuse_status set_output(const tf_block *b, const char *name)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s%s", b->scope, name);
+    return tf_graph_output(b->env, b->g, full);
+}
+
 /* The first token's state through a linear and a function. */
 static tfuse_status first_token(const tf_block *b, const tf_encoder *e, const char *name, const char *kind)
 {
-    char token[64], linear[64];
-    snprintf(token, sizeof token, "%s/token", name);
-    snprintf(linear, sizeof linear, "%s", name);
+    char token[64], linear[64], function[64];
+    snprintf(token, sizeof token, "~%s/token", name);
+    snprintf(linear, sizeof linear, "~%s", name);
+    snprintf(function, sizeof function, "~%s/activation", name);
     TF_TRY(tf_block_addf(b, "token", token, "^", "index=0"));
     TF_TRY(tf_block_addf(b, "linear", linear, token, "out=/%s:%lld", name, (long long)e->hidden));
-    snprintf(token, sizeof token, "%s/activation", name);
-    return tf_block_addf(b, "activation", token, linear, "kind=%s", kind);
+    return tf_block_addf(b, "activation", function, linear, "kind=%s", kind);
 }
 
-static tfuse_status words(const tf_block *b, const tf_encoder *e)
+tfuse_status tf_encoder_word_nodes(const tf_block *b, const tf_encoder *e)
 {
-    TF_TRY(tf_block_addf(b, "linear", "transform", "^", "out=/transform:%lld",
+    TF_TRY(tf_block_addf(b, "linear", "~transform", "^", "out=/transform:%lld",
                          (long long)(e->words_width ? e->words_width : e->hidden)));
-    TF_TRY(tf_block_addf(b, "activation", "transform/activation", "transform", "kind=%s", e->head_activation));
-    TF_TRY(norm(b, e, "transform/norm", "transform/activation"));
-    TF_TRY(tf_block_addf(b, "linear", "words", "transform/norm", "out=!/vocab:%lld%s", (long long)e->vocab,
-                         e->tied ? " weight=@embeddings/tokens.weight" : ""));
-    return tf_graph_output(b->env, b->g, "words");
+    TF_TRY(tf_block_addf(b, "activation", "~transform/activation", "~transform", "kind=%s", e->head_activation));
+    TF_TRY(norm(b, e, "~transform/norm", "~transform/activation"));
+    if (!e->tied)
+        return tf_block_addf(b, "linear", "~words", "~transform/norm", "out=!/vocab:%lld", (long long)e->vocab);
+    return tf_block_addf(b, "linear", "~words", "~transform/norm", "out=!/vocab:%lld weight=@%sembeddings/tokens.weight", (long long)e->vocab, b->scope);
+}
+
+static tfuse_status replaced(const tf_block *b, const tf_encoder *e)
+{
+    if (e->detector_norm) {
+        TF_TRY(tf_block_addf(b, "plus_token", "~detector/sum", "^", "index=0"));
+        TF_TRY(norm(b, e, "~detector/norm", "~detector/sum"));
+    }
+    TF_TRY(tf_block_addf(b, "linear", "~detector", e->detector_norm ? "~detector/norm" : "^", "out=/detector:%lld", (long long)e->hidden));
+    TF_TRY(tf_block_addf(b, "activation", "~detector/activation", "~detector", "kind=%s", e->head_activation));
+    TF_TRY(tf_block_addf(b, "linear", "~replaced", "~detector/activation", "out=!/replaced:%d", 1));
+    return set_output(b, "replaced");
 }
 
 static tfuse_status classes(const tf_block *b, const tf_encoder *e)
@@ -144,12 +163,12 @@ static tfuse_status classes(const tf_block *b, const tf_encoder *e)
     char from[64] = "^";
     if (e->head == TF_HEAD_SEQUENCE && e->between) {
         TF_TRY(first_token(b, e, e->between, e->head_activation));
-        snprintf(from, sizeof from, "%s/activation", e->between);
+        snprintf(from, sizeof from, "~%s/activation", e->between);
     } else if (e->head == TF_HEAD_SEQUENCE) {
-        snprintf(from, sizeof from, "pooler/activation");
+        snprintf(from, sizeof from, "~pooler/activation");
     }
-    TF_TRY(tf_block_addf(b, "linear", "classifier", from, "out=!/classes:%lld", (long long)e->classes));
-    return tf_graph_output(b->env, b->g, "classifier");
+    TF_TRY(tf_block_addf(b, "linear", "~classifier", from, "out=!/classes:%lld", (long long)e->classes));
+    return set_output(b, "classifier");
 }
 
 tfuse_status tf_encoder_head_nodes(const tf_block *b, const tf_encoder *e)
@@ -157,10 +176,20 @@ tfuse_status tf_encoder_head_nodes(const tf_block *b, const tf_encoder *e)
     if (e->pooler)
         TF_TRY(first_token(b, e, "pooler", "tanh"));
     if (e->next_sentence)
-        TF_TRY(tf_block_addf(b, "linear", "next_sentence", "pooler/activation", "out=!/next:%d", 2));
-    if (e->head == TF_HEAD_WORDS)
-        return words(b, e);
-    return e->head == TF_HEAD_NONE ? tf_graph_output(b->env, b->g, b->from) : classes(b, e);
+        TF_TRY(tf_block_addf(b, "linear", "~next_sentence", "~pooler/activation", "out=!/next:%d", 2));
+    switch (e->head) {
+    case TF_HEAD_NONE:
+        return tf_graph_output(b->env, b->g, b->from);
+    case TF_HEAD_WORDS:
+        TF_TRY(tf_encoder_word_nodes(b, e));
+        return set_output(b, "words");
+    case TF_HEAD_REPLACED:
+        return replaced(b, e);
+    case TF_HEAD_SEQUENCE:
+    case TF_HEAD_TOKENS:
+        break;
+    }
+    return classes(b, e);
 }
 
 tfuse_status tf_encoder_nodes(tf_env *env, tf_graph *g, const tf_encoder *e)

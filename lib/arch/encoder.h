@@ -13,6 +13,7 @@ typedef enum tf_encoder_head {
     TF_HEAD_WORDS,    /* ...ForMaskedLM */
     TF_HEAD_SEQUENCE, /* ...ForSequenceClassification: of the first token */
     TF_HEAD_TOKENS,   /* ...ForTokenClassification, ...ForQuestionAnswering */
+    TF_HEAD_REPLACED, /* a number a token: whether it was replaced (Clark et al. 2020) */
 } tf_encoder_head;
 
 typedef struct tf_encoder {
@@ -26,14 +27,17 @@ typedef struct tf_encoder {
     const char *between;         /* TF_HEAD_SEQUENCE: the node of that linear; NULL: none */
     bool pooler;                 /* a linear and tanh on the first token, whoever reads it */
     bool next_sentence;          /* two classes on the pooler, which nobody reads */
+    bool detector_norm;          /* TF_HEAD_REPLACED: a norm of each token plus the first one stands before */
 } tf_encoder;
 
 /* The head by config.json's architectures, and the number of its classes; without any, the encoder alone. prefix: "Bert". */
 tfuse_status tf_encoder_read_head(tf_env *env, const tfuse_model *m, const char *prefix, tf_encoder *e);
 /* Keys under BERT's names. */
 tfuse_status tf_encoder_read(tf_env *env, const tfuse_model *m, tf_encoder *e);
-/* What stands on the encoder's last value, b->from; b has no scope. */
+/* What stands on the encoder's last value, b->from. b->scope is "", or with a slash at its end where a graph holds several networks. */
 tfuse_status tf_encoder_head_nodes(const tf_block *b, const tf_encoder *e);
+/* TF_HEAD_WORDS without making it the output. */
+tfuse_status tf_encoder_word_nodes(const tf_block *b, const tf_encoder *e);
 tfuse_status tf_encoder_nodes(tf_env *env, tf_graph *g, const tf_encoder *e);
 
 /* BERT's tensor names with "bert." replaced by `prefix`, and the names of the first checkpoints (gamma, beta) where the model has them: the

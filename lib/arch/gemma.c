@@ -28,7 +28,7 @@ static tfuse_status build_gemma(tf_env *env, const tfuse_model *m, tf_graph *g)
 static tfuse_status read_later(tf_env *env, const tfuse_model *m, tf_graph *g, tf_decoder *d)
 {
     double scalar = 0;
-    d->sandwich = true;
+    d->norms = TF_NORMS_AROUND;
     TF_TRY(read_common(env, m, g, d));
     TF_TRY(tf_config_real_or(env, m, "query_pre_attn_scalar", 256, &scalar));
     TF_TRY(tf_config_real_or(env, m, "attn_logit_softcapping", 0, &d->score_cap));
@@ -62,7 +62,7 @@ static tfuse_status read_positions(tf_env *env, const tfuse_model *m, tf_graph *
 
 static tfuse_status build_gemma3(tf_env *env, const tfuse_model *m, tf_graph *g)
 {
-    tf_decoder d = {.qk_norm = true};
+    tf_decoder d = {.qk_norm = TF_QK_NORM_HEAD};
     int64_t pattern = 0;
     TF_TRY(read_later(env, m, g, &d));
     TF_TRY(read_positions(env, m, g, &d));

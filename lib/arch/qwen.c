@@ -40,7 +40,7 @@ static tfuse_status build_qwen2(tf_env *env, const tfuse_model *m, tf_graph *g)
 
 static tfuse_status build_qwen3(tf_env *env, const tfuse_model *m, tf_graph *g)
 {
-    tf_decoder d = {.qk_norm = true};
+    tf_decoder d = {.qk_norm = TF_QK_NORM_HEAD};
     TF_TRY(tf_config_bool_or(env, m, "attention_bias", false, &d.qkv_bias));
     d.out_bias = d.qkv_bias;
     return build(env, m, g, &d);
@@ -90,7 +90,7 @@ static tfuse_status build_qwen2_moe(tf_env *env, const tfuse_model *m, tf_graph 
 
 static tfuse_status build_qwen3_moe(tf_env *env, const tfuse_model *m, tf_graph *g)
 {
-    tf_decoder d = {.qk_norm = true};
+    tf_decoder d = {.qk_norm = TF_QK_NORM_HEAD};
     TF_TRY(read_experts(env, m, g, &d));
     TF_TRY(tf_config_bool_or(env, m, "attention_bias", false, &d.qkv_bias));
     d.out_bias = d.qkv_bias;

@@ -25,11 +25,23 @@ static const tf_arch *const table[] = {
     &tf_arch_qwen3_moe,
     &tf_arch_gpt2,
     &tf_arch_gpt_neox,
+    &tf_arch_gptj,
+    &tf_arch_phi,
+    &tf_arch_cohere,
+    &tf_arch_cohere2,
+    &tf_arch_glm,
+    &tf_arch_glm4,
+    &tf_arch_olmo2,
+    &tf_arch_granite,
+    &tf_arch_smollm3,
+    &tf_arch_stablelm,
+    &tf_arch_starcoder2,
     &tf_arch_bert,
     &tf_arch_roberta,
     &tf_arch_distilbert,
     &tf_arch_deberta_v2,
     &tf_arch_deberta,
+    &tf_arch_deberta_pair,
 };
 
 /* The config lists the architecture, or lists none. */

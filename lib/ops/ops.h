@@ -22,6 +22,7 @@ extern const tf_op tf_op_multiply;
 extern const tf_op tf_op_attention;
 extern const tf_op tf_op_split;
 extern const tf_op tf_op_token;
+extern const tf_op tf_op_plus_token;
 extern const tf_op tf_op_route;
 extern const tf_op tf_op_route_weights;
 extern const tf_op tf_op_expert_mean;
@@ -30,5 +31,6 @@ extern const tf_op tf_op_disentangled;
 extern const tf_op tf_op_mask_tokens;
 extern const tf_op tf_op_conv_tokens;
 extern const tf_op tf_op_softcap;
+extern const tf_op tf_op_scale;
 
 #endif

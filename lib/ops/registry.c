@@ -9,8 +9,8 @@ static const tf_op *const table[] = {
     &tf_op_input,     &tf_op_linear,     &tf_op_patchify, &tf_op_parameter, &tf_op_embedding,
     &tf_op_concat_tokens, &tf_op_add,    &tf_op_layernorm, &tf_op_rmsnorm,  &tf_op_activation,
     &tf_op_multiply,  &tf_op_attention,  &tf_op_split,    &tf_op_token,     &tf_op_route,
-    &tf_op_positions, &tf_op_softcap,    &tf_op_gate_tokens,
-    &tf_op_disentangled, &tf_op_mask_tokens, &tf_op_conv_tokens,
+    &tf_op_positions, &tf_op_softcap,    &tf_op_scale,    &tf_op_gate_tokens,
+    &tf_op_disentangled, &tf_op_mask_tokens, &tf_op_conv_tokens, &tf_op_plus_token,
     &tf_op_route_weights, &tf_op_expert_mean,
 };
 

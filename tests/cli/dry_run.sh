@@ -103,4 +103,20 @@ run fuse tests/data/llama-kjv-e tests/data/llama-kjv-f -o "$work/real" --dry-run
 at_most 'a config alone: written' "$planned" "$(json write_bytes)"
 at_most 'a config alone: and not less than the header' "$(json write_bytes)" "$((planned + 8192))"
 check 'a config alone: peak' "$peak" -gt 1000000
+# An encoder of 24 layers of 2048 units, by disentangled attention, from its config alone.
+mkdir "$work/v1" "$work/v2"
+for d in v1 v2; do
+    cat >"$work/$d/config.json" <<'END'
+{"model_type": "deberta-v2", "architectures": ["DebertaV2ForMaskedLM"], "hidden_size": 2048, "num_hidden_layers": 24, "num_attention_heads": 32,
+ "intermediate_size": 8192, "vocab_size": 128100, "max_position_embeddings": 512, "type_vocab_size": 0, "relative_attention": true,
+ "position_buckets": 256, "norm_rel_ebd": "layer_norm", "share_att_key": true, "pos_att_type": "p2c|c2p", "max_relative_positions": -1,
+ "position_biased_input": false}
+END
+done
+for way in otfusion matching; do
+    run fuse "$work/v1" "$work/v2" -o "$work/planned" --align $way --dry-run --json
+    check "24 layers of 2048, $way: no problem" "$code$(json problems)" = 00
+    at_most "24 layers of 2048, $way: written" 5.8e9 "$(json write_bytes)" # 1.47 billion parameters in float32
+    at_most "24 layers of 2048, $way: peak" "$(json peak_bytes)" 2e9
+done
 finish

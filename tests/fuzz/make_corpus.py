@@ -19,6 +19,9 @@ REPOSITORY = os.path.dirname(os.path.dirname(ROOT))
 
 DECODER = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 6, "vocab_size": 9}
 ENCODER = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 6, "vocab_size": 9, "max_position_embeddings": 7}
+RTD = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 6, "max_position_embeddings": 7, "relative_attention": True,
+       "position_buckets": 4, "norm_rel_ebd": "layer_norm", "share_att_key": True, "pos_att_type": "p2c|c2p", "max_relative_positions": -1,
+       "position_biased_input": False, "type_vocab_size": 0, "vocab_size": 9}
 LANGUAGE = {
     "llama": {**DECODER, "model_type": "llama", "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 16}},
     "yarn": {**DECODER, "model_type": "qwen2", "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0},
@@ -32,6 +35,28 @@ LANGUAGE = {
                   "shared_expert_intermediate_size": 5, "mlp_only_layers": [0]},
     "gpt2": {"model_type": "gpt2", "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 7, "vocab_size": 9},
     "gpt-neox": {**DECODER, "model_type": "gpt_neox", "rotary_pct": 0.5},
+    "qwen3": {**DECODER, "model_type": "qwen3", "head_dim": 4},
+    "gemma2": {**DECODER, "model_type": "gemma2", "head_dim": 4, "sliding_window": 3, "query_pre_attn_scalar": 16},
+    "gptj": {"model_type": "gptj", "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 7, "vocab_size": 9, "rotary_dim": 2},
+    "phi": {**DECODER, "model_type": "phi", "num_key_value_heads": 2},
+    "cohere": {**DECODER, "model_type": "cohere"},
+    "cohere2": {**DECODER, "model_type": "cohere2", "sliding_window": 3, "layer_types": ["sliding_attention", "full_attention"]},
+    "glm": {**DECODER, "model_type": "glm", "head_dim": 4},
+    "glm4": {**DECODER, "model_type": "glm4", "head_dim": 4},
+    "olmo2": {**DECODER, "model_type": "olmo2"},
+    "granite": {**DECODER, "model_type": "granite", "embedding_multiplier": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.6,
+                "logits_scaling": 4.0},
+    "smollm3": {**DECODER, "model_type": "smollm3", "no_rope_layers": [1, 0]},
+    "stablelm": {**DECODER, "model_type": "stablelm", "rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+    "starcoder2": {**DECODER, "model_type": "starcoder2", "sliding_window": 3},
+    "distilbert": {"model_type": "distilbert", "architectures": ["DistilBertForMaskedLM"], "dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 6,
+                   "vocab_size": 9, "max_position_embeddings": 7},
+    "deberta-first": {**ENCODER, "model_type": "deberta", "architectures": ["DebertaForMaskedLM"], "relative_attention": True,
+                      "pos_att_type": ["c2p", "p2c"], "position_biased_input": False, "type_vocab_size": 0},
+    "deberta-pair": {"embedding_sharing": "gdes", "generator": {**RTD, "num_hidden_layers": 2}, "discriminator": {**RTD, "num_hidden_layers": 3}},
+    "deberta-apart": {"embedding_sharing": "none", "generator": {**RTD, "num_hidden_layers": 2, "hidden_size": 4},
+                      "discriminator": {**RTD, "num_hidden_layers": 2}},
+    "deberta-shared": {"embedding_sharing": "es", "generator": {**RTD, "num_hidden_layers": 2}, "discriminator": {**RTD, "num_hidden_layers": 2}},
     "bert": {**ENCODER, "model_type": "bert", "architectures": ["BertForMaskedLM"]},
     "roberta": {**ENCODER, "model_type": "roberta", "architectures": ["RobertaForSequenceClassification"], "num_labels": 3, "pad_token_id": 1},
     "deberta": {**ENCODER, "model_type": "deberta-v2", "architectures": ["DebertaV2ForTokenClassification"], "relative_attention": True,

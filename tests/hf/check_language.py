@@ -50,6 +50,22 @@ def decoders():
     yield "gpt2", hf.GPT2LMHeadModel, hf.GPT2Config(vocab_size=40, n_embd=32, n_layer=3, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2)
     yield "gpt-neox", hf.GPTNeoXForCausalLM, hf.GPTNeoXConfig(**NEOX)
     yield "gpt-neox, serial", hf.GPTNeoXForCausalLM, hf.GPTNeoXConfig(**NEOX, use_parallel_residual=False, rotary_pct=1.0)
+    wide = {**DECODER, "num_key_value_heads": 4}
+    yield "gptj", hf.GPTJForCausalLM, hf.GPTJConfig(vocab_size=40, n_embd=32, n_layer=3, n_head=2, n_positions=64, rotary_dim=8, bos_token_id=1, eos_token_id=2)
+    yield "phi", hf.PhiForCausalLM, hf.PhiConfig(**wide)
+    yield "cohere", hf.CohereForCausalLM, hf.CohereConfig(**DECODER)
+    yield "cohere2", hf.Cohere2ForCausalLM, hf.Cohere2Config(**{**DECODER, "num_hidden_layers": 5}, sliding_window=4)
+    yield "glm", hf.GlmForCausalLM, hf.GlmConfig(**DECODER, head_dim=8)
+    yield "glm4", hf.Glm4ForCausalLM, hf.Glm4Config(**DECODER, head_dim=8)
+    yield "olmo2", hf.Olmo2ForCausalLM, hf.Olmo2Config(**DECODER)
+    yield "granite", hf.GraniteForCausalLM, hf.GraniteConfig(**DECODER, embedding_multiplier=3.0, attention_multiplier=0.2, residual_multiplier=0.6,
+                                                             logits_scaling=4.0)
+    yield "smollm3", hf.SmolLM3ForCausalLM, hf.SmolLM3Config(**{**DECODER, "num_hidden_layers": 5})
+    yield "smollm3, window", hf.SmolLM3ForCausalLM, hf.SmolLM3Config(**DECODER, use_sliding_window=True, sliding_window=4, no_rope_layers=[0, 1, 0])
+    yield "stablelm", hf.StableLmForCausalLM, hf.StableLmConfig(**DECODER)
+    yield "stablelm, parallel", hf.StableLmForCausalLM, hf.StableLmConfig(**wide, use_parallel_residual=True, use_qkv_bias=True)
+    yield "starcoder2", hf.Starcoder2ForCausalLM, hf.Starcoder2Config(**DECODER, sliding_window=5)
+    yield "starcoder2, no biases", hf.Starcoder2ForCausalLM, hf.Starcoder2Config(**DECODER, use_bias=False, tie_word_embeddings=False)
 
 
 def encoders():

@@ -3,6 +3,7 @@
 """All checks against Hugging Face, counted together."""
 import sys
 
+import check_deberta
 import check_experts
 import check_hf
 import check_language
@@ -13,4 +14,5 @@ if __name__ == "__main__":
     check_hf.run()
     check_pretrained.run(tally)
     check_experts.main(tally)
+    check_deberta.run(tally)
     sys.exit(check_language.main(tally))

@@ -173,6 +173,25 @@ START_TEST(test_refused)
 }
 END_TEST
 
+START_TEST(test_scale)
+{
+    tf_env *env = t_env(1);
+    const t_node nodes[] = {{"input", "x", "", "kind=features shape=2,3"}, {"linear", "y", "x", "out=a:3"}, {"scale", "s", "y", "by=-0.5"},
+                            {"linear", "z", "s", "out=!/classes:2"}};
+    const t_node none[] = {{"input", "x", "", "kind=features shape=2,3"}, {"scale", "s", "x", "by=0"}};
+    const float x[6] = {1, 2, 3, -4, 5, 6};
+    tf_graph *g = t_graph(env, nodes, TF_LEN(nodes), "z");
+    float *out = t_forward(env, g, "s", 1, (const float *[]){x}, NULL);
+    for (int i = 0; i < 6; i++)
+        ck_assert(out[i] == -0.5f * x[i]);
+    t_group_is(env, g, NULL, "a", "general linear");
+    t_refused(none, TF_LEN(none), TFUSE_ERANGE, "other than 0");
+    free(out);
+    tf_graph_free(g);
+    t_env_free(env);
+}
+END_TEST
+
 /* ---- norms inside heads ---- */
 
 START_TEST(test_norm_per_head)
@@ -333,6 +352,7 @@ Suite *make_suite(void)
     T_ADD(test_softcap);
     T_ADD(test_rope_factors);
     T_ADD(test_refused);
+    T_ADD(test_scale);
     T_ADD(test_norm_per_head);
     T_ADD(test_defaults);
     T_ADD(test_bad_attachments);
