@@ -17,6 +17,9 @@
  *  - the library keeps no global state, prints nothing and reads no environment variables of
  *    its own. BLIS and LAPACK do allocate outside the context's allocator and read theirs;
  *    jansson, and strings that are handed over to tfuse_string_free, are allocated with malloc.
+ *    Where malloc returns NULL the call is TFUSE_ENOMEM, with one exception: BLIS, and the OpenMP
+ *    that one build of it is linked to, end the process when they get no memory for a matrix
+ *    product's buffers. BLIS keeps them (some 2 MiB a thread) after the first products of their size.
  */
 #ifndef TFUSE_BASE_H
 #define TFUSE_BASE_H

@@ -37,8 +37,7 @@ static tfuse_status put_map(tf_env *env, const tf_map *map, tf_buf *data, json_t
         return TFUSE_OK;
     TF_TRY(tf_buf_add(env, data, map->block_source, (size_t)map->blocks_m * sizeof *map->block_source));
     json_t *inner = json_array();
-    if (!inner || json_object_set_new(*out, "blocks_n", json_integer(map->blocks_n)) ||
-        json_object_set_new(*out, "inner", inner))
+    if (json_object_set_new(*out, "inner", inner) || json_object_set_new(*out, "blocks_n", json_integer(map->blocks_n)))
         return tf_fail(env, TFUSE_ENOMEM, "out of memory for a plan");
     for (int64_t b = 0; b < map->blocks_m; b++) {
         json_t *one = NULL;
@@ -102,7 +101,8 @@ tfuse_status tf_plan_save(tf_env *env, const tfuse_plan *plan, const char *path,
     tf_buf data;
     tf_buf_init(&data, &env->mem);
     json_t *maps = json_array(), *head = NULL;
-    char *text = NULL;
+    tf_buf text;
+    tf_buf_init(&text, &env->mem);
     if (!force && (tf_is_file(path) || tf_is_dir(path))) {
         json_decref(maps);
         return tf_fail(env, TFUSE_EEXIST, "%s exists; choose another name or give --force (io.force=1)", path);
@@ -112,11 +112,13 @@ tfuse_status tf_plan_save(tf_env *env, const tfuse_plan *plan, const char *path,
         status = put_maps(env, plan, &data, maps);
     if (status == TFUSE_OK) {
         head = plan_head(plan, maps);
-        text = head ? json_dumps(head, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
-        tf_chunk chunks[2] = {{"HEAD", text, text ? strlen(text) : 0}, {"DATA", data.data ? data.data : "", data.len}};
-        status = text ? tf_container_save(env, path, chunks, 2) : tf_fail(env, TFUSE_ENOMEM, "out of memory for %s", path);
+        status = tf_json_text(env, head, JSON_COMPACT | JSON_SORT_KEYS, &text);
     }
-    free(text);
+    if (status == TFUSE_OK) {
+        tf_chunk chunks[2] = {{"HEAD", text.data, text.len}, {"DATA", data.data ? data.data : "", data.len}};
+        status = tf_container_save(env, path, chunks, 2);
+    }
+    tf_buf_free(&text);
     json_decref(head);
     json_decref(maps);
     tf_buf_free(&data);
@@ -392,10 +394,8 @@ static tfuse_status from_container(tf_env *env, const char *label, const tf_cont
     reader r = {env, label, data ? data->data : NULL, data ? data->size : 0};
     if (!head || !data)
         return malformed(&r, "it lacks a chunk");
-    json_error_t why;
-    json_t *j = json_loadb(head->data, (size_t)head->size, JSON_REJECT_DUPLICATES, &why);
-    if (!j)
-        return tf_fail(env, TFUSE_EFORMAT, "%s: not a valid plan: its head is not JSON: %s", label, why.text);
+    json_t *j;
+    TF_TRY(tf_json_object(env, label, head->data, (size_t)head->size, &j));
     tfuse_status status = take_plan(&r, j, out);
     json_decref(j);
     if (status != TFUSE_OK) {

@@ -70,6 +70,8 @@ tfuse_status tf_api_table(const void *theirs, void *ours, size_t size, size_t fi
 tfuse_status tf_api_snapshot(void *theirs, const void *ours, size_t size);
 /* A string for tfuse_string_free. */
 tfuse_status tf_api_string(tf_env *env, const char *text, char **out);
+/* A report as text for the caller: takes over `report`, NULL is TFUSE_ENOMEM; `flags` are jansson's. */
+tfuse_status tf_api_report(tf_env *env, json_t *report, size_t flags, char **out);
 
 /* TFUSE_EINVAL or TFUSE_ESTATE unless every model is there and sealed. */
 tfuse_status tf_api_models(tf_env *env, const tfuse_model *const *models, size_t n);

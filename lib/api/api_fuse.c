@@ -20,11 +20,7 @@ static tfuse_status selfcheck(tf_env *env, const tfuse_policy *policy, const tfu
     tfuse_status status = tf_fuse_selfcheck(env, &job, &report);
     tf_api_graphs_free(env, graphs, n);
     TF_TRY(status);
-    char *text = json_dumps(report, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    json_decref(report);
-    status = text ? tf_api_string(env, text, out) : tf_fail(env, TFUSE_ENOMEM, "out of memory for a report");
-    free(text);
-    return status;
+    return tf_api_report(env, report, JSON_COMPACT | JSON_REAL_PRECISION(17), out);
 }
 
 tfuse_status tfuse_selfcheck(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
@@ -48,11 +44,7 @@ static tfuse_status dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tf
             return tf_fail(env, TFUSE_EINVAL, "paths->models[%zu] is NULL", k);
     const tf_dry_run what = {policy, &ctx->solvers, paths->models, paths->n_models, paths->calib, paths->plan, paths->save_plan, paths->out};
     TF_TRY(tf_fuse_dry_run(env, &what, &object));
-    char *text = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
-    tfuse_status status = text ? tf_api_string(env, text, report) : tf_fail(env, TFUSE_ENOMEM, "out of memory for a report");
-    free(text);
-    return status;
+    return tf_api_report(env, object, JSON_COMPACT, report);
 }
 
 tfuse_status tfuse_dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_run_paths *paths, char **report)

@@ -108,13 +108,7 @@ static tfuse_status report(tf_env *env, const tfuse_plan *plan, char **out)
 {
     json_t *object = NULL;
     TF_TRY(tf_plan_report(env, plan, &object));
-    char *text = json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    json_decref(object);
-    if (!text)
-        return tf_fail(env, TFUSE_ENOMEM, "out of memory for the plan's report");
-    tfuse_status status = tf_api_string(env, text, out);
-    free(text);
-    return status;
+    return tf_api_report(env, object, JSON_INDENT(1) | JSON_REAL_PRECISION(17), out);
 }
 
 tfuse_status tfuse_plan_report(tfuse_ctx *ctx, const tfuse_plan *plan, char **out)

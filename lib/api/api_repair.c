@@ -35,14 +35,6 @@ const char *tfuse_repair_report(const tfuse_repair *repair)
     return TF_IS_A(repair, REPAIR) ? repair->report : NULL;
 }
 
-static tfuse_status keep_report(tf_env *env, json_t *object, char **out)
-{
-    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-    const tfuse_status status = text ? tf_api_string(env, text, out) : tf_fail(env, TFUSE_ENOMEM, "out of memory for the report of repair");
-    free(text);
-    return status;
-}
-
 static tfuse_status run(tf_env *env, const tf_fuse_job *job, tf_graph **graphs, const tfuse_array *calib, tfuse_repair *out)
 {
     json_t *report = NULL;
@@ -59,7 +51,7 @@ static tfuse_status run(tf_env *env, const tf_fuse_job *job, tf_graph **graphs, 
         tf_graph_signature(out->graph, out->signature);
     }
     if (status == TFUSE_OK)
-        status = keep_report(env, report, &out->report);
+        return tf_api_report(env, report, JSON_COMPACT | JSON_REAL_PRECISION(17), &out->report);
     json_decref(report);
     return status;
 }

@@ -97,6 +97,18 @@ tfuse_status tf_api_string(tf_env *env, const char *text, char **out)
     return *out ? TFUSE_OK : tf_fail(env, TFUSE_ENOMEM, "out of memory for a text of %zu bytes", strlen(text));
 }
 
+tfuse_status tf_api_report(tf_env *env, json_t *report, size_t flags, char **out)
+{
+    tf_buf text;
+    tf_buf_init(&text, &env->mem);
+    tfuse_status status = tf_json_text(env, report, flags, &text);
+    json_decref(report);
+    if (status == TFUSE_OK)
+        status = tf_api_string(env, text.data, out);
+    tf_buf_free(&text);
+    return status;
+}
+
 void tfuse_string_free(char *text)
 {
     free(text);

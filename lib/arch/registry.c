@@ -98,11 +98,12 @@ static tfuse_status find_arch(tf_env *env, const tfuse_model *m, const tf_arch *
 /* A config may bring its graph along, in the form of docs/graph-format.md: a network of one's own needs no code here. */
 static tfuse_status build_own(tf_env *env, const tfuse_model *m, const json_t *graph, tf_graph **out)
 {
-    char *text = json_dumps(graph, JSON_COMPACT | JSON_ENCODE_ANY);
-    if (!text)
-        return tf_fail(env, TFUSE_ENOMEM, "out of memory for the graph of %s", tf_model_label(m));
-    tfuse_status status = tf_graph_from_json(env, tf_model_label(m), text, strlen(text), out);
-    free(text);
+    tf_buf text;
+    tf_buf_init(&text, &env->mem);
+    tfuse_status status = tf_json_text(env, graph, JSON_COMPACT | JSON_ENCODE_ANY, &text);
+    if (status == TFUSE_OK)
+        status = tf_graph_from_json(env, tf_model_label(m), text.data, text.len, out);
+    tf_buf_free(&text);
     return status;
 }
 

@@ -95,6 +95,7 @@ __attribute__((always_inline)) static inline tfuse_status tf_failed(tfuse_status
 tfuse_status tf_fail_in(tf_env *env, tfuse_status status, const char *format, ...) TF_PRINTF(3, 4);
 /* strerror without static storage. */
 tfuse_status tf_fail_errno(tf_env *env, int error_number, const char *format, ...) TF_PRINTF(3, 4);
+bool tf_is_utf8(const char *text);
 /* Copies text with control characters and bad bytes as '?', cut to size with "..." . Returns buffer. */
 const char *tf_printable(char *buffer, size_t size, const char *text);
 void tf_log(tf_env *env, int32_t level, const char *format, ...) TF_PRINTF(3, 4);

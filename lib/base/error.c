@@ -41,6 +41,19 @@ static size_t printable_len(const unsigned char *s)
     return len;
 }
 
+bool tf_is_utf8(const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    for (size_t n; *s; s += n) {
+        n = printable_len(s);
+        if (n == 0) /* controls are characters too */
+            n = s[0] < 0x80 ? 1 : s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0 ? 2 : 0;
+        if (n == 0)
+            return false;
+    }
+    return true;
+}
+
 const char *tf_printable(char *buffer, size_t size, const char *text)
 {
     static const char dots[] = "...";

@@ -24,7 +24,7 @@ typedef struct sink {
 
 /* ---- provenance ---------------------------------------------------------------------------------------- */
 
-static json_t *provenance(const tf_fuse_job *job, const tf_fusion *f, const double *weights)
+static json_t *provenance(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, const double *weights)
 {
     json_t *models = json_array(), *meta = NULL;
     int failed = !models;
@@ -33,14 +33,16 @@ static json_t *provenance(const tf_fuse_job *job, const tf_fusion *f, const doub
         failed = json_array_append_new(models, json_pack("{s:s, s:s, s:s, s:f}", "name", m->label, "header", m->header,
                                                          "weights", m->weights, "weight", weights[k]));
     }
-    char *models_text = failed ? NULL : json_dumps(models, JSON_COMPACT | JSON_SORT_KEYS);
-    char *policy_text = json_dumps(job->plan->policy, JSON_COMPACT | JSON_SORT_KEYS);
-    if (models_text && policy_text)
+    tf_buf models_text, policy_text;
+    tf_buf_init(&models_text, &env->mem);
+    tf_buf_init(&policy_text, &env->mem);
+    if (!failed && tf_json_text(env, models, JSON_COMPACT | JSON_SORT_KEYS, &models_text) == TFUSE_OK &&
+        tf_json_text(env, job->plan->policy, JSON_COMPACT | JSON_SORT_KEYS, &policy_text) == TFUSE_OK)
         meta = json_pack("{s:s, s:s, s:s, s:s, s:s}", "tfuse.version", TFUSE_VERSION_STRING, "tfuse.strategy",
-                         job->plan->strategy, "tfuse.policy", policy_text, "tfuse.models", models_text, "tfuse.graph",
+                         job->plan->strategy, "tfuse.policy", policy_text.data, "tfuse.models", models_text.data, "tfuse.graph",
                          job->plan->models[0].signature);
-    free(models_text);
-    free(policy_text);
+    tf_buf_free(&models_text);
+    tf_buf_free(&policy_text);
     json_decref(models);
     return meta;
 }
@@ -231,7 +233,7 @@ tfuse_status tf_fuse_to_checkpoint(tf_env *env, const tf_fuse_job *job, const ch
     tf_tensor *rows = NULL;
     double *weights = tf_alloc_array(env, job->n, sizeof *weights);
     tfuse_status status = weights ? tf_fuse_weights(env, job, weights) : TFUSE_ENOMEM;
-    json_t *meta = status == TFUSE_OK ? provenance(job, f, weights) : NULL;
+    json_t *meta = status == TFUSE_OK ? provenance(env, job, f, weights) : NULL;
     if (status == TFUSE_OK && !meta)
         status = tf_fail(env, TFUSE_ENOMEM, "out of memory for the metadata of %s", out_dir);
     if (status == TFUSE_OK)

@@ -132,7 +132,7 @@ static json_t *stage_names(const repair *r)
     const int stages = (r->stages & RP_UNASKED) && !json_array_size(r->merged) ? 0 : r->stages;
     for (size_t i = 0; list && i < TF_LEN(names); i++)
         if (stages & names[i].stage)
-            json_array_append_new(list, json_string(names[i].name));
+            list = tf_json_append(list, json_string(names[i].name));
     return list;
 }
 
@@ -145,7 +145,7 @@ static json_t *numbers(const double *x, size_t n)
 {
     json_t *list = json_array();
     for (size_t i = 0; list && i < n; i++)
-        json_array_append_new(list, json_real(x[i]));
+        list = tf_json_append(list, json_real(x[i]));
     return list;
 }
 

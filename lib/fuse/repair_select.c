@@ -386,7 +386,7 @@ static tfuse_status report_block(repair *r, const rp_block *b)
         int64_t count = 0;
         for (int64_t j = 0; j < b->units; j++)
             count += b->owner[j] == (int32_t)k;
-        json_array_append_new(counts, json_integer(count));
+        counts = tf_json_append(counts, json_integer(count));
     }
     if (!counts || json_array_append_new(r->selected, json_pack("{s:s, s:o}", "axis", r->g->class_name[b->cls], "units", counts)))
         return tf_fail(r->env, TFUSE_ENOMEM, "out of memory for the report of repair");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * config.c: JSON objects from files, and typed reading of a model's config.json.
+ * config.c: typed reading of a model's config.json.
  *
  * A key that occurs twice is refused, since readers disagree about which one counts. A key whose value is null counts as absent,
  * as in the frameworks that write these files.
@@ -10,34 +10,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-tfuse_status tf_json_object(tf_env *env, const char *label, const char *text, size_t size, json_t **out)
-{
-    json_error_t error;
-    char reason[JSON_ERROR_TEXT_LENGTH];
-    *out = json_loadb(text ? text : "", size, JSON_REJECT_DUPLICATES, &error);
-    if (!*out && json_error_code(&error) == json_error_out_of_memory)
-        return tf_fail(env, TFUSE_ENOMEM, "%s: out of memory", label);
-    if (!*out)
-        return tf_fail(env, TFUSE_EFORMAT, "%s: line %d, column %d: not valid JSON: %s", label, error.line, error.column,
-                       tf_printable(reason, sizeof reason, error.text));
-    if (!json_is_object(*out)) {
-        json_decref(*out);
-        *out = NULL;
-        return tf_fail(env, TFUSE_EFORMAT, "%s: is not a JSON object", label);
-    }
-    return TFUSE_OK;
-}
-
-tfuse_status tf_json_file(tf_env *env, const char *path, uint64_t limit, json_t **out)
-{
-    tf_buf text;
-    *out = NULL;
-    TF_TRY(tf_read_file(env, path, limit, &text));
-    tfuse_status status = tf_json_object(env, path, text.data, text.len, out);
-    tf_buf_free(&text);
-    return status;
-}
 
 tfuse_status tf_model_set_config(tf_env *env, tfuse_model *m, const char *label, const char *text, size_t size)
 {

@@ -116,9 +116,13 @@ const char *tf_config_item(const tfuse_model *m, const char *key, int64_t index)
 /* Borrowed from the config. fallback may be NULL: then the key is required. */
 tfuse_status tf_config_text_or(tf_env *env, const tfuse_model *m, const char *key, const char *fallback, const char **out);
 
-/* ---- JSON files (config.c): one object, no key twice. `label` names the source in errors. Release with json_decref. ---- */
+/* ---- JSON (json.c): one object, no key twice. `label` names the source in errors. Release with json_decref. ---- */
 tfuse_status tf_json_object(tf_env *env, const char *label, const char *text, size_t size, json_t **out);
 tfuse_status tf_json_file(tf_env *env, const char *path, uint64_t limit, json_t **out);
+/* The list with an item more, which is taken over; NULL when either is or there is no memory, and then both are released. */
+json_t *tf_json_append(json_t *list, json_t *item);
+/* JSON as text, added to `out`; `flags` are jansson's. NULL, which an object that could not be made is, is TFUSE_ENOMEM. */
+tfuse_status tf_json_text(tf_env *env, const json_t *json, size_t flags, tf_buf *out);
 /* The model's config from its text, which is copied. */
 tfuse_status tf_model_set_config(tf_env *env, tfuse_model *m, const char *label, const char *text, size_t size);
 

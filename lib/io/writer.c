@@ -144,13 +144,16 @@ static tfuse_status fill_header(tf_env *env, const slot *first, const slot *end,
 {
     char shown[NAME_SHOWN];
     json_t *copy = metadata ? json_copy((json_t *)(uintptr_t)metadata) : json_object(); /* json_copy only reads */
-    int failed = json_object_set_new(copy, "format", json_string("pt"));
+    int failed = json_object_size(copy) != json_object_size(metadata); /* json_copy leaves out what it has no memory for */
+    failed |= json_object_set_new(copy, "format", json_string("pt"));
     if (json_object_set_new(root, "__metadata__", copy) || failed)
         return tf_fail(env, TFUSE_ENOMEM, "out of memory for a header");
-    for (const slot *s = first; s < end; s++)
+    for (const slot *s = first; s < end; s++) {
+        if (!tf_is_utf8(s->tensor.name))
+            return tf_fail(env, TFUSE_EINVAL, "output tensor '%s': the name is not UTF-8", tf_printable(shown, sizeof shown, s->tensor.name));
         if (json_object_set_new(root, s->tensor.name, entry_json(s)))
-            return tf_fail(env, TFUSE_EINVAL, "output tensor '%s': the name is not UTF-8, or there is no memory for the header",
-                           tf_printable(shown, sizeof shown, s->tensor.name));
+            return tf_fail(env, TFUSE_ENOMEM, "out of memory for a header");
+    }
     return TFUSE_OK;
 }
 

@@ -10,28 +10,6 @@
 #include <fnmatch.h>
 #include <sys/stat.h>
 
-typedef struct sink {
-    tf_env *env;
-    tf_buf *out;
-    tfuse_status status; /* of the first failure: jansson goes on after some failures of its callback and reports success */
-} sink;
-
-static int add_text(const char *text, size_t size, void *arg)
-{
-    sink *to = arg;
-    if (to->status == TFUSE_OK)
-        to->status = tf_buf_add(to->env, to->out, text, size);
-    return to->status == TFUSE_OK ? 0 : -1;
-}
-
-tfuse_status tf_json_text(tf_env *env, const json_t *json, size_t flags, tf_buf *out)
-{
-    sink to = {env, out, TFUSE_OK};
-    if (json_dump_callback(json, add_text, &to, flags) != 0 || to.status != TFUSE_OK)
-        return tf_fail(env, TFUSE_ENOMEM, "out of memory for a JSON text");
-    return TFUSE_OK;
-}
-
 tfuse_status tf_write_small(tf_env *env, const char *dir, const char *name, const void *data, size_t size)
 {
     char *path = tf_path_join(env, dir, name);

@@ -7,10 +7,7 @@
 
 #include "base/buf.h"
 #include "base/env.h"
-#include <jansson.h>
 
-/* JSON as text; `flags` are jansson's. */
-tfuse_status tf_json_text(tf_env *env, const json_t *json, size_t flags, tf_buf *out);
 /* Creates dir/name with these bytes. */
 tfuse_status tf_write_small(tf_env *env, const char *dir, const char *name, const void *data, size_t size);
 /* Copies what a framework needs beside the weights: preprocessor, tokenizer, generation config, chat template. */

@@ -244,6 +244,8 @@ START_TEST(test_printable)
     ck_assert_str_eq(tf_printable(b, sizeof b, "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"), "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80");
     ck_assert_str_eq(tf_printable(b, sizeof b, "\xc0\xaf|\xed\xa0\x80|\xf4\x90\x80\x80|\xc2\x9b|\xe2\x82"),
                      "??|???|????|??|??");
+    ck_assert(tf_is_utf8("a\nb\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xc2\x9b") && tf_is_utf8(""));
+    ck_assert(!tf_is_utf8("\xc0\xaf") && !tf_is_utf8("\xed\xa0\x80") && !tf_is_utf8("\xe2\x82") && !tf_is_utf8("a\x80"));
     ck_assert_str_eq(tf_printable(small, 8, "1234567"), "1234567");
     ck_assert_str_eq(tf_printable(small, 8, "12345678"), "1234...");
     ck_assert_str_eq(tf_printable(small, 8, "123\xc3\xa9\xc3\xa9\xc3\xa9"), "123...");

@@ -57,6 +57,29 @@ START_TEST(typed)
 }
 END_TEST
 
+/* The text is parsed inside of another one (json.c): lines and columns are its own, and what ends that one early is an error. */
+START_TEST(json_inside)
+{
+    static const struct {
+        const char *text, *says;
+    } bad[] = {{"{} {}", "line 1"}, {"{}, {}", "more than one value"}, {"{}]", "line 1"}, {"{}], [{}", "line 1"}, {"", "line 1"}, {"{\n\n  \"a\": x}", "line 3, column 8"}};
+    char long_text[3000];
+    json_t *root;
+    for (size_t i = 0; i < TF_LEN(bad); i++) {
+        t_fails(env, tf_json_object(env, "f", bad[i].text, strlen(bad[i].text), &root), TFUSE_EFORMAT, bad[i].says);
+        ck_assert_ptr_null(root);
+    }
+    t_fails(env, tf_json_object(env, "f", "[{}]", 4, &root), TFUSE_EFORMAT, "not a JSON object");
+    for (int n = 1; n < 2900; n += n < 140 ? 1 : 97) { /* tokens of all lengths around those at which a buffer grows */
+        snprintf(long_text, sizeof long_text, "{\"%0*d\": \"\\u00e9%0*d\"}", n % 70 + 1, 1, n, 7);
+        t_ok(env, tf_json_object(env, "f", long_text, strlen(long_text), &root));
+        ck_assert_uint_eq(json_string_length(json_object_iter_value(json_object_iter(root))), (size_t)n + 2);
+        ck_assert_uint_eq(strlen(json_object_iter_key(json_object_iter(root))), (size_t)(n % 70 + 1));
+        json_decref(root);
+    }
+}
+END_TEST
+
 START_TEST(bad_json)
 {
     static const char *const bad[] = {"", "[]", "3", "{\"a\":1,}", "{\"a\":1,\"a\":1}", "{\"a\":1} x", "{\"a\":1e999}",
@@ -212,6 +235,7 @@ Suite *make_suite(void)
     T_SUITE("config");
     tcase_add_checked_fixture(t_case, setup, teardown);
     T_ADD(typed);
+    T_ADD(json_inside);
     T_ADD(bad_json);
     T_ADD(no_config);
     T_ADD(tensors_in_memory);
