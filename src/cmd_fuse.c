@@ -48,7 +48,11 @@ static int self_check(const tool *t, const tfuse_plan *plan, const tfuse_model *
         *found = json_pack("{s:s}", "result", "off");
         return EXIT_DONE;
     }
-    int code = library_status(t, tfuse_selfcheck(t->ctx, t->policy, plan, models, n, &text));
+    tfuse_array *calib = NULL;
+    int code = open_array(t, t->calib, &calib);
+    if (code == EXIT_DONE)
+        code = library_status(t, tfuse_selfcheck_on(t->ctx, t->policy, plan, models, n, calib, &text));
+    tfuse_array_free(calib);
     if (code == EXIT_DONE) {
         *found = json_loads(text, 0, NULL);
         code = library_status(t, tfuse_policy_set(t->ctx, t->policy, "fuse.selfcheck", "0"));

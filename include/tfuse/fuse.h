@@ -29,20 +29,30 @@ TFUSE_API tfuse_status tfuse_fuse(tfuse_ctx *ctx, const tfuse_policy *policy, co
 
 /**
  * Holds a plan to what it says, on a few random inputs: each model's canonical form (the passes that the plan names), and where all its maps are
- * invertible its aligned form (its own weights carried by the maps), run beside the model as it is. tfuse_fuse does this
- * before it writes unless fuse.selfcheck is 0; tfuse_fuse_model does not.
+ * invertible its aligned form (its own weights carried by the maps), run beside the model as it is; and then the fused network, whose outputs
+ * must be finite. tfuse_fuse does this before it writes unless fuse.selfcheck is 0; tfuse_fuse_model does not.
  * @param policy  in: NULL: defaults.
  * @param report  out: JSON, release with tfuse_string_free: {"result": "passed" or "nothing to compare" (no passes, and soft maps or none, or maps
  *                of a plan that does not claim to be exact), "exact": whether the plan claims that each model carried alone computes
- *                what it did, "tolerance", "samples", "models": [{"name", "canonical", "aligned"}]}. The last two are deviations: the largest
- *                difference of outputs over the largest output; null where there was nothing to run. Under a plan that is not exact the aligned
+ *                what it did, "tolerance", "samples", "probe": "random" or "calibration", "fused": "finite" (both null for a graph without
+ *                an output), "models": [{"name", "canonical", "aligned"}]}. The last two are deviations: the largest difference of outputs over the largest output; null where there was nothing to run. Under a plan that is not exact the aligned
  *                one is told and judges nothing.
  * Errors: TFUSE_ENUMERIC when a form that must compute the same deviates by more than the tolerance (1e-3: float32 over rotated weights stays
- * below 1e-4), naming the model and the deviation, or when the plan claims to be exact and has a map without an inverse, naming it, and those of
- * tfuse_fuse_model. Holds one model in float32 beside those given.
+ * below 1e-4), naming the model and the deviation, when the plan claims to be exact and has a map without an inverse, naming it, when outputs
+ * of a model or of the fused network become NaN or infinite, and those of tfuse_fuse_model. Holds the values of a few samples and one node's
+ * weights beside the models given.
  */
 TFUSE_API tfuse_status tfuse_selfcheck(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan,
                                        const tfuse_model *const *models, size_t n_models, char **report);
+
+/**
+ * The same on real inputs.
+ * @param calib  in: inputs as in tfuse_align, of which the first four samples are taken, of sequences their first 16 tokens; each model normalises
+ *               images as its own preprocessor says. NULL: random ones.
+ * Errors: those of tfuse_selfcheck; TFUSE_ESHAPE, TFUSE_EDTYPE, TFUSE_ERANGE when the inputs do not fit.
+ */
+TFUSE_API tfuse_status tfuse_selfcheck_on(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan,
+                                          const tfuse_model *const *models, size_t n_models, const tfuse_array *calib, char **report);
 
 /**
  * The same into memory.

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 static tfuse_status selfcheck(tf_env *env, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models, size_t n,
-                              char **out)
+                              const tfuse_array *calib, char **out)
 {
     tf_graph **graphs = NULL;
     json_t *report = NULL;
@@ -17,7 +17,7 @@ static tfuse_status selfcheck(tf_env *env, const tfuse_policy *policy, const tfu
     TF_TRY(tf_api_models(env, models, n));
     TF_TRY(tf_api_graphs(env, models, n, tf_policy_is(policy, "io.extra", "copy"), &graphs));
     const tf_fuse_job job = {.policy = policy, .plan = plan, .models = models, .graphs = graphs, .n = n};
-    tfuse_status status = tf_fuse_selfcheck(env, &job, &report);
+    tfuse_status status = tf_fuse_selfcheck(env, &job, calib, &report);
     tf_api_graphs_free(env, graphs, n);
     TF_TRY(status);
     return tf_api_report(env, report, JSON_COMPACT | JSON_REAL_PRECISION(17), out);
@@ -28,7 +28,15 @@ tfuse_status tfuse_selfcheck(tfuse_ctx *ctx, const tfuse_policy *policy, const t
 {
     TF_OUT(report);
     TF_ENTER(ctx, TF_IS(plan, PLAN), TF_ARG(models), TF_ARG(report), TF_MAYBE(policy, POLICY));
-    return tf_api_leave(ctx, selfcheck(&ctx->env, policy, plan, models, n_models, report));
+    return tf_api_leave(ctx, selfcheck(&ctx->env, policy, plan, models, n_models, NULL, report));
+}
+
+tfuse_status tfuse_selfcheck_on(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
+                                size_t n_models, const tfuse_array *calib, char **report)
+{
+    TF_OUT(report);
+    TF_ENTER(ctx, TF_IS(plan, PLAN), TF_ARG(models), TF_ARG(report), TF_MAYBE(policy, POLICY), TF_MAYBE(calib, ARRAY));
+    return tf_api_leave(ctx, selfcheck(&ctx->env, policy, plan, models, n_models, calib, report));
 }
 
 static tfuse_status dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_run_paths *given, char **report)

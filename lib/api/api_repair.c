@@ -117,14 +117,14 @@ static tfuse_status fuse(tf_env *env, const tfuse_policy *policy, const tfuse_pl
     tf_fuse_job job = {.policy = policy, .plan = plan, .models = models, .graphs = graphs, .n = n};
     const tf_align_job sizes = {.policy = policy, .models = models, .graphs = graphs, .n = n};
     tfuse_status status = tf_fuse_check_memory(env, &sizes, plan, to->fused != NULL);
-    if (status == TFUSE_OK && !to->fused && tf_policy_flag(policy, "fuse.selfcheck"))
-        status = tf_fuse_selfcheck(env, &job, &report);
-    json_decref(report);
     tf_graph_signature(graphs[0], signature);
     if (status == TFUSE_OK && repair && repair->graph && strcmp(signature, repair->signature))
         status = tf_fail(env, TFUSE_EGRAPH, "the fitted weights are of graph %s and %s has %s; repair again", repair->signature,
                          tf_model_label(models[0]), signature);
     job.fitted = repair ? repair->fitted : NULL;
+    if (status == TFUSE_OK && !to->fused && tf_policy_flag(policy, "fuse.selfcheck"))
+        status = tf_fuse_selfcheck(env, &job, NULL, &report);
+    json_decref(report);
     if (status == TFUSE_OK)
         status = write_out(env, &job, to);
     tf_api_graphs_free(env, graphs, n);

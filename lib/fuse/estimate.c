@@ -104,10 +104,7 @@ static tfuse_status tally_selfcheck(tf_env *env, const tf_fuse_job *job, const t
     const tf_graph *g = job->graphs[0];
     int64_t input[TF_MAX_DIMS];
     uint64_t held = 0;
-    bool runs = job->plan->n_passes > 0;
-    for (size_t k = 1; k < job->n; k++)
-        runs = runs || tf_selfcheck_aligns(job->plan, k);
-    if (!runs || g->output < 0)
+    if (g->output < 0)
         return TFUSE_OK;
     tf_selfcheck_extents(g, input);
     bool *rows = tf_calloc(env, g->n_params + 1, sizeof *rows);

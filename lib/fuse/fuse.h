@@ -55,17 +55,18 @@ tfuse_status tf_fuse_to_model(tf_env *env, const tf_fuse_job *job, tfuse_model *
 /* Into memory of the caller's (tfuse/fuse.h). */
 tfuse_status tf_fuse_to_sink(tf_env *env, const tf_fuse_job *job, const tfuse_sink *theirs);
 
-/* selfcheck.c: runs each model's canonical form, and with invertible maps its aligned form, beside the original. TFUSE_ENUMERIC when one that must
- * compute the same does not. *report: {"result", "exact", "tolerance", "samples", "models": [{"name", "canonical", "aligned"}]}. */
-tfuse_status tf_fuse_selfcheck(tf_env *env, const tf_fuse_job *job, json_t **report);
+/* selfcheck.c: runs each model's canonical form, and with invertible maps its aligned form, beside the original, and then the fused network, on the
+ * first of the calibration inputs or (NULL) on random ones. TFUSE_ENUMERIC when a form that must compute the same does not, or outputs are NaN
+ * or infinite. *report: {"result", "exact", "tolerance", "samples", "probe", "fused", "models": [{"name", "canonical", "aligned"}]}. */
+tfuse_status tf_fuse_selfcheck(tf_env *env, const tf_fuse_job *job, const tfuse_array *calib, json_t **report);
 /* float32 forward passes over rotated and rescaled weights differ by some 1e-5 of the largest output, of maps of condition 10 by 1e-4; a
  * map that is wrong anywhere moves outputs by their own size. */
 #define TF_SELFCHECK_TOLERANCE 1e-3
-/* Whether model k has an aligned form to be run: maps, all of them invertible. */
-/* The probe: so many samples of these extents (TF_MAX_DIMS places). */
+/* The probe: at most so many samples of at most these extents (TF_MAX_DIMS places). */
 enum { TF_SELFCHECK_SAMPLES = 4 };
 void tf_selfcheck_extents(const tf_graph *g, int64_t *out);
 tfuse_status tf_selfcheck_probe(tf_env *env, const tf_graph *g, tfuse_array **out); /* random inputs of a graph */
+/* Whether model k has an aligned form to be run: maps, all of them invertible. */
 bool tf_selfcheck_aligns(const tfuse_plan *plan, size_t k);
 
 /* repair.c: weights fitted on calibration inputs (repair.h). Which stages the policy asks for (0: none), TFUSE_EINVAL when they cannot be had. */

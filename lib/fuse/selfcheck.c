@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * selfcheck.c: does what the plan does to each model leave its function as it was? Looked at by running it: on a few random inputs the outputs
- * of a model's canonical form (the passes that the plan names) and of its aligned form (its own weights, carried by the plan's maps through the
- * code that fuses) stand beside those of the model as it is. The deviation is the largest difference over the largest output.
+ * selfcheck.c: does what the plan does to each model leave its function as it was? Looked at by running it: on the first of the calibration
+ * inputs, or without them on a few random ones, the outputs of a model's canonical form (the passes that the plan names) and of its aligned
+ * form (its own weights, carried by the plan's maps through the code that fuses) stand beside those of the model as it is. The deviation is the
+ * largest difference over the largest output. Last the fused network itself runs, fitted weights and all: its outputs must be numbers.
  *
  * The canonical form is always exact. The aligned form is where all maps are invertible and the plan says that they act alike on
  * both sides of every axis (plan->exact); the maps of the paper do not, and then the deviation is told and judges nothing. Soft maps have no
@@ -13,7 +14,7 @@
 #include "passes/passes.h"
 #include "run/run.h"
 #include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
 enum { SAMPLES = TF_SELFCHECK_SAMPLES, TOKENS = 16 };
 
@@ -51,6 +52,37 @@ tfuse_status tf_selfcheck_probe(tf_env *env, const tf_graph *g, tfuse_array **ou
     return TFUSE_OK;
 }
 
+/* The first samples of sequences, and of each no more than its first TOKENS: outputs of whole windows may be larger than the model. What is named
+ * beside them (masks) stays behind: without it all of them count, to the model and to its forms alike. */
+static tfuse_status cut_sequences(tf_env *env, const tfuse_array *from, tfuse_array **out)
+{
+    int64_t shape[TF_MAX_DIMS + 1];
+    size_t row = tf_dtype_size(from->dtype);
+    for (size_t d = 0; d < from->rank; d++)
+        shape[d] = from->shape[d];
+    for (size_t d = 2; d < from->rank; d++)
+        row *= (size_t)shape[d];
+    shape[0] = shape[0] < SAMPLES ? shape[0] : SAMPLES;
+    shape[1] = shape[1] < TOKENS ? shape[1] : TOKENS;
+    TF_TRY(tf_array_new(env, from->dtype, from->rank, shape, out));
+    for (int64_t i = 0; i < shape[0]; i++)
+        memcpy((char *)(*out)->data + (size_t)(i * shape[1]) * row, (const char *)from->data + (size_t)(i * from->shape[1]) * row, (size_t)shape[1] * row);
+    return TFUSE_OK;
+}
+
+/* *probe: borrowed from the calibration inputs, or *made, which the caller frees. */
+static tfuse_status find_probe(tf_env *env, const tf_graph *g, const tfuse_array *calib, tfuse_array **made, const tfuse_array **probe)
+{
+    const tf_value *v = &g->values[g->inputs[0]];
+    const bool sequences = v->rank > 0 && v->extent[0] == 0;
+    *probe = calib;
+    if (calib && (!sequences || calib->rank != (size_t)v->rank + 1 || calib->rank > TF_MAX_DIMS))
+        return TFUSE_OK; /* what does not fit is told when it is run */
+    TF_TRY(calib ? cut_sequences(env, calib, made) : tf_selfcheck_probe(env, g, made));
+    *probe = *made;
+    return TFUSE_OK;
+}
+
 /* ---- outputs ---------------------------------------------------------------------------------------------- */
 
 typedef struct outputs {
@@ -58,26 +90,25 @@ typedef struct outputs {
     size_t count;
 } outputs;
 
-/* A node's weights at a time: a model of any size can be checked. */
-static tfuse_status run_weights(tf_env *env, const tf_graph *g, const tfuse_model *m, const tf_weights *weights, const tfuse_array *probe,
-                                outputs *out)
+/* A node's weights at a time: a model of any size can be checked. The inputs are normalised as model m says, whose name is `who`. */
+static tfuse_status run_weights(tf_env *env, const tf_graph *g, const tfuse_model *m, const char *who, const tf_weights *weights,
+                                const tfuse_array *probe, outputs *out)
 {
     tf_inputs in;
     out->x = NULL;
-    TF_TRY(tf_inputs_make(env, g, m, probe, 0, &in));
+    TF_TRY(tf_inputs_make(env, g, m, probe, SAMPLES, &in));
     TF_TRY(tf_run_lazily(env, g, weights, &in, &out->x, &out->count));
     if (tf_find_nonfinite(out->x, out->count) < 0)
         return TFUSE_OK;
     tf_free(&env->mem, out->x);
     out->x = NULL;
-    return tf_fail(env, TFUSE_ENUMERIC, "self-check: the outputs of %s become NaN or infinite on random inputs; nothing is written",
-                   tf_model_label(m));
+    return tf_fail(env, TFUSE_ENUMERIC, "self-check: the outputs of %s become NaN or infinite on the inputs that it is tried on; nothing is written", who);
 }
 
 static tfuse_status run_view(tf_env *env, const tf_view *view, const tfuse_array *probe, outputs *out)
 {
     const tf_weights weights = tf_weights_of_view(view);
-    return run_weights(env, view->g, view->m, &weights, probe, out);
+    return run_weights(env, view->g, view->m, tf_model_label(view->m), &weights, probe, out);
 }
 
 static tfuse_status run_model(tf_env *env, const tf_graph *g, const tfuse_model *m, const tfuse_array *probe, outputs *out)
@@ -178,27 +209,34 @@ static tfuse_status carried_rows(tf_env *env, void *arg, tf_id param, int64_t fi
     return tf_fusion_rows(env, ((const carried *)arg)->fusion, param, first, n, dst);
 }
 
-/* The model alone, carried to the anchor: a fusion in which only it counts. */
+/* The fusion that the job describes, on inputs as model k takes them. */
+static tfuse_status run_fusion(const check *c, const tf_fuse_job *job, size_t k, const char *who, outputs *out)
+{
+    tf_fuse_job quiet = *job;
+    tf_fusion *fusion;
+    quiet.quiet = true;
+    out->x = NULL;
+    TF_TRY(tf_fusion_new(c->env, &quiet, &fusion));
+    carried from = {fusion, job->graphs[0]};
+    const tf_weights weights = {&from, carried_whole, carried_have_rows, carried_rows};
+    const tfuse_status status = run_weights(c->env, job->graphs[0], job->models[k], who, &weights, c->probe, out);
+    tf_fusion_free(fusion);
+    return status;
+}
+
+/* The model alone, carried to the anchor: a fusion in which only it counts, and nothing that was fitted. */
 static tfuse_status check_aligned(const check *c, size_t k, double *found)
 {
     tf_env *env = c->env;
     tf_fuse_job job = *c->job;
-    tf_fusion *fusion = NULL;
     outputs now = {NULL, 0};
     double *only = tf_calloc(env, job.n, sizeof *only);
-    tfuse_status status = only ? TFUSE_OK : TFUSE_ENOMEM;
-    if (only)
-        only[k] = 1;
+    if (!only)
+        return TFUSE_ENOMEM;
+    only[k] = 1;
     job.weights = only;
-    job.quiet = true;
-    if (status == TFUSE_OK)
-        status = tf_fusion_new(env, &job, &fusion);
-    if (status == TFUSE_OK) {
-        carried from = {fusion, job.graphs[0]};
-        const tf_weights weights = {&from, carried_whole, carried_have_rows, carried_rows};
-        status = run_weights(env, job.graphs[0], job.models[0], &weights, c->probe, &now);
-    }
-    tf_fusion_free(fusion);
+    job.fitted = NULL;
+    tfuse_status status = run_fusion(c, &job, k, tf_model_label(job.models[k]), &now);
     tf_free(&env->mem, only);
     if (status == TFUSE_OK) {
         *found = deviation(&c->was, &now);
@@ -216,6 +254,14 @@ static tfuse_status check_claim(tf_env *env, const tfuse_plan *plan)
             return tf_fail(env, TFUSE_ENUMERIC,
                            "self-check: the plan claims that each model computes what it did, but its map %s is a %s, which has no inverse; "
                            "nothing is written, align again", plan->maps[i].name, tf_map_kind_name(plan->maps[i].map->kind));
+    return TFUSE_OK;
+}
+
+static tfuse_status check_fused(const check *c)
+{
+    outputs now;
+    TF_TRY(run_fusion(c, c->job, 0, "the fused network", &now));
+    tf_free(&c->env->mem, now.x);
     return TFUSE_OK;
 }
 
@@ -244,10 +290,10 @@ static tfuse_status check_one(check *c, size_t k, json_t *rows, bool *compared)
     return TFUSE_OK;
 }
 
-tfuse_status tf_fuse_selfcheck(tf_env *env, const tf_fuse_job *job, json_t **report)
+tfuse_status tf_fuse_selfcheck(tf_env *env, const tf_fuse_job *job, const tfuse_array *calib, json_t **report)
 {
     check c = {.env = env, .job = job};
-    tfuse_array *probe = NULL;
+    tfuse_array *made = NULL;
     bool compared = false;
     json_t *rows = json_array();
     tfuse_status status = rows ? TFUSE_OK : tf_fail(env, TFUSE_ENOMEM, "out of memory for the report of the self-check");
@@ -255,17 +301,18 @@ tfuse_status tf_fuse_selfcheck(tf_env *env, const tf_fuse_job *job, json_t **rep
     if (status == TFUSE_OK)
         status = check_claim(env, job->plan);
     if (status == TFUSE_OK && job->graphs[0]->output >= 0)
-        status = tf_selfcheck_probe(env, job->graphs[0], &probe);
-    c.probe = probe;
-    for (size_t k = 0; k < job->n && status == TFUSE_OK && probe; k++) {
-        status = tf_progress(env, "checking", k, job->n);
+        status = find_probe(env, job->graphs[0], calib, &made, &c.probe);
+    for (size_t k = 0; k <= job->n && status == TFUSE_OK && c.probe; k++) {
+        status = tf_progress(env, "checking", k, job->n + 1);
         if (status == TFUSE_OK)
-            status = check_one(&c, k, rows, &compared);
+            status = k < job->n ? check_one(&c, k, rows, &compared) : check_fused(&c);
     }
-    tf_array_free(probe);
+    const bool ran = c.probe != NULL;
+    tf_array_free(made);
     if (status == TFUSE_OK) {
-        *report = json_pack("{s:s, s:b, s:f, s:i, s:O}", "result", compared ? "passed" : "nothing to compare", "exact", (int)job->plan->exact,
-                            "tolerance", TOLERANCE, "samples", SAMPLES, "models", rows);
+        *report = json_pack("{s:s, s:b, s:f, s:i, s:s?, s:s?, s:O}", "result", compared ? "passed" : "nothing to compare", "exact", (int)job->plan->exact,
+                            "tolerance", TOLERANCE, "samples", SAMPLES, "probe", !ran ? NULL : calib ? "calibration" : "random", "fused",
+                            ran ? "finite" : NULL, "models", rows);
         if (!*report)
             status = tf_fail(env, TFUSE_ENOMEM, "out of memory for the report of the self-check");
     }

@@ -17,6 +17,19 @@ mkdir "$work/old" && echo kept >"$work/old/file"
 refuses 1 'self-check: ' 'over an old output' fuse "$b" "$a" --plan "$work/wrong.tfp" --force -o "$work/old"
 check 'the old output stays' "$(cat "$work/old/file")" = kept
 
+# On real inputs; and the fused network itself.
+works 'a plan that keeps functions' align --align matching "$b" "$a" -o "$work/matching.tfp"
+works 'on calibration inputs' fuse "$b" "$a" --plan "$work/matching.tfp" --calib "$calib" --repair mix --json --quiet -o "$work/real"
+check 'which the report says' "$(json selfcheck probe) $(json selfcheck result) $(json selfcheck fused)" = 'calibration passed finite'
+works 'on random ones' fuse "$b" "$a" --plan "$work/matching.tfp" --json -o "$work/noise"
+check 'which it says too' "$(json selfcheck probe) $(json selfcheck result) $(json selfcheck fused)" = 'random passed finite'
+make_file model enormous "$a" "$work/enormous"
+refuses 1 'the outputs of the fused network become NaN or infinite' 'weights of 3e38' fuse "$b" "$work/enormous" --align none -o "$work/fused"
+refuses 1 'enormous become NaN or infinite' 'weights of 3e38, matched' fuse "$b" "$work/enormous" --align matching -o "$work/fused"
+check 'nothing is written' ! -e "$work/fused"
+works 'and written when asked' fuse "$b" "$work/enormous" --align none --set fuse.selfcheck=0 -o "$work/fused"
+rm -r "$work/fused"
+
 works 'a plan of soft maps' align --align otfusion "$b" "$a" --calib "$calib" --samples 20 --solver sinkhorn -o "$work/soft.tfp"
 make_file claim "$work/soft.tfp" "$work/claims.tfp"
 refuses 1 'has no inverse' 'soft maps that claim it' fuse "$b" "$a" --plan "$work/claims.tfp" -o "$work/fused"

@@ -104,7 +104,7 @@ static void check_strategy(scene *s, const char *strategy, const float *want)
     const tf_align_job job = {.policy = s->policy, .solvers = &s->solvers, .models = models, .graphs = graphs, .n = 2};
     t_ok(s->env, tf_align(s->env, &job, &plan));
     const tf_fuse_job fuse = {.policy = s->policy, .plan = plan, .models = models, .graphs = graphs, .n = 2};
-    t_ok(s->env, tf_fuse_selfcheck(s->env, &fuse, &report));
+    t_ok(s->env, tf_fuse_selfcheck(s->env, &fuse, NULL, &report));
     t_ok(s->env, tf_fuse_to_model(s->env, &fuse, &fused));
     float *got = run_held(s, fused);
     ck_assert_msg(apart(got, want) < 1e-5, "%s: outputs deviate by %g", strategy, apart(got, want));

@@ -428,6 +428,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "tfuse_fuse": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_policy), POINTER(tfuse_plan), POINTER(POINTER(tfuse_model)), c_size_t, c_char_p]),
     "tfuse_selfcheck": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_policy), POINTER(tfuse_plan), POINTER(POINTER(tfuse_model)), c_size_t,
         POINTER(c_void_p)]),
+    "tfuse_selfcheck_on": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_policy), POINTER(tfuse_plan), POINTER(POINTER(tfuse_model)), c_size_t,
+        POINTER(tfuse_array), POINTER(c_void_p)]),
     "tfuse_fuse_model": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_policy), POINTER(tfuse_plan), POINTER(POINTER(tfuse_model)), c_size_t,
         POINTER(POINTER(tfuse_model))]),
     "tfuse_dry_run": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_policy), POINTER(tfuse_run_paths), POINTER(c_void_p)]),

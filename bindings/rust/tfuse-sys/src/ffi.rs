@@ -548,18 +548,24 @@ extern "C" {
     /// the plan that this library has not), and those of tfuse_graph_infer.
     pub fn tfuse_fuse(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, plan: *const tfuse_plan, models: *const *const tfuse_model, n_models: usize, out: *const c_char) -> tfuse_status;
     /// Holds a plan to what it says, on a few random inputs: each model's canonical form (the passes that the plan names), and where all its maps are
-    /// invertible its aligned form (its own weights carried by the maps), run beside the model as it is. tfuse_fuse does this
-    /// before it writes unless fuse.selfcheck is 0; tfuse_fuse_model does not.
+    /// invertible its aligned form (its own weights carried by the maps), run beside the model as it is; and then the fused network, whose outputs
+    /// must be finite. tfuse_fuse does this before it writes unless fuse.selfcheck is 0; tfuse_fuse_model does not.
     /// @param policy  in: NULL: defaults.
     /// @param report  out: JSON, release with tfuse_string_free: {"result": "passed" or "nothing to compare" (no passes, and soft maps or none, or maps
     ///                of a plan that does not claim to be exact), "exact": whether the plan claims that each model carried alone computes
-    ///                what it did, "tolerance", "samples", "models": [{"name", "canonical", "aligned"}]}. The last two are deviations: the largest
-    ///                difference of outputs over the largest output; null where there was nothing to run. Under a plan that is not exact the aligned
+    ///                what it did, "tolerance", "samples", "probe": "random" or "calibration", "fused": "finite" (both null for a graph without
+    ///                an output), "models": [{"name", "canonical", "aligned"}]}. The last two are deviations: the largest difference of outputs over the largest output; null where there was nothing to run. Under a plan that is not exact the aligned
     ///                one is told and judges nothing.
     /// Errors: TFUSE_ENUMERIC when a form that must compute the same deviates by more than the tolerance (1e-3: float32 over rotated weights stays
-    /// below 1e-4), naming the model and the deviation, or when the plan claims to be exact and has a map without an inverse, naming it, and those of
-    /// tfuse_fuse_model. Holds one model in float32 beside those given.
+    /// below 1e-4), naming the model and the deviation, when the plan claims to be exact and has a map without an inverse, naming it, when outputs
+    /// of a model or of the fused network become NaN or infinite, and those of tfuse_fuse_model. Holds the values of a few samples and one node's
+    /// weights beside the models given.
     pub fn tfuse_selfcheck(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, plan: *const tfuse_plan, models: *const *const tfuse_model, n_models: usize, report: *mut *mut c_char) -> tfuse_status;
+    /// The same on real inputs.
+    /// @param calib  in: inputs as in tfuse_align, of which the first four samples are taken, of sequences their first 16 tokens; each model normalises
+    ///               images as its own preprocessor says. NULL: random ones.
+    /// Errors: those of tfuse_selfcheck; TFUSE_ESHAPE, TFUSE_EDTYPE, TFUSE_ERANGE when the inputs do not fit.
+    pub fn tfuse_selfcheck_on(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, plan: *const tfuse_plan, models: *const *const tfuse_model, n_models: usize, calib: *const tfuse_array, report: *mut *mut c_char) -> tfuse_status;
     /// The same into memory.
     /// @param fused  out: a sealed model with tensors of its own the anchor's config, and its preprocessor_config.json where it lies; release with tfuse_model_free.
     pub fn tfuse_fuse_model(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, plan: *const tfuse_plan, models: *const *const tfuse_model, n_models: usize, fused: *mut *mut tfuse_model) -> tfuse_status;

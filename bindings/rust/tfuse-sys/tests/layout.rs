@@ -220,6 +220,7 @@ fn every_function_is_there() {
         tfuse_array_from_dlpack_versioned as *const (),
         tfuse_fuse as *const (),
         tfuse_selfcheck as *const (),
+        tfuse_selfcheck_on as *const (),
         tfuse_fuse_model as *const (),
         tfuse_dry_run as *const (),
         tfuse_graph_infer as *const (),
