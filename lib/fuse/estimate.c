@@ -9,7 +9,7 @@
 #include "base/pool.h"
 #include "graph/naming.h"
 
-enum { WRITER_BYTES = 1 << 20, PER_THREAD = 2 << 20 };
+enum { WRITER_BYTES = 1 << 20, PER_THREAD = 5 << 19 };
 
 static uint64_t floats(int64_t count)
 {
@@ -115,7 +115,7 @@ static tfuse_status tally_selfcheck(tf_env *env, const tf_fuse_job *job, const t
         status = tf_run_lazily_bytes(env, g, rows, input, TF_SELFCHECK_SAMPLES, &held);
     tf_tally_take(t, held);
     for (size_t p = 0; p < g->n_params && status == TFUSE_OK; p++)
-        status = tally_param(env, job, f, (tf_id)p, rows[p] ? TF_TILE_ROWS : 0, t);
+        status = tally_param(env, job, f, (tf_id)p, rows[p] && g->params[p].shape[0] > TF_TILE_ROWS ? TF_TILE_ROWS : 0, t);
     tf_tally_drop(t, held);
     tf_free(&env->mem, rows);
     return status;

@@ -62,7 +62,8 @@ START_TEST(json_inside)
 {
     static const struct {
         const char *text, *says;
-    } bad[] = {{"{} {}", "line 1"}, {"{}, {}", "more than one value"}, {"{}]", "line 1"}, {"{}], [{}", "line 1"}, {"", "line 1"}, {"{\n\n  \"a\": x}", "line 3, column 8"}};
+    } bad[] = {{"{} {}", "line 1"}, {"{}, {}", "more than one value"}, {"{}]", "line 1"}, {"{}], [{}", "line 1"}, {"", "line 1"},
+               {"{\n\n  \"a\": x}", "line 3, column 8"}};
     char long_text[3000];
     json_t *root;
     for (size_t i = 0; i < TF_LEN(bad); i++) {

@@ -554,7 +554,8 @@ extern "C" {
     /// @param report  out: JSON, release with tfuse_string_free: {"result": "passed" or "nothing to compare" (no passes, and soft maps or none, or maps
     ///                of a plan that does not claim to be exact), "exact": whether the plan claims that each model carried alone computes
     ///                what it did, "tolerance", "samples", "probe": "random" or "calibration", "fused": "finite" (both null for a graph without
-    ///                an output), "models": [{"name", "canonical", "aligned"}]}. The last two are deviations: the largest difference of outputs over the largest output; null where there was nothing to run. Under a plan that is not exact the aligned
+    ///                an output), "models": [{"name", "canonical", "aligned"}]}. The last two are deviations: the largest difference of
+    ///                outputs over the largest output; null where there was nothing to run. Under a plan that is not exact the aligned
     ///                one is told and judges nothing.
     /// Errors: TFUSE_ENUMERIC when a form that must compute the same deviates by more than the tolerance (1e-3: float32 over rotated weights stays
     /// below 1e-4), naming the model and the deviation, when the plan claims to be exact and has a map without an inverse, naming it, when outputs
