@@ -9,7 +9,7 @@
 #include "base/pool.h"
 #include "graph/naming.h"
 
-enum { WRITER_BYTES = 1 << 20, PER_THREAD = 5 << 19 };
+enum { WRITER_BYTES = 1 << 20, PER_THREAD = 2 << 20 };
 
 static uint64_t floats(int64_t count)
 {
@@ -150,7 +150,7 @@ tfuse_status tf_fuse_peak(tf_env *env, const tf_align_job *align, const tfuse_pl
         status = tf_align(env, &dry, &hollow);
     if (status == TFUSE_OK)
         status = tally_fusion(env, align, plan ? plan : hollow, &tally.memory);
-    const bool products = status == TFUSE_OK && (plan ? plan : hollow)->n_maps > 0;
+    const bool products = status == TFUSE_OK && ((plan ? plan : hollow)->n_maps > 0 || tf_policy_flag(align->policy, "fuse.selfcheck"));
     tf_plan_free(hollow);
     *maps = tally.maps;
     if (saved)
