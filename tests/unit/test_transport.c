@@ -199,6 +199,28 @@ START_TEST(costs_of_one_number_a_line)
 }
 END_TEST
 
+/* From 1e-30 to 1e30 in one problem: as exact as float64 is at the largest, and finite. */
+START_TEST(costs_over_sixty_orders_of_magnitude)
+{
+    static const int64_t sizes[][2] = {{1, 1}, {3, 3}, {8, 8}, {7, 12}, {20, 20}, {33, 33}, {40, 31}};
+    tf_env *env = t_env(1);
+    for (size_t k = 0; k < TF_LEN(sizes); k++) {
+        for (int mass = 0; mass < MASS_KINDS; mass++) {
+            for (unsigned seed = 0; seed < 3; seed++) {
+                problem p = make_problem(COST_UNIFORM, mass, sizes[k][0], sizes[k][1], seed);
+                uint64_t state = seed + 1;
+                for (int64_t e = 0; e < p.n * p.m; e++)
+                    p.cost[e] = (float)((seed == 2 && draw(&state) % 2 ? -1 : 1) * pow(10, 60 * draw_unit(&state) - 30));
+                double cost = check_transport(env, &p), least = plain_cost(&p);
+                ck_assert_msg(fabs(cost - least) <= 1e-12 * largest_cost(&p), "%d x %d mass %d: %g, plain %g", (int)p.n, (int)p.m, mass, cost, least);
+                free_problem(&p);
+            }
+        }
+    }
+    t_env_free(env);
+}
+END_TEST
+
 /* Equal splits are the degenerate case: almost every subset of rows balances a subset of columns. */
 START_TEST(degenerate_problems_end)
 {
@@ -280,6 +302,7 @@ Suite *make_suite(void)
     T_ADD(the_same_cost_as_scipy_and_pot);
     T_ADD(long_rows_are_certified);
     T_ADD(costs_of_one_number_a_line);
+    T_ADD(costs_over_sixty_orders_of_magnitude);
     T_ADD(degenerate_problems_end);
     T_ADD(tiny_masses_keep_their_rows);
     T_ADD(only_one_mass_each);
