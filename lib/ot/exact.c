@@ -15,7 +15,7 @@
 /* ---- the choice ------------------------------------------------------------------------------- */
 
 /* Measured on normal, structured and tied costs: below, a whole row is in cache, and reading it costs less than keeping a list of it. */
-enum { ASSIGNMENT_LISTS_FROM = 800, AUCTION_LISTS_FROM = 1500, TRANSPORT_LISTS_FROM = 1024 };
+enum { ASSIGNMENT_LISTS_FROM = 1100, AUCTION_LISTS_FROM = 1500, TRANSPORT_LISTS_FROM = 1024 };
 
 bool tf_assignment_lists(int64_t n)
 {

@@ -64,8 +64,9 @@ END_TEST
 /* Sizes that do not divide the blocks of the kernels, and one from which on short lists are used. */
 START_TEST(large_sizes_are_certified)
 {
-    static const int64_t sizes[] = {255, 256, 257, 300, 811};
+    static const int64_t sizes[] = {255, 256, 257, 300, 1103};
     tf_env *env = t_env(1);
+    ck_assert(tf_assignment_lists(1103) && !tf_assignment_lists(300));
     for (size_t k = 0; k < TF_LEN(sizes); k++) {
         for (int kind = 0; kind < COST_KINDS; kind++) {
             problem p = make_problem(kind, MASS_EVEN, sizes[k], sizes[k], (unsigned)kind);
