@@ -201,6 +201,20 @@ void tf_fitted_free(tf_env *env, const tf_graph *g, float **fitted)
     tf_free(&env->mem, fitted);
 }
 
+/* What no linear is, tables of embeddings and positions among them, goes by the mix like the rest: their outputs are what the first fits start from. */
+static tfuse_status keep_mixed(repair *r)
+{
+    for (size_t s = 0; s < r->n_nodes; s++) {
+        const tf_node *n = &r->g->nodes[r->nodes[s]];
+        for (int k = 0; k < n->n_params; k++) {
+            const float *x;
+            if (n->params[k] >= 0 && !r->fitted[n->params[k]])
+                TF_TRY(rp_param(r, r->n, n->params[k], &x, &r->fitted[n->params[k]]));
+        }
+    }
+    return TFUSE_OK;
+}
+
 /* One walk from the input to the output; *fitted may be NULL: only the report is wanted. */
 static tfuse_status run(const repair *with, const tfuse_array *calib, float ***fitted, json_t **report)
 {
@@ -210,6 +224,8 @@ static tfuse_status run(const repair *with, const tfuse_array *calib, float ***f
         status = r.samples > 0 ? walk(&r) : walk_weights(&r);
     if (status == TFUSE_OK)
         status = make_report(&r, report);
+    if (status == TFUSE_OK && fitted && r.samples > 0 && (r.stages & RP_MIX))
+        status = keep_mixed(&r);
     rp_blocks_free(&r);
     rp_circuits_free(&r);
     rp_lanes_free(&r);

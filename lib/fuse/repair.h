@@ -132,6 +132,16 @@ void rp_grams_free(repair *r, rp_grams *g);
  * errors on held-out samples. */
 tfuse_status rp_ridge(repair *r, const rp_grams *g, double *w, double *rho, double *before, double *after);
 
+/* ---- repair_head.c ---- */
+/* The last linear before and after its fit to the rows that are not held out, n×m as in rp_ridge. */
+typedef struct rp_head {
+    tf_id in;
+    int64_t inputs, n, m; /* n: with the ones of a bias */
+    const double *base, *fit;
+} rp_head;
+/* The part of the way from base to fit at which the network is nearest to the ensemble on held-out rows; 1 where none are held out. */
+tfuse_status rp_head_step(repair *r, const rp_rows *rows, const rp_head *h, double *step);
+
 /* ---- stages ---- */
 tfuse_status rp_fit_linear(repair *r, size_t step);                    /* repair_refit.c: base weights, regmean, refit, head, statistics */
 tfuse_status rp_blocks_make(repair *r);                                /* repair_select.c */

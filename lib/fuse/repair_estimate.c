@@ -119,7 +119,7 @@ static uint64_t kept_bytes(const repair *r, size_t step)
 {
     const tf_node *n = &r->g->nodes[r->nodes[step]];
     uint64_t kept = 0;
-    for (int k = 0; k < n->n_params && n->op == &tf_op_linear && r->samples > 0; k++)
+    for (int k = 0; k < n->n_params && (n->op == &tf_op_linear || (r->stages & RP_MIX)) && r->samples > 0; k++)
         if (n->params[k] >= 0)
             kept += floats(tf_param_count(&r->g->params[n->params[k]]), 1);
     for (size_t i = 0; i < r->n_circuits; i++) {

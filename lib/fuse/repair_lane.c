@@ -180,6 +180,8 @@ static tfuse_status make_lane(repair *r, size_t k, const tfuse_array *calib)
     if (k < r->n) {
         l->only[k] = 1;
         l->job.weights = l->only;
+    } else {
+        l->job.weights = r->mix;
     }
     TF_TRY(tf_fusion_new(r->env, &l->job, &l->fusion));
     if (!calib)

@@ -317,6 +317,34 @@ static tfuse_status refit(repair *r, linear *l, const rp_rows *rows)
     return status == TFUSE_OK ? report_linear(r, l, rho, before, after) : status;
 }
 
+/* As refit, then back along the way by what held-out rows say of a fit without them. */
+static tfuse_status refit_head(repair *r, linear *l, const rp_rows *rows)
+{
+    const size_t count = (size_t)(l->n * l->m);
+    const bool all = r->all;
+    double *base = tf_alloc_array(r->env, count, sizeof *base), step = 1;
+    tfuse_status status = base ? TFUSE_OK : TFUSE_ENOMEM;
+    if (status == TFUSE_OK) {
+        memcpy(base, l->w, count * sizeof *base);
+        r->all = false;
+        status = refit(r, l, rows);
+        r->all = all;
+    }
+    if (status == TFUSE_OK)
+        status = rp_head_step(r, rows, &(rp_head){l->in, inputs_of(l), l->n, l->m, base, l->w}, &step);
+    if (status == TFUSE_OK && all && step > 0) {
+        memcpy(l->w, base, count * sizeof *base);
+        json_array_remove(r->report, json_array_size(r->report) - 1);
+        status = refit(r, l, rows);
+    }
+    for (size_t i = 0; i < count && status == TFUSE_OK; i++)
+        l->w[i] = base[i] + step * (l->w[i] - base[i]);
+    if (status == TFUSE_OK && json_object_set_new(json_array_get(r->report, json_array_size(r->report) - 1), "step", json_real(step)))
+        status = tf_fail(r->env, TFUSE_ENOMEM, "out of memory for the report of repair");
+    tf_free(&r->env->mem, base);
+    return status;
+}
+
 static tfuse_status keep(repair *r, const linear *l)
 {
     const int64_t n = inputs_of(l);
@@ -345,7 +373,7 @@ static tfuse_status fit(repair *r, linear *l)
     if ((r->stages & RP_REGMEAN) && !l->block && !l->in_circuit)
         status = regmean(r, l, &rows);
     if (status == TFUSE_OK && (r->stages & (is_head ? RP_HEAD : l->block ? RP_REFIT | RP_SELECT : RP_REFIT)))
-        status = refit(r, l, &rows);
+        status = is_head ? refit_head(r, l, &rows) : refit(r, l, &rows);
     if (status == TFUSE_OK && (r->stages & RP_STATISTICS) && !is_head && !l->is_feed)
         status = statistics(r, l, &rows);
     tf_free(&r->env->mem, rows.root);

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * repair_head.c: how far the last linear goes from where it was to where least squares on the logits put it. Squared error weighs all logits alike, and
+ * many of them bear on no probability; so the step is the one that brings the network nearest to the ensemble in Kullback-Leibler divergence on held-out
+ * rows. Logits are linear in the step, so one pass serves all candidates.
+ */
+#include "fuse/repair.h"
+#include "num/num.h"
+#include <math.h>
+#include <string.h>
+
+static const double steps[] = {0, 0.25, 0.5, 0.75, 1};
+
+enum { ROWS = 256 };
+
+typedef struct chunk {
+    double *x, *base, *fit, *p; /* ROWS × n; ROWS × m; ROWS × m; m */
+    int64_t *row;               /* ROWS: their numbers */
+    int64_t count;
+} chunk;
+
+static double log_sum(const double *x, int64_t m)
+{
+    double most = -INFINITY, sum = 0;
+    for (int64_t j = 0; j < m; j++)
+        most = fmax(most, x[j]);
+    for (int64_t j = 0; j < m; j++)
+        sum += exp(x[j] - most);
+    return most + log(sum);
+}
+
+/* The ensemble's logits of a row. */
+static void mean_logits(const repair *r, int64_t row, int64_t m, double *out)
+{
+    for (int64_t j = 0; j < m; j++) {
+        out[j] = 0;
+        for (size_t k = 0; k < r->n; k++)
+            out[j] += r->weights[k] * (double)rp_value(r, k, r->g->output)->data[row * m + j];
+    }
+}
+
+/* Adds to sum[i] what the cross-entropy from the ensemble is at step i; the ensemble's own entropy is the same for all. */
+static void add_row(const repair *r, const chunk *c, int64_t at, int64_t m, double weight, double *sum)
+{
+    double *base = c->base + at * m, *fit = c->fit + at * m, *p = c->p, along = 0, start = 0;
+    mean_logits(r, c->row[at], m, p);
+    const double norm = log_sum(p, m);
+    for (int64_t j = 0; j < m; j++) {
+        const double q = exp(p[j] - norm);
+        fit[j] -= base[j];
+        start += q * base[j];
+        along += q * fit[j];
+    }
+    for (size_t i = 0; i < TF_LEN(steps); i++) {
+        for (int64_t j = 0; j < m; j++)
+            p[j] = base[j] + steps[i] * fit[j];
+        sum[i] += weight * (log_sum(p, m) - start - steps[i] * along);
+    }
+}
+
+static void add_chunk(repair *r, const rp_rows *rows, chunk *c, const rp_head *h, double *sum)
+{
+    const tf_dmat x = {c->x, c->count, h->n, h->n, 1};
+    union {
+        const double *in;
+        double *out;
+    } base = {h->base}, fit = {h->fit}; /* only ever read */
+    tf_dgemm(r->env, 1, x, (tf_dmat){base.out, h->n, h->m, h->m, 1}, 0, (tf_dmat){c->base, c->count, h->m, h->m, 1});
+    tf_dgemm(r->env, 1, x, (tf_dmat){fit.out, h->n, h->m, h->m, 1}, 0, (tf_dmat){c->fit, c->count, h->m, h->m, 1});
+    for (int64_t i = 0; i < c->count; i++) {
+        const double root = (double)rows->root[c->row[i] % rows->tokens];
+        if (root > 0)
+            add_row(r, c, i, h->m, root * root, sum);
+    }
+    c->count = 0;
+}
+
+static void take_row(const repair *r, const rp_head *h, int64_t row, chunk *c)
+{
+    const float *from = rp_value(r, r->n, h->in)->data + row * h->inputs;
+    double *to = c->x + c->count * h->n;
+    for (int64_t i = 0; i < h->inputs; i++)
+        to[i] = (double)from[i];
+    if (h->n > h->inputs)
+        to[h->inputs] = 1;
+    c->row[c->count++] = row;
+}
+
+tfuse_status rp_head_step(repair *r, const rp_rows *rows, const rp_head *h, double *step)
+{
+    const size_t n = (size_t)h->n, m = (size_t)h->m;
+    double sum[TF_LEN(steps)] = {0}, *work = tf_alloc_array(r->env, ROWS * (n + 2 * m) + m, sizeof *work);
+    chunk c = {.x = work, .row = tf_alloc_array(r->env, ROWS, sizeof *c.row)};
+    *step = 1;
+    tfuse_status status = work && c.row ? TFUSE_OK : TFUSE_ENOMEM;
+    if (work) {
+        c.base = work + ROWS * n;
+        c.fit = c.base + ROWS * m;
+        c.p = c.fit + ROWS * m;
+    }
+    for (int64_t row = 0; row < rows->count && status == TFUSE_OK; row++) {
+        if (rp_is_held(r->samples, row / rows->tokens))
+            take_row(r, h, row, &c);
+        if (c.count == ROWS || (row + 1 == rows->count && c.count))
+            add_chunk(r, rows, &c, h, sum);
+        if (row % ROWS == 0)
+            status = tf_check_cancel(r->env);
+    }
+    size_t best = TF_LEN(steps) - 1;
+    for (size_t i = TF_LEN(steps); i-- > 0;)
+        if (sum[i] < sum[best])
+            best = i;
+    *step = steps[best];
+    tf_free(&r->env->mem, work);
+    tf_free(&r->env->mem, c.row);
+    return status;
+}
