@@ -86,13 +86,11 @@ static void print_check(const json_t *found)
 }
 
 /* Weights fitted on the calibration inputs, and what the library tells of them. */
-static int make_repair(const tool *t, const tfuse_plan *plan, const tfuse_model *const *models, size_t n, tfuse_repair **repair, json_t **found)
+static int make_repair(tool *t, const tfuse_plan *plan, tfuse_model **models, size_t n, tfuse_repair **repair, json_t **found)
 {
-    tfuse_array *calib = NULL;
-    int code = open_array(t, t->calib, &calib);
+    int code = load_calibration(t, plan, models, n);
     if (code == EXIT_DONE)
-        code = library_status(t, tfuse_repair_new(t->ctx, t->policy, plan, models, n, calib, repair));
-    tfuse_array_free(calib);
+        code = library_status(t, tfuse_repair_new(t->ctx, t->policy, plan, (const tfuse_model *const *)models, n, t->calibration, repair));
     if (code == EXIT_DONE)
         *found = json_loads(tfuse_repair_report(*repair), 0, NULL);
     if (code == EXIT_DONE && t->plan && t->calib && !json_array_size(json_object_get(*found, "stages")))
@@ -118,6 +116,32 @@ static void print_repair(const json_t *found)
            json_number_value(json_object_get(found, "kl_fused")), json_number_value(json_object_get(found, "kl_anchor")));
 }
 
+/* Where the calibration inputs come from; null: there are none. */
+static json_t *calibration_object(const tool *t)
+{
+    if (!t->calibration)
+        return json_null();
+    const int64_t *shape = tfuse_array_shape(t->calibration);
+    return t->generated ? json_pack("{s:s, s:I, s:I}", "source", "generated", "sequences", (json_int_t)shape[0], "tokens", (json_int_t)shape[1])
+                        : json_pack("{s:s}", "source", t->calib);
+}
+
+static void print_calibration(const tool *t)
+{
+    if (!t->generated)
+        return;
+    const int64_t *shape = tfuse_array_shape(t->calibration);
+    printf("  calibration    generated %lld sequences of %lld tokens from the models themselves\n", (long long)shape[0], (long long)shape[1]);
+}
+
+/* The last word where fusing did harm. */
+static void print_verdict(const json_t *found)
+{
+    const double fused = json_number_value(json_object_get(found, "kl_fused")), anchor = json_number_value(json_object_get(found, "kl_anchor"));
+    if (json_array_size(json_object_get(found, "stages")) && fused > anchor)
+        printf("THE FUSED MODEL IS WORSE THAN THE ANCHOR ALONE: %.4f nats from the models' ensemble, the anchor %.4f\n", fused, anchor);
+}
+
 static int report(const tool *t, const tfuse_plan *plan, json_t *check, json_t *repaired, double seconds)
 {
     json_t *object = NULL;
@@ -131,6 +155,7 @@ static int report(const tool *t, const tfuse_plan *plan, json_t *check, json_t *
         json_object_set(out, "maps", json_object_get(object, "maps"));
         json_object_set(out, "strategy", json_object_get(object, "strategy"));
         json_object_set(out, "objective", json_object_get(object, "objective"));
+        json_object_set_new(out, "calibration", calibration_object(t));
         json_object_set_new(out, "weights", weights_object(t, object, t->n_args));
         json_object_set(out, "selfcheck", check);
         json_object_set(out, "repair", repaired);
@@ -143,10 +168,12 @@ static int report(const tool *t, const tfuse_plan *plan, json_t *check, json_t *
         printf("  strategy       %10s\n", json_string_value(json_object_get(object, "strategy")));
         print_totals(&totals);
         print_heads(object, false);
+        print_calibration(t);
         print_check(check);
         print_repair(repaired);
         printf("  time           %10.2f s\nfused model written to %s; look at it with: tfuse eval %s --inputs F --labels F\n",
                seconds, t->out, t->out);
+        print_verdict(repaired);
     }
     json_decref(object);
     return code;
@@ -178,7 +205,7 @@ int cmd_fuse(tool *t)
     if (code == EXIT_DONE)
         code = self_check(t, plan, (const tfuse_model *const *)models, n, &check);
     if (code == EXIT_DONE)
-        code = make_repair(t, plan, (const tfuse_model *const *)models, n, &repair, &repaired);
+        code = make_repair(t, plan, models, n, &repair, &repaired);
     if (code == EXIT_DONE)
         code = library_status(t, tfuse_fuse_repaired(t->ctx, t->policy, plan, (const tfuse_model *const *)models, n, repair, t->out));
     end_progress();

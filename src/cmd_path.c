@@ -16,7 +16,7 @@
 enum { MOST_STEPS = 1001 };
 
 typedef struct work {
-    const tool *t;
+    tool *t;
     tfuse_model **models;
     size_t n_models;
     tfuse_array *inputs, *labels;

@@ -41,9 +41,10 @@ const command commands[] = {
      CMD_PLAN, 1, 1, cmd_plan},
     {"fuse", "ANCHOR MODEL... -o OUT", "fuse models into one checkpoint",
      "Aligns models to the first one, the anchor, combines the aligned weights, and writes a checkpoint directory\n"
-     "in the anchor's shape. OUT appears whole or not at all. Without --calib units are compared by their weights.\n"
+     "in the anchor's shape. OUT appears whole or not at all. Without --calib units are compared by their weights;\n"
+     "causal language models that are small enough, or with --generate N, then write calibration text of their own.\n"
      "--json prints {maps: [{name, model, axis, kind, solver, n, m, cost, gap, error, identity, entropy, iterations,\n"
-     "converged}], strategy, weights, seconds, peak_bytes, out}. --dry-run lists every problem and what the run takes,\n"
+     "converged}], strategy, calibration, weights, seconds, peak_bytes, out}. --dry-run lists every problem and what the run takes,\n"
      "from headers alone: {problems, peak_bytes, read_bytes, write_bytes} with --json; exit status 1 when there is a problem.",
      CMD_FUSE, 2, -1, cmd_fuse},
     {"moe", "MODEL --experts E --top-k K -o OUT", "split a model's feed-forward networks into experts",
@@ -185,6 +186,7 @@ int main(int argc, char **argv)
         return fail("out of memory");
     catch_interrupts(t.ctx);
     int code = run_command(&t, argc - 1, argv + 1);
+    tfuse_array_free(t.calibration);
     tfuse_policy_free(t.policy);
     signal(SIGINT, SIG_DFL);
     tfuse_ctx_free(t.ctx);

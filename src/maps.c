@@ -77,13 +77,11 @@ int plan_object(const tool *t, const tfuse_plan *plan, json_t **out)
     return code;
 }
 
-int make_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **out)
+int make_plan(tool *t, tfuse_model **models, size_t n, tfuse_plan **out)
 {
-    tfuse_array *calib = NULL;
-    int code = open_array(t, t->calib, &calib);
+    int code = load_calibration(t, NULL, models, n);
     if (code == EXIT_DONE)
-        code = library_status(t, tfuse_align(t->ctx, t->policy, (const tfuse_model *const *)models, n, calib, out));
-    tfuse_array_free(calib);
+        code = library_status(t, tfuse_align(t->ctx, t->policy, (const tfuse_model *const *)models, n, t->calibration, out));
     return code;
 }
 
@@ -96,7 +94,7 @@ int check_plan_options(const tool *t)
     return EXIT_DONE;
 }
 
-int find_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **out)
+int find_plan(tool *t, tfuse_model **models, size_t n, tfuse_plan **out)
 {
     if (t->plan)
         return library_status(t, tfuse_plan_load(t->ctx, t->plan, out));

@@ -48,6 +48,7 @@ static const option_row rows[] = {
     {"solver", 0, KEY, "NAME", "solver.name", 0, MODELS | CMD_SOLVE, "exact, sinkhorn, sinkhorn-scaling"},
     {"reg", 0, KEY, "X", "solver.reg", 0, MODELS | CMD_SOLVE, "strength of the entropy in sinkhorn"},
     {"repair", 0, KEY, "SET", "repair", 0, CMD_FUSE, "what is fitted on calibration inputs: auto, none, or mix,circuits,select,regmean,refit,statistics,head"},
+    {"generate", 0, KEY, "N", "calib.generate", 0, MODELS, "without --calib, sequences that language models draw from themselves; 0: none"},
     {"calib", 0, TEXT, "F", NULL, FIELD(calib), MODELS | CMD_MOE, "calibration inputs; file forms as for eval --inputs"},
     {"samples", 0, KEY, "N", "calib.samples", 0, MODELS | CMD_MOE, "how many calibration inputs are used"},
     {"weights", 0, KEY, "W,W,...", "combine.weights", 0, CMD_FUSE, "one weight a model, the anchor's first"},
@@ -108,8 +109,11 @@ static bool bears_on_aligning(const char *key)
 
 static int set_key(tool *t, const char *key, const char *value, const char *option)
 {
-    if (bears_on_aligning(key))
+    const bool of_repair_too = t->command->bit == CMD_FUSE && (!strcmp(key, "calib.generate") || !strcmp(key, "calib.length"));
+    if (bears_on_aligning(key) && !of_repair_too)
         t->align_option = option;
+    if (strcmp(key, "calib.samples") == 0)
+        t->samples_given = true;
     tfuse_status status = tfuse_policy_set(t->ctx, t->policy, key, value);
     if (status == TFUSE_EKEY)
         return usage_error(t, "%s", tfuse_ctx_error(t->ctx));

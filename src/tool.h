@@ -44,6 +44,9 @@ typedef struct tool {
     const char *align_option; /* the last one given that bears on aligning; NULL: none */
     int64_t limit, threads, steps;
     bool json, quiet, force, help, dry_run, dense;
+    bool samples_given;
+    tfuse_array *calibration; /* made by load_calibration */
+    bool generated;           /* by the models themselves */
 } tool;
 
 /* opts.c: the table of options. EXIT_DONE, or an exit status after having said why. */
@@ -76,6 +79,10 @@ void free_models(tfuse_model **models, size_t n);
 /* Opens an array; a NULL path gives NULL. */
 int open_array(const tool *t, const char *path, tfuse_array **out);
 
+/* The calibration inputs of --calib, or those that the models generate for aligning, or for a plan that is given; t->calibration stays NULL where there
+ * are none. Once. */
+int load_calibration(tool *t, const tfuse_plan *plan, tfuse_model **models, size_t n);
+
 /* dry_run.c */
 /* Prints what a run of fuse (or of moe) would meet and take; EXIT_FAILED when it would fail. */
 int dry_run(const tool *t);
@@ -101,9 +108,9 @@ int plan_object(const tool *t, const tfuse_plan *plan, json_t **out);
 /* Options that exclude --plan. */
 int check_plan_options(const tool *t);
 /* Reads the plan of --plan, or makes one of the models with the policy and the calibration inputs and saves it where --save-plan says. */
-int find_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **out);
+int find_plan(tool *t, tfuse_model **models, size_t n, tfuse_plan **out);
 /* Makes a plan of models with the policy and the calibration inputs. */
-int make_plan(const tool *t, tfuse_model **models, size_t n, tfuse_plan **out);
+int make_plan(tool *t, tfuse_model **models, size_t n, tfuse_plan **out);
 
 int cmd_inspect(tool *t);
 int cmd_eval(tool *t);

@@ -24,13 +24,29 @@ typedef struct tfuse_plan tfuse_plan;
  * Aligns models to the first one, the anchor.
  * @param policy  in: align.*, matching.*, otfusion.*, solver.*, calib.*, run.*.
  * @param models  in: n_models sealed models, the anchor first; at least two. Borrowed for the call.
- * @param calib   in: calibration inputs (tfuse/run.h); NULL when the policy needs none. The first calib.samples are used.
+ * @param calib   in: calibration inputs (tfuse/run.h); NULL: none, or what causal language models generate (tfuse_generate). The first calib.samples
+ *                are used, of generated ones all unless that is set.
  * @param out     out: release with tfuse_plan_free. It keeps nothing of the models.
  * Errors: TFUSE_EGRAPH (models that do not pair; the text names the axis or node), TFUSE_EINVAL (a method that needs calibration
  * and has none), TFUSE_ESHAPE, TFUSE_ENUMERIC, TFUSE_EKEY, TFUSE_ECONVERGE, TFUSE_ECANCELLED, TFUSE_ENOMEM, and those of tfuse_graph_infer.
  */
 TFUSE_API tfuse_status tfuse_align(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_model *const *models,
                                    size_t n_models, const tfuse_array *calib, tfuse_plan **out);
+
+/**
+ * Calibration inputs that causal language models draw from themselves, by their own probabilities, in turn: what tfuse_align and tfuse_repair_new make
+ * when calib is NULL. To make them once for both calls, give them the array, with calib.samples at least their number.
+ * @param policy  in: calib.generate sequences of calib.length tokens, run.seed; unless calib.generate is set, whether any (that key's help).
+ * @param plan    in: that they will be used with; NULL: the models will be aligned.
+ * @param models  in: as in tfuse_align, borrowed for the call.
+ * @param out     out: sequences × tokens, int32, release with tfuse_array_free; NULL when by the policy nothing is generated. Equal seeds give equal
+ *                ones, for any number of threads. Each starts with the config's bos_token_id, without one with a token drawn from all alike.
+ * Cost: about one pass of one model over all tokens; its weights in float32 are held.
+ * Errors: TFUSE_EUNSUPPORTED (calib.generate is set, but a model is no causal language model), TFUSE_ENUMERIC (outputs that are not finite),
+ * TFUSE_ERANGE (run.memory), TFUSE_ECANCELLED, TFUSE_ENOMEM, and those of tfuse_graph_infer and of pairing in tfuse_align.
+ */
+TFUSE_API tfuse_status tfuse_generate(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models,
+                                      size_t n_models, tfuse_array **out);
 
 /** Writes a plan (docs/plan-format.md), in one step. `force` replaces an existing file. Errors: TFUSE_EEXIST, TFUSE_EIO, TFUSE_ENOMEM. */
 TFUSE_API tfuse_status tfuse_plan_save(tfuse_ctx *ctx, const tfuse_plan *plan, const char *path, int32_t force);

@@ -32,7 +32,7 @@ typedef struct tfuse_repair tfuse_repair;
  *                mix, select, refit and head with calibration, and without it circuits, but for rotary positions; otherwise nothing).
  * @param plan    in: must be exact (maps that keep the functions, such as those of align.strategy=matching) for any stage.
  * @param models  in: as in tfuse_align, borrowed for the call.
- * @param calib   in: unlabelled inputs as in tfuse_align; NULL: none.
+ * @param calib   in: unlabelled inputs as in tfuse_align; NULL: none, or what the models generate, as there.
  * @param out     out: release with tfuse_repair_free. It holds the fused network's fitted tensors in float32.
  * Memory while it runs: the live activations of calib.samples samples for each parent and the fused network, which go to files without a name under
  * /var/tmp when run.memory bounds it, and three Grams of the widest linear.

@@ -80,6 +80,12 @@ static tfuse_status find_strategy(tf_env *env, const tf_align_job *job, const tf
     return (*out)->needs(env, job);
 }
 
+tfuse_status tf_align_check(tf_env *env, const tf_align_job *job)
+{
+    const tf_strategy *strategy;
+    return find_strategy(env, job, &strategy);
+}
+
 tfuse_status tf_align_feed(tf_env *env, const tf_align_job *job, tf_feed **out)
 {
     const tf_strategy *strategy;

@@ -58,6 +58,8 @@ extern const tf_strategy tf_strategy_none, tf_strategy_otfusion, tf_strategy_mat
 tfuse_status tf_strategy_find(tf_env *env, const char *name, const tf_strategy **out);
 
 /* align.c: graphs of all models, checks, strategy, provenance. */
+/* What can be checked before anything runs: strategy, pairing, what it needs. */
+tfuse_status tf_align_check(tf_env *env, const tf_align_job *job);
 tfuse_status tf_align(tf_env *env, const tf_align_job *job, tfuse_plan **out);
 /* What a host has to feed for this job (job->fed, job->feed NULL). */
 tfuse_status tf_align_feed(tf_env *env, const tf_align_job *job, tf_feed **out);

@@ -5,7 +5,7 @@
 #include "align/align.h"
 #include "align/gauge.h"
 #include "api/api.h"
-#include "fuse/fuse.h"
+#include "fuse/calibration.h"
 
 #include <stdlib.h>
 
@@ -20,10 +20,12 @@ static tfuse_status align(tfuse_ctx *ctx, const tfuse_policy *policy, const tfus
         return tf_fail(env, TFUSE_EINVAL, "%zu models cannot be aligned; give the anchor and at least one more", n);
     TF_TRY(tf_api_models(env, models, n));
     TF_TRY(tf_api_graphs(env, models, n, tf_policy_is(policy, "io.extra", "copy"), &graphs));
-    const tf_align_job job = {.policy = policy, .solvers = &ctx->solvers, .models = models, .graphs = graphs, .n = n, .calib = calib};
-    tfuse_status status = tf_fuse_check_memory(env, &job, NULL, false);
+    tf_align_job job = {.policy = policy, .solvers = &ctx->solvers, .models = models, .graphs = graphs, .n = n, .calib = calib};
+    tf_calibration own = {0};
+    tfuse_status status = tf_calibrate(env, &job, NULL, true, &own);
     if (status == TFUSE_OK)
         status = tf_align(env, &job, out);
+    tf_calibration_free(&own);
     tf_api_graphs_free(env, graphs, n);
     return status;
 }
@@ -34,6 +36,35 @@ tfuse_status tfuse_align(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse
     TF_OUT(out);
     TF_ENTER(ctx, TF_ARG(models), TF_ARG(out), TF_MAYBE(policy, POLICY), TF_MAYBE(calib, ARRAY));
     return tf_api_leave(ctx, align(ctx, policy, models, n_models, calib, out));
+}
+
+static tfuse_status generate(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models, size_t n,
+                             tfuse_array **out)
+{
+    tf_env *env = &ctx->env;
+    tf_graph **graphs = NULL;
+    if (n < MIN_MODELS || (plan && n != plan->n_models))
+        return tf_fail(env, TFUSE_EINVAL, "%zu models are not those of a fusion%s; give the anchor and at least one more", n, plan ? " by this plan" : "");
+    TF_TRY(tf_api_models(env, models, n));
+    TF_TRY(tf_api_graphs(env, models, n, tf_policy_is(policy, "io.extra", "copy"), &graphs));
+    tf_align_job job = {.policy = policy, .solvers = &ctx->solvers, .models = models, .graphs = graphs, .n = n};
+    tf_calibration own = {0};
+    tfuse_status status = tf_calibrate(env, &job, plan, false, &own);
+    if (status == TFUSE_OK) {
+        *out = own.array;
+        own.array = NULL;
+    }
+    tf_calibration_free(&own);
+    tf_api_graphs_free(env, graphs, n);
+    return status;
+}
+
+tfuse_status tfuse_generate(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan, const tfuse_model *const *models, size_t n_models,
+                            tfuse_array **out)
+{
+    TF_OUT(out);
+    TF_ENTER(ctx, TF_ARG(models), TF_ARG(out), TF_MAYBE(policy, POLICY), TF_MAYBE(plan, PLAN));
+    return tf_api_leave(ctx, generate(ctx, policy, plan, models, n_models, out));
 }
 
 static tfuse_status gauge(tf_env *env, const tfuse_policy *policy, const tfuse_model *model, tfuse_plan **out)

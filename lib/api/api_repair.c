@@ -3,7 +3,7 @@
  * api_repair.c: tfuse/repair.h.
  */
 #include "api/api.h"
-#include "fuse/fuse.h"
+#include "fuse/calibration.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,16 +64,18 @@ static tfuse_status repair_new(tf_env *env, const tfuse_policy *policy, const tf
         return tf_fail(env, TFUSE_EINVAL, "the plan is of %zu models, but %zu are given", plan->n_models, n);
     TF_TRY(tf_api_models(env, models, n));
     TF_TRY(tf_api_graphs(env, models, n, tf_policy_is(policy, "io.extra", "copy"), &graphs));
-    const tf_fuse_job job = {.policy = policy, .plan = plan, .models = models, .graphs = graphs, .n = n};
     tfuse_repair *made = tf_calloc(env, 1, sizeof *made);
-    const tf_align_job sizes = {.policy = policy, .models = models, .graphs = graphs, .n = n, .calib = calib};
-    tfuse_status status = made ? tf_fuse_check_memory(env, &sizes, plan, false) : TFUSE_ENOMEM;
+    tf_align_job sizes = {.policy = policy, .models = models, .graphs = graphs, .n = n, .calib = calib};
+    tf_calibration own = {0};
+    tfuse_status status = made ? tf_calibrate(env, &sizes, plan, false, &own) : TFUSE_ENOMEM;
+    const tf_fuse_job job = {.policy = sizes.policy, .plan = plan, .models = models, .graphs = graphs, .n = n};
     if (made) {
         made->kind = TF_KIND_REPAIR;
         made->mem = env->mem;
     }
     if (status == TFUSE_OK)
-        status = run(env, &job, graphs, calib, made);
+        status = run(env, &job, graphs, sizes.calib, made);
+    tf_calibration_free(&own);
     tf_api_graphs_free(env, graphs, n);
     if (status != TFUSE_OK)
         tfuse_repair_free(made);

@@ -4,6 +4,7 @@
  * failure makes senseless (pairing a model that could not be opened) is left out.
  */
 #include "arch/arch.h"
+#include "fuse/calibration.h"
 #include "fuse/dry.h"
 #include "fuse/fuse.h"
 #include "graph/naming.h"
@@ -21,6 +22,7 @@ typedef struct dry {
     tf_graph **graphs;
     tf_mapping *zeros; /* of those that are a config alone */
     tfuse_array *calib;
+    tf_calibration own; /* what the models will generate in its place */
     tfuse_plan *plan;
     uint64_t peak, read, write;
     bool fit;   /* tensors and calibration are what the graphs ask for */
@@ -66,10 +68,21 @@ static tfuse_status check_models(dry *d)
 
 /* ---- calibration, plan, weights ------------------------------------------------------------------ */
 
+static tfuse_status plan_calibration(dry *d)
+{
+    const tf_align_job job = {.policy = d->what->policy, .models = (const tfuse_model *const *)d->models, .graphs = d->graphs, .n = d->what->n};
+    for (size_t k = 0; k < d->what->n; k++)
+        if (!d->graphs[k])
+            return TFUSE_OK;
+    return note(d, tf_calibration_plan(d->env, &job, d->plan, true, &d->own));
+}
+
 static tfuse_status check_calibration(dry *d)
 {
     const tfuse_policy *p = d->what->policy;
-    if (!d->what->calib && !tf_policy_is(p, "repair", "auto") && !tf_policy_is(p, "repair", "none") &&
+    if (!d->what->calib)
+        TF_TRY(plan_calibration(d));
+    if (!d->what->calib && !d->own.array && !tf_policy_is(p, "repair", "auto") && !tf_policy_is(p, "repair", "none") &&
         !tf_policy_is(p, "repair", "circuits"))
         TF_TRY(note(d, tf_fail(d->env, TFUSE_EINVAL, "repair=%s fits to calibration inputs: give --calib FILE", tf_policy_text(p, "repair"))));
     if (!d->what->calib)
@@ -134,6 +147,12 @@ static tfuse_status size_up(dry *d, tf_align_job *job)
     uint64_t maps;
     job->problems = NULL;
     tfuse_status status = tf_fuse_peak(d->env, job, d->plan, d->what->save_plan != NULL, &d->peak, &maps);
+    if (status == TFUSE_OK && d->own.array) {
+        uint64_t bytes = 0;
+        status = tf_calibration_bytes(d->env, job, &d->own, &bytes);
+        bytes += d->env->meter ? tf_meter_live(d->env->meter) : 0;
+        d->peak = bytes > d->peak ? bytes : d->peak;
+    }
     if (status != TFUSE_OK)
         return note(d, status);
     const tf_fuse_job fuse = {.policy = job->policy, .models = job->models, .graphs = job->graphs, .n = job->n, .dry = true};
@@ -162,8 +181,8 @@ static tfuse_status check_models_together(dry *d)
         models[n] = d->models[k];
         graphs[n++] = d->graphs[k];
     }
-    tf_align_job job = {.policy = w->policy, .solvers = w->solvers, .models = models, .graphs = graphs, .n = n, .calib = d->calib,
-                        .problems = &d->problems};
+    tf_align_job job = {.policy = d->own.policy ? d->own.policy : w->policy, .solvers = w->solvers, .models = models, .graphs = graphs, .n = n,
+                        .calib = d->own.array ? d->own.array : d->calib, .problems = &d->problems};
     const size_t before = d->problems.len;
     tfuse_status status = models && graphs ? check_pairing(d, &job) : TFUSE_ENOMEM;
     /* An output that is in the way changes no size; models that do not fit each other have none. */
@@ -181,7 +200,8 @@ static tfuse_status check_lapack(dry *d)
     if (d->what->plan || !tf_policy_is(p, "align.strategy", "matching"))
         return TFUSE_OK;
     const bool maps = tf_policy_is(p, "matching.stream", "orthogonal") || tf_policy_is(p, "matching.inner", "procrustes");
-    const bool fits = (d->what->calib && !tf_policy_is(p, "repair", "none")) || tf_policy_is(p, "repair", "circuits");
+    const bool given = d->what->calib || d->own.array;
+    const bool fits = (given && !tf_policy_is(p, "repair", "none")) || tf_policy_is(p, "repair", "circuits");
     return maps || fits ? note(d, tf_lapack_check(d->env, maps ? "align.strategy=matching" : "repair")) : TFUSE_OK;
 }
 
@@ -189,10 +209,10 @@ static tfuse_status look(dry *d)
 {
     const tf_dry_run *w = d->what;
     TF_TRY(check_models(d));
-    TF_TRY(check_lapack(d));
+    TF_TRY(check_plan(d)); /* without one that is given but cannot be read there is no size */
     TF_TRY(check_calibration(d));
     d->fit = d->problems.len == 0;
-    TF_TRY(check_plan(d));
+    TF_TRY(check_lapack(d));
     TF_TRY(check_weights(d));
     TF_TRY(tf_dry_output(d->env, w->policy, w->out, true, &d->problems));
     TF_TRY(tf_dry_output(d->env, w->policy, w->save_plan, false, &d->problems));
@@ -220,6 +240,7 @@ tfuse_status tf_fuse_dry_run(tf_env *env, const tf_dry_run *what, json_t **repor
     tf_free(&env->mem, d.models);
     if (d.calib)
         tf_array_free(d.calib);
+    tf_calibration_free(&d.own);
     tf_plan_free(d.plan);
     tf_buf_free(&d.problems);
     return status;

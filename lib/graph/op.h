@@ -108,6 +108,7 @@ typedef struct tf_forward {
     tf_batch *out[TF_MAX_NODE_IO];       /* extents and memory are set */
     const float *param[TF_MAX_NODE_IO];  /* NULL: absent */
     float *scratch;                      /* as many floats as `scratch_size` asked for */
+    int64_t past;                        /* tokens of the sequence that lie before the first of a token's inputs: 0 but where a sequence is made */
 } tf_forward;
 
 /* ---- what `circuits` says ------------------------------------------------------------------------------------ */

@@ -375,11 +375,11 @@ static void cap_scores(const layout *a, float *scores, int64_t count)
         tf_softcap(scores, a->softcap, (size_t)count);
 }
 
-/* Row i of scores, which are `stride` wide: what it sees sums to one, the rest is zero. */
-static void softmax_rows(const layout *a, float *scores, int64_t rows, int64_t cols, int64_t stride)
+/* Row i of scores, which are `stride` wide: what it sees sums to one, the rest is zero. `past` keys lie before the one beside row 0. */
+static void softmax_rows(const layout *a, float *scores, int64_t past, int64_t rows, int64_t cols, int64_t stride)
 {
     for (int64_t i = 0; i < rows; i++, scores += stride) {
-        const int64_t end = a->causal ? i + 1 : cols, first = a->window > 0 && end > a->window ? end - a->window : 0;
+        const int64_t end = a->causal ? past + i + 1 : cols, first = a->window > 0 && end > a->window ? end - a->window : 0;
         tf_softmax_row(scores + first, (size_t)(end - first));
         memset(scores, 0, (size_t)first * sizeof *scores);
         memset(scores + end, 0, (size_t)(stride - end) * sizeof *scores);
@@ -429,14 +429,14 @@ static void forward_kv_head(tf_forward *f, const layout *a, int64_t s, int64_t k
     for (int64_t h = kv * a->group; h < (kv + 1) * a->group; h++) {
         tf_mat q = head_view(f->in[QUERY], s, h, a->inner);
         if (a->rope > 0) {
-            rotate(a, table, q, rotated);
+            rotate(a, table + f->past * a->rope, q, rotated);
             q = tf_mat_rows(rotated, tq, a->inner);
         }
         tf_gemm(f->env, a->scale, q, k, 0.0f, tf_mat_rows(scores, tq, tp));
         cap_scores(a, scores, tq * tp);
         if (f->in[MASK])
             mask_scores(f->in[MASK], s, scores, tq, tk, tp);
-        softmax_rows(a, scores, tq, tk, tp);
+        softmax_rows(a, scores, f->past, tq, tk, tp);
         tf_gemm(f->env, 1.0f, tf_mat_rows(scores, tq, tp), v, 0.0f, head_view(f->out[0], s, h, a->value_inner));
     }
 }

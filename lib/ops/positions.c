@@ -57,7 +57,7 @@ static void forward(tf_forward *f, const tf_node *n)
     const int64_t tokens = f->out[0]->extent[0], base = base_of(n), pad = tf_node_attr(n, "pad") ? base : -1;
     const size_t c = (size_t)tf_batch_channels(f->out[0]);
     for (int64_t s = 0; s < f->in[0]->n; s++) {
-        int64_t row = base;
+        int64_t row = base + f->past;
         for (int64_t t = 0; t < tokens; t++) {
             int32_t id = -1;
             if (pad >= 0)

@@ -65,6 +65,10 @@ const tf_key tf_keys[] = {
     FLAG("fuse.selfcheck", "1",
          "1: before anything is written each model's canonical and aligned form runs beside the model as it is; 0: not"),
     INT("calib.samples", 1, MOST, "200", "how many calibration inputs are used, from the first on"),
+    INT("calib.generate", 0, 1 << 20, "128",
+        "where none are given, how many sequences causal language models draw from themselves as calibration inputs; 0: none. Unless it is set, "
+        "only under matching and repair, and where 2 x parameters x tokens is at most 3e11"),
+    INT("calib.length", 2, 1 << 20, "64", "tokens of each, or fewer where the models take no more"),
     INT("run.seed", 0, MOST, "0", "seed of everything random"),
     INT("run.batch", 0, MOST, "0", "inputs a batch of the evaluator; 0: by memory"),
     INT("run.memory", 0, MOST, "0",

@@ -102,6 +102,19 @@ bool tf_graph_is_causal(const tf_graph *g);
 /* The labels of such a model: each token's next one, -100 for a sample's last. n × tokens, freed by tf_free. */
 tfuse_status tf_labels_next(tf_env *env, const tf_inputs *in, int64_t **out);
 
+/* ---- sequences that models draw from themselves (generate.c) ------------------------------------------------------ */
+typedef struct tf_generate {
+    int64_t n, length;   /* sequences, tokens of each */
+    int32_t *ids;        /* sequence i at ids + i * stride: its first token is given, the others are drawn */
+    int64_t stride;
+    int64_t first, step; /* sequence i is number first + i * step among all: by that its random numbers are counted */
+} tf_generate;
+/* Draws by the probabilities of a causal model (tf_graph_is_causal). What is drawn depends on the weights, the seed, the first token and the
+ * sequence's number alone. TFUSE_ERANGE, TFUSE_EUNSUPPORTED: longer than the model's positions; TFUSE_ENUMERIC: outputs that are not finite. */
+tfuse_status tf_generate_run(tf_env *env, const tf_view *view, uint64_t seed, const tf_generate *what);
+/* What that holds, weights included. */
+tfuse_status tf_generate_bytes(tf_env *env, const tf_graph *g, int64_t n, int64_t length, uint64_t *bytes);
+
 /* ---- statistics (statistics.c) --------------------------------------------------------------------------- */
 typedef enum tf_tokens { TF_TOKENS_ALL, TF_TOKENS_CLASS, TF_TOKENS_WINDOW } tf_tokens;
 typedef struct tf_token_filter {

@@ -235,19 +235,19 @@ static tfuse_status place(const plan *p)
     return status;
 }
 
-static void choose_shard(const plan *p)
+static void choose_shard(const plan *p, int64_t given)
 {
     const int64_t sample = widest(p) * (int64_t)sizeof(float);
     tf_schedule *s = p->s;
-    s->shard = 1;
-    while (s->shard < MAX_SHARD && 2 * s->shard * sample <= SHARD_BYTES)
+    s->shard = given > 0 ? given : 1;
+    while (!given && s->shard < MAX_SHARD && 2 * s->shard * sample <= SHARD_BYTES)
         s->shard *= 2;
     for (size_t v = 0; v < p->g->n_values; v++)
         s->batch[v].n = s->shard;
 }
 
-tfuse_status tf_schedule_make(tf_env *env, const tf_graph *g, const tf_id *nodes, size_t n, const int64_t *input,
-                              tf_schedule *out)
+tfuse_status tf_schedule_make_of(tf_env *env, const tf_graph *g, const tf_id *nodes, size_t n, const int64_t *input, int64_t shard,
+                                 tf_schedule *out)
 {
     memset(out, 0, sizeof *out);
     out->mem = env->mem;
@@ -262,12 +262,18 @@ tfuse_status tf_schedule_make(tf_env *env, const tf_graph *g, const tf_id *nodes
         out->offset[v] = -1;
     for (size_t i = 0; i < n; i++)
         TF_TRY_OUT(extents_of(&p, &g->nodes[nodes[i]], input));
-    choose_shard(&p);
+    choose_shard(&p, shard);
     status = place(&p);
 out:
     if (status != TFUSE_OK)
         tf_schedule_free(out);
     return status;
+}
+
+tfuse_status tf_schedule_make(tf_env *env, const tf_graph *g, const tf_id *nodes, size_t n, const int64_t *input,
+                              tf_schedule *out)
+{
+    return tf_schedule_make_of(env, g, nodes, n, input, 0, out);
 }
 
 void tf_schedule_free(tf_schedule *s)

@@ -31,6 +31,9 @@ tfuse_status tf_schedule_nodes(tf_env *env, const tf_graph *g, const tf_id *want
 /* Plans for an input of these extents (no zeros). */
 tfuse_status tf_schedule_make(tf_env *env, const tf_graph *g, const tf_id *nodes, size_t n, const int64_t *input,
                               tf_schedule *out);
+/* With a shard of that many samples in place of what caches suggest. */
+tfuse_status tf_schedule_make_of(tf_env *env, const tf_graph *g, const tf_id *nodes, size_t n, const int64_t *input, int64_t shard,
+                                 tf_schedule *out);
 void tf_schedule_free(tf_schedule *s); /* a zeroed one is allowed */
 
 #endif

@@ -19,7 +19,7 @@ at_most 'next tokens are the labels' "$lead" 3.1
 at_most 'and not easier than they are' 2.7 "$lead"
 works 'plain average' fuse "$e" "$f" --align none -o "$work/none"
 works 'otfusion' fuse "$e" "$f" --align otfusion -o "$work/ot"
-works 'matching' fuse "$e" "$f" --align matching -o "$work/match"
+works 'matching' fuse "$e" "$f" --align matching --generate 0 -o "$work/match"
 plain=$(loss "$work/none") matched=$(loss "$work/match")
 at_most 'otfusion is better than the average' "$(loss "$work/ot")" "$plain"
 at_most 'matching is better than otfusion' "$matched" "$(loss "$work/ot")"
@@ -27,8 +27,26 @@ run fuse "$e" "$f" --calib "$windows" --samples 64 --json -o "$work/fixed"
 check 'repaired' "$code" -eq 0
 at_most 'repair keeps the skill' "$(loss "$work/fixed")" 3.6
 
+# From weights alone: the models write their own calibration text.
+run fuse "$e" "$f" --generate 24 --threads 1 --json --quiet -o "$work/own"
+check 'generated' "$code" -eq 0
+check 'says so' "$(json calibration source)" = generated
+check 'all of them count' "$(json repair samples)" = 24
+said=$(json peak_bytes)
+at_most 'text of their own serves' "$(loss "$work/own")" 3.6
+run fuse "$e" "$f" --generate 24 --threads 3 --quiet --save-plan "$work/own.plan" -o "$work/own3"
+if cmp -s "$work/own/model.safetensors" "$work/own3/model.safetensors"; then pass 'equal bytes'; else fail 'equal bytes' 'files differ'; fi
+run fuse "$e" "$f" --generate 24 --dry-run --json -o "$work/x"
+at_most 'estimate <= 1.15 x metered' "$(json peak_bytes)" "$(awk "BEGIN { print 1.15 * $said + 64 * 2097152 }")"
+at_most 'metered <= 1.15 x estimate' "$said" "$(awk "BEGIN { print 1.15 * $(json peak_bytes) }")"
+refuses 1 'memory' 'too little memory to generate' fuse "$e" "$f" --generate 24 --memory 1M -o "$work/x"
+refuses 1 'causal' 'models that write no text' fuse tests/data/vit-fmnist-a tests/data/vit-fmnist-b --generate 8 -o "$work/x"
+run fuse tests/data/vit-fmnist-a tests/data/vit-fmnist-b --generate 8 --dry-run --json -o "$work/x"
+check 'which a dry run says' "$(json problems)" = 1
+check 'nothing under OUT' ! -e "$work/x"
+
 works 'gauge' gauge "$e" --seed 3 -o "$work/moved"
-works 'a model and its copy' fuse "$e" "$work/moved" -o "$work/same"
+works 'a model and its copy' fuse "$e" "$work/moved" --generate 0 -o "$work/same"
 works 'run it' run "$work/same" --inputs "$val" --limit 4 -o "$work/same.npy"
 works 'run the model' run "$e" --inputs "$val" --limit 4 -o "$work/was.npy"
 at_most 'its function comes back' "$(make_file gap "$work/was.npy" "$work/same.npy")" 1e-3

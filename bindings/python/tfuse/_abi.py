@@ -465,6 +465,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "tfuse_moe_dry_run": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_policy), POINTER(tfuse_run_paths), c_int32, POINTER(c_void_p)]),
     "tfuse_align": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_policy), POINTER(POINTER(tfuse_model)), c_size_t, POINTER(tfuse_array),
         POINTER(POINTER(tfuse_plan))]),
+    "tfuse_generate": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_policy), POINTER(tfuse_plan), POINTER(POINTER(tfuse_model)), c_size_t,
+        POINTER(POINTER(tfuse_array))]),
     "tfuse_plan_save": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_plan), c_char_p, c_int32]),
     "tfuse_plan_load": (c_int32, [POINTER(tfuse_ctx), c_char_p, POINTER(POINTER(tfuse_plan))]),
     "tfuse_plan_count": (c_size_t, [POINTER(tfuse_plan)]),

@@ -202,7 +202,8 @@ def fuse(*models: ModelLike, calib: Any = None, out: str | os.PathLike[str] | No
 
     Args:
         models: two or more, the anchor first: paths of checkpoints, mappings of arrays with `config`, modules, Models.
-        calib: unlabelled calibration inputs, as of tfuse.align; without any, weights alone are compared and nothing is fitted.
+        calib: unlabelled calibration inputs, as of tfuse.align; without any, weights alone are compared and nothing is
+            fitted, unless the models are causal language models, which then draw their own (the key calib.generate).
         out: directory of a checkpoint; an existing one is refused unless force=True.
         plan: a plan to apply in place of aligning, or its path.
         config: for models without one: a config.json's content or path, one for all or a list.

@@ -726,11 +726,23 @@ extern "C" {
     /// Aligns models to the first one, the anchor.
     /// @param policy  in: align.*, matching.*, otfusion.*, solver.*, calib.*, run.*.
     /// @param models  in: n_models sealed models, the anchor first; at least two. Borrowed for the call.
-    /// @param calib   in: calibration inputs (tfuse/run.h); NULL when the policy needs none. The first calib.samples are used.
+    /// @param calib   in: calibration inputs (tfuse/run.h); NULL: none, or what causal language models generate (tfuse_generate). The first calib.samples
+    ///                are used, of generated ones all unless that is set.
     /// @param out     out: release with tfuse_plan_free. It keeps nothing of the models.
     /// Errors: TFUSE_EGRAPH (models that do not pair; the text names the axis or node), TFUSE_EINVAL (a method that needs calibration
     /// and has none), TFUSE_ESHAPE, TFUSE_ENUMERIC, TFUSE_EKEY, TFUSE_ECONVERGE, TFUSE_ECANCELLED, TFUSE_ENOMEM, and those of tfuse_graph_infer.
     pub fn tfuse_align(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, models: *const *const tfuse_model, n_models: usize, calib: *const tfuse_array, out: *mut *mut tfuse_plan) -> tfuse_status;
+    /// Calibration inputs that causal language models draw from themselves, by their own probabilities, in turn: what tfuse_align and tfuse_repair_new make
+    /// when calib is NULL. To make them once for both calls, give them the array, with calib.samples at least their number.
+    /// @param policy  in: calib.generate sequences of calib.length tokens, run.seed; unless calib.generate is set, whether any (that key's help).
+    /// @param plan    in: that they will be used with; NULL: the models will be aligned.
+    /// @param models  in: as in tfuse_align, borrowed for the call.
+    /// @param out     out: sequences × tokens, int32, release with tfuse_array_free; NULL when by the policy nothing is generated. Equal seeds give equal
+    ///                ones, for any number of threads. Each starts with the config's bos_token_id, without one with a token drawn from all alike.
+    /// Cost: about one pass of one model over all tokens; its weights in float32 are held.
+    /// Errors: TFUSE_EUNSUPPORTED (calib.generate is set, but a model is no causal language model), TFUSE_ENUMERIC (outputs that are not finite),
+    /// TFUSE_ERANGE (run.memory), TFUSE_ECANCELLED, TFUSE_ENOMEM, and those of tfuse_graph_infer and of pairing in tfuse_align.
+    pub fn tfuse_generate(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, plan: *const tfuse_plan, models: *const *const tfuse_model, n_models: usize, out: *mut *mut tfuse_array) -> tfuse_status;
     /// Writes a plan (docs/plan-format.md), in one step. `force` replaces an existing file. Errors: TFUSE_EEXIST, TFUSE_EIO, TFUSE_ENOMEM.
     pub fn tfuse_plan_save(ctx: *mut tfuse_ctx, plan: *const tfuse_plan, path: *const c_char, force: i32) -> tfuse_status;
     /// Reads a plan. Errors: TFUSE_EIO, TFUSE_EFORMAT, TFUSE_ECORRUPT (checksum), TFUSE_EVERSION, TFUSE_ENOMEM.
@@ -782,7 +794,7 @@ extern "C" {
     ///                mix, select, refit and head with calibration, and without it circuits, but for rotary positions; otherwise nothing).
     /// @param plan    in: must be exact (maps that keep the functions, such as those of align.strategy=matching) for any stage.
     /// @param models  in: as in tfuse_align, borrowed for the call.
-    /// @param calib   in: unlabelled inputs as in tfuse_align; NULL: none.
+    /// @param calib   in: unlabelled inputs as in tfuse_align; NULL: none, or what the models generate, as there.
     /// @param out     out: release with tfuse_repair_free. It holds the fused network's fitted tensors in float32.
     /// Memory while it runs: the live activations of calib.samples samples for each parent and the fused network, which go to files without a name under
     /// /var/tmp when run.memory bounds it, and three Grams of the widest linear.

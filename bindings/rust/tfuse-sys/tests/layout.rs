@@ -252,6 +252,7 @@ fn every_function_is_there() {
         tfuse_moe_dense as *const (),
         tfuse_moe_dry_run as *const (),
         tfuse_align as *const (),
+        tfuse_generate as *const (),
         tfuse_plan_save as *const (),
         tfuse_plan_load as *const (),
         tfuse_plan_count as *const (),
