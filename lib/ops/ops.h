@@ -23,6 +23,8 @@ extern const tf_op tf_op_attention;
 extern const tf_op tf_op_split;
 extern const tf_op tf_op_token;
 extern const tf_op tf_op_plus_token;
+extern const tf_op tf_op_mean_tokens;
+extern const tf_op tf_op_layerscale;
 extern const tf_op tf_op_route;
 extern const tf_op tf_op_route_weights;
 extern const tf_op tf_op_expert_mean;

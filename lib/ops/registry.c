@@ -12,6 +12,7 @@ static const tf_op *const table[] = {
     &tf_op_positions, &tf_op_softcap,    &tf_op_scale,    &tf_op_gate_tokens,
     &tf_op_disentangled, &tf_op_mask_tokens, &tf_op_conv_tokens, &tf_op_plus_token,
     &tf_op_route_weights, &tf_op_expert_mean,
+    &tf_op_mean_tokens, &tf_op_layerscale,
 };
 
 const tf_op *tf_op_at(size_t index)

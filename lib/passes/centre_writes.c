@@ -5,7 +5,7 @@
  * their mean too. Both parts are noise to whatever compares two models.
  *
  * An axis qualifies when its group is "orthogonal fixing ones" (its LayerNorms are folded), every value on it was written
- * by a node known to be linear in its tensors or follows from such by adding, joining or choosing tokens, and nothing but LayerNorms, and
+ * by a node known to be linear in its tensors or follows from such by adding, joining, choosing or averaging tokens, and nothing but LayerNorms, and
  * those, reads it before a LayerNorm has.
  */
 #include "passes/passes.h"
@@ -28,7 +28,7 @@ static bool is_writer(const tf_node *n)
 
 static bool keeps_stream(const tf_node *n)
 {
-    return n->op == &tf_op_add || n->op == &tf_op_concat_tokens || n->op == &tf_op_token;
+    return n->op == &tf_op_add || n->op == &tf_op_concat_tokens || n->op == &tf_op_token || n->op == &tf_op_mean_tokens;
 }
 
 /* Places of all values; false when the axis does not qualify. */

@@ -51,7 +51,7 @@ tfuse_status tf_walk_linears(tf_env *env, const tf_graph *g, tf_id value, bool *
         const tf_node *n = &g->nodes[i];
         if (!reads(n, reached))
             continue;
-        if (n->op == &tf_op_token)
+        if (n->op == &tf_op_token || n->op == &tf_op_mean_tokens)
             reached[n->outputs[0]] = true;
         else if (n->op == &tf_op_linear && owns_params(g, n))
             (*out)[(*count)++] = (tf_id)i;

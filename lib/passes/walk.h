@@ -13,7 +13,7 @@
 typedef tfuse_status (*tf_rewrite_fn)(tf_env *env, tf_view *level);
 tfuse_status tf_walk_level(tf_env *env, const tf_view *base, const char *pass, tf_rewrite_fn rewrite, tf_view **out);
 
-/* The linear nodes that read a value, directly or as one token of it, in graph order. False when anything else reads it, or when
+/* The linear nodes that read a value, directly or as one token of it or the mean of its tokens, in graph order. False when anything else reads it, or when
  * it is the output, or when a reader's tensors serve other nodes too: then nothing may be moved into the readers. *out (tf_free) and
  * *count are set in either case. */
 tfuse_status tf_walk_linears(tf_env *env, const tf_graph *g, tf_id value, bool *all, tf_id **out, size_t *count);

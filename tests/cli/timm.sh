@@ -22,6 +22,22 @@ for pair in hh ht th tt; do
 done
 check "the anchor's naming" "$(grep -c 'blocks.0.attn.qkv.weight' "$work/th/model.safetensors")" = 1
 check "the anchor's naming, the other way" "$(grep -c 'blocks.0.attn.qkv.weight' "$work/ht/model.safetensors")" = 0
+# What timm computes with models of its own (tests/tools/make_timm.py): average pooling and a norm behind it, registers, positions of patches alone,
+# LayerScale, no biases of queries, keys and values; no class token; a norm before the blocks.
+for kind in average patches clip; do
+    m=tests/data/timm-$kind
+    works "$kind runs" run "$m" --inputs "$m/x.npy" -o "$work/$kind.npy"
+    at_most "$kind: as timm" "$(make_file gap "$m/logits.npy" "$work/$kind.npy")" 1e-5
+    stream=permutation
+    [ "$kind" = patches ] && stream=orthogonal
+    works "$kind in other coordinates" gauge "$m" --seed 3 --set gauge.stream=$stream -o "$work/$kind-moved"
+    works "$kind moved runs" run "$work/$kind-moved" --inputs "$m/x.npy" -o "$work/$kind-moved.npy"
+    at_most "$kind: the same function" "$(make_file gap "$m/logits.npy" "$work/$kind-moved.npy")" 1e-4
+    works "$kind with it" fuse "$m" "$work/$kind-moved" --align matching --repair none -o "$work/$kind-fused"
+    works "$kind fused runs" run "$work/$kind-fused" --inputs "$m/x.npy" -o "$work/$kind-fused.npy"
+    at_most "$kind: aligning restores" "$(make_file gap "$m/logits.npy" "$work/$kind-fused.npy")" 1e-3
+    works "$kind by the paper" fuse "$m" "$work/$kind-moved" --align otfusion --calib "$m/x.npy" -o "$work/$kind-paper"
+done
 make_file timm "$a" "$work/x" no-heads
 refuses 1 'model_args.num_heads' 'no number of heads' inspect "$work/x"
 finish
