@@ -4,16 +4,11 @@
  */
 #include "api/api.h"
 #include "moe/moe.h"
-#include <stdlib.h>
 
+/* Takes the report over. */
 static tfuse_status to_string(tf_env *env, tfuse_status status, json_t *report, char **out)
 {
-    char *text = status == TFUSE_OK ? json_dumps(report, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(report);
-    if (status == TFUSE_OK)
-        status = text ? tf_api_string(env, text, out) : tf_fail(env, TFUSE_ENOMEM, "out of memory for a report");
-    free(text);
-    return status;
+    return status == TFUSE_OK ? tf_api_report(env, report, JSON_COMPACT | JSON_REAL_PRECISION(17), out) : status;
 }
 
 static tfuse_status need_model(tf_env *env, const tfuse_model *model)

@@ -14,6 +14,13 @@ static tfuse_status out_of_memory(tf_env *env)
     return tf_fail(env, TFUSE_ENOMEM, "out of memory for a config");
 }
 
+/* From its text: jansson's own copies lose what there is no memory for. */
+static tfuse_status copy_config(tf_env *env, const tfuse_model *m, json_t **out)
+{
+    const char *text = m->config_text ? m->config_text : "{}";
+    return tf_json_object(env, tf_model_label(m), text, strlen(text), out);
+}
+
 static tfuse_status set(tf_env *env, json_t *config, const char *key, json_t *value)
 {
     return value && json_object_set_new(config, key, value) == 0 ? TFUSE_OK : out_of_memory(env);
@@ -131,8 +138,9 @@ tfuse_status tf_layout_config(tf_env *env, const char *layout, const tfuse_model
         at++;
     if (at == TF_LEN(table))
         return tf_fail(env, TFUSE_EKEY, "moe.layout '%s' is none of emoe, mixtral, qwen2_moe, qwen3_moe", layout);
-    json_t *config = json_deep_copy(m->config);
-    const tfuse_status status = config ? table[at].write(env, m, how, config) : out_of_memory(env);
+    json_t *config = NULL;
+    TF_TRY(copy_config(env, m, &config));
+    const tfuse_status status = table[at].write(env, m, how, config);
     if (status == TFUSE_OK)
         *out = config;
     else
@@ -165,8 +173,8 @@ tfuse_status tf_layout_graph(tf_env *env, const char *layout, const tfuse_model 
 tfuse_status tf_layout_dense_config(tf_env *env, const tfuse_model *m, json_t **out)
 {
     static const char *const keys[] = {"n_expert", "topk", "split_start_layer", "split_every_layer", "select", "mode"};
-    *out = json_deep_copy(m->config);
-    for (size_t i = 0; *out && i < TF_LEN(keys); i++)
+    TF_TRY(copy_config(env, m, out));
+    for (size_t i = 0; i < TF_LEN(keys); i++)
         json_object_del(*out, keys[i]);
-    return *out ? TFUSE_OK : out_of_memory(env);
+    return TFUSE_OK;
 }

@@ -84,7 +84,8 @@ static tfuse_status find_ffns(tf_env *env, tf_moe *s, const json_t *notes)
 /* What the notes say of a mixture whose experts weigh equal shares. */
 static tfuse_status open_described(tf_env *env, tf_moe *s, const json_t *notes)
 {
-    const json_t *config = json_object_get(notes, "config"), *down = json_object_get(notes, "down"), *top_k = json_object_get(notes, "top_k");
+    json_t *config = json_object_get(notes, "config");
+    const json_t *down = json_object_get(notes, "down"), *top_k = json_object_get(notes, "top_k");
     if (!notes)
         return tf_fail(env, TFUSE_EUNSUPPORTED, "%s: there is no " TF_MOE_NOTES " beside config.json, as a split model has; the experts of another mixture "
                        "are no parts of one dense network", tf_model_label(s->model));
@@ -92,8 +93,7 @@ static tfuse_status open_described(tf_env *env, tf_moe *s, const json_t *notes)
         return wrong_notes(env, s, "config, down or top_k is missing or wrong");
     s->down = json_number_value(down);
     s->how.top_k = json_integer_value(top_k);
-    if (!(s->config = json_deep_copy(config)))
-        return TFUSE_ENOMEM;
+    s->config = json_incref(config);
     return build_from(env, s->config, &s->dense);
 }
 

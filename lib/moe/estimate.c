@@ -33,8 +33,24 @@ static uint64_t clustering(const tf_moe *s)
     return most + orders;
 }
 
+/* A batch of an evaluator, which holds no more samples than there are: at most every value of each, live at once. */
+static uint64_t batch_bytes(const tf_moe *s, const tf_graph *g, const tfuse_array *calib)
+{
+    const int64_t most = tf_policy_int(s->policy, "calib.samples"), length = calib->rank > 1 ? calib->shape[1] : 1;
+    const int64_t samples = calib->rank > 0 && calib->shape[0] < most ? calib->shape[0] : most;
+    uint64_t sample = 0;
+    for (size_t v = 0; v < g->n_values; v++) {
+        int64_t count = 1;
+        for (int d = 0; d < g->values[v].rank; d++)
+            count *= g->values[v].extent[d] ? g->values[v].extent[d] : length;
+        sample += tf_area(count, 1, FLOAT);
+    }
+    const uint64_t all = sample > TF_TALLY_MOST / (uint64_t)(samples + 1) ? TF_TALLY_MOST : sample * (uint64_t)samples;
+    return all < BATCH_BYTES ? all : BATCH_BYTES;
+}
+
 /* The evaluators' weights and batches; then the routed model that is run, in memory. */
-static uint64_t comparing(const tf_env *env, const tf_moe *s, uint64_t written)
+static uint64_t comparing(const tf_env *env, const tf_moe *s, const tfuse_array *calib, uint64_t written)
 {
     const tf_graph *g = s->dense;
     uint64_t lanes = 0, downs = 0;
@@ -43,7 +59,7 @@ static uint64_t comparing(const tf_env *env, const tf_moe *s, uint64_t written)
         lanes += tf_area(TILE, f->units + f->width, FLOAT);
         downs += tf_area(f->units, f->width, FLOAT);
     }
-    const uint64_t batch = 2 * (uint64_t)BATCH_BYTES + (uint64_t)tf_threads(env) * PER_THREAD;
+    const uint64_t batch = 2 * batch_bytes(s, s->routed, calib) + (uint64_t)tf_threads(env) * PER_THREAD;
     const uint64_t errors = all_params(g) + downs + lanes + batch, outputs = all_params(g) + all_params(s->routed) + written + 2 * batch;
     return errors > outputs ? errors : outputs;
 }
@@ -82,7 +98,7 @@ tfuse_status tf_moe_peak(tf_env *env, const tf_moe *s, const tfuse_array *calib,
     const uint64_t making = tf_moe_writing_bytes(s, rows, count);
     tf_free(&env->mem, rows);
     TF_TRY(checking(env, s, &probed));
-    const uint64_t work[] = {s->back ? 0 : clustering(s), calib ? comparing(env, s, *written) : 0, probed + making};
+    const uint64_t work[] = {s->back ? 0 : clustering(s), calib ? comparing(env, s, calib, *written) : 0, probed + making};
     uint64_t most = 0;
     for (size_t i = 0; i < TF_LEN(work); i++)
         most = work[i] > most ? work[i] : most;
