@@ -111,7 +111,7 @@ tfuse_status tf_align(tf_env *env, const tf_align_job *job, tfuse_plan **out)
     TF_TRY(find_strategy(env, job, &strategy));
     tfuse_plan *plan;
     TF_TRY(tf_plan_new(env, strategy->name, job->n, &plan));
-    plan->exact = strategy->exact;
+    plan->carries = plan->exact = strategy->exact;
     tfuse_status status = record_policy(env, job->policy, plan);
     if (status == TFUSE_OK)
         status = record_models(env, job, plan);

@@ -40,7 +40,7 @@ static inline bool tf_align_calibrated(const tf_align_job *job)
 
 typedef struct tf_strategy {
     const char *name;
-    bool exact;                /* its plans are (plan.h), and are checked for it */
+    bool exact;                /* its plans are (plan.h), and are checked for it, unless align says otherwise */
     const char *const *passes; /* names, NULL at the end: the form in which it works and its result is */
     /* Checks before anything runs: that the models pair, that calibration is there if needed. */
     tfuse_status (*needs)(tf_env *env, const tf_align_job *job);

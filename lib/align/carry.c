@@ -25,10 +25,13 @@ tfuse_status tf_carry_part(tf_env *env, const tf_map *map, tf_use use, bool prod
                            int dim, const tf_part *from, const tf_part *to, int64_t extent, float *dst)
 {
     tf_map *neutral = NULL;
-    if (map && tf_map_invertible(map)) {
+    if (map && tf_map_is_sided(map)) {
         if (use == TF_USE_NEUTRAL && map->dense && is_constant(src, rank, from)) {
-            map = NULL;
-        } else if (use == TF_USE_NEUTRAL) {
+            for (int64_t u = 0; u < to->size; u++)
+                dst[tf_part_index(to, u)] = src[tf_part_index(from, 0)];
+            return TFUSE_OK;
+        }
+        if (use == TF_USE_NEUTRAL) {
             TF_TRY(tf_map_neutral(env, map, &neutral));
             map = neutral;
         }

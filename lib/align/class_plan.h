@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * class_plan.h: a plan from one map for each class. A class inside others (units inside heads) may have a map for each unit of
- * those: its instances. The graph's bindings say where each applies, and its uses on which side.
+ * class_plan.h: a plan from one map for each class of two graphs of one structure: g is the anchor's, `of` the model's, whose axes may have other
+ * extents. A class inside others (units inside heads) may have a map for each unit of those: its instances. The bindings say where
+ * each applies, and its uses on which side.
  */
 #ifndef TF_ALIGN_CLASS_PLAN_H
 #define TF_ALIGN_CLASS_PLAN_H
@@ -31,12 +32,17 @@ void tf_part_units(const tf_part *part, int n, int64_t index, int64_t *units);
 /* The instance of the class of factor f where the factors before it are at `units`. */
 int64_t tf_class_instance(const tf_graph *g, const tf_part *part, int f, const int64_t *units);
 /* The model's instance that the maps of the classes around bring to the anchor's `instance`. */
-int64_t tf_class_source(const tf_graph *g, const tf_class_map *maps, tf_id cls, int64_t instance);
-/* Whether a class of the part has maps, and the map of the whole part. */
+int64_t tf_class_source(const tf_graph *g, const tf_graph *of, const tf_class_map *maps, tf_id cls, int64_t instance);
+/* The block of the model's part `from` (by all its factors but the innermost) that becomes the block of the anchor's with these units. Factors
+ * without a map stay where they are; -1: nothing comes there. */
+int64_t tf_class_block_source(const tf_graph *g, const tf_class_map *maps, const tf_part *from, const tf_part *to, const int64_t *units);
+/* Whether a class of the part has maps, and the map of the whole part: the model's `from` onto the anchor's `to`. */
 bool tf_class_moves(const tf_graph *g, const tf_class_map *maps, const tf_part *part);
-tfuse_status tf_class_part_map(tf_env *env, const tf_graph *g, const tf_class_map *maps, const tf_part *part, tf_map **out);
+tfuse_status tf_class_part_map(tf_env *env, const tf_graph *g, const tf_class_map *maps, const tf_part *from, const tf_part *to, tf_map **out);
 /* Adds the maps of a model, equal in structure to the anchor, and an entry for every part that they move. maps: one a class. */
-tfuse_status tf_class_plan(tf_env *env, tfuse_plan *plan, int32_t model, const tf_graph *g, const tf_class_map *maps);
+tfuse_status tf_class_plan(tf_env *env, tfuse_plan *plan, int32_t model, const tf_graph *g, const tf_graph *of, const tf_class_map *maps);
+/* "layer.0/heads*layer.0/qk": the name of the map of a part, of names of classes; ends in a NUL. */
+tfuse_status tf_class_part_name(tf_env *env, const tf_graph *g, const tf_part *part, tf_buf *out);
 void tf_class_maps_free(tf_env *env, const tf_graph *g, tf_class_map *maps);
 
 #endif

@@ -265,7 +265,7 @@ static tfuse_status fill(tf_env *env, const tfuse_policy *policy, const tfuse_mo
     if (status == TFUSE_OK)
         status = tf_gauge_draw(env, g, groups, (uint64_t)tf_policy_int(policy, "run.seed"), &maps);
     if (status == TFUSE_OK)
-        status = tf_class_plan(env, plan, 1, g, maps);
+        status = tf_class_plan(env, plan, 1, g, g, maps);
     tf_class_maps_free(env, g, maps);
     tf_free(&env->mem, groups);
     return status;
@@ -274,7 +274,7 @@ static tfuse_status fill(tf_env *env, const tfuse_policy *policy, const tfuse_mo
 tfuse_status tf_gauge(tf_env *env, const tfuse_policy *policy, const tfuse_model *m, const tf_graph *g, tfuse_plan **out)
 {
     TF_TRY(tf_plan_new(env, "gauge", 2, out));
-    (*out)->exact = true;
+    (*out)->carries = (*out)->exact = true;
     const tfuse_status status = fill(env, policy, m, g, *out);
     if (status != TFUSE_OK) {
         tf_plan_free(*out);

@@ -4,7 +4,7 @@
  * ascent on the mean correlation of the evidence (matching.h). A sweep matches blocks (heads) before what is inside of them, and the residual
  * stream last; the first one takes the stream before all else, from what touches nothing but it and the outside (embeddings, positions, the
  * head) and from activations. Sweeps end when the objective gains nothing any more, and the best maps are kept. Since every map is of the group,
- * each model carried alone computes what it did, so plans are exact.
+ * each model carried alone computes what it did, so plans are exact; but where a model has more units than the anchor, what the others hold is lost.
  *
  * Sources: Ainsworth, Hayase, Srinivasa, "Git Re-Basin" (2023), for coordinate ascent over permutations; Theus et al., "Generalized Linear Mode
  * Connectivity for Transformers" (2025), for orthogonal maps of the residual stream; the rest follows from the objective.
@@ -16,57 +16,6 @@
 
 /* A round that gains a smaller part of the objective than this is the last. */
 #define LEAST_GAIN 2e-3
-
-/* ---- what each class may do ------------------------------------------------------------------------------------- */
-
-static mt_shape units_shape(tf_group group)
-{
-    return !(group & TF_G_PERM) ? MT_FIXED : group & TF_G_SIGN ? MT_SIGNED_UNITS : MT_UNITS;
-}
-
-static mt_shape rotation_shape(tf_group group)
-{
-    if (group & TF_G_ROT)
-        return MT_ROTATION;
-    if (group & TF_G_ROT_ONES)
-        return MT_ROTATION_ONES;
-    const bool pairs = group & TF_G_PAIR_ROT || (!(group & TF_G_PERM) && group & TF_G_PAIR_SIGN);
-    return pairs ? MT_PAIRS : units_shape(group);
-}
-
-static mt_shape shape_of(const matching *mt, tf_id cls, tf_group group)
-{
-    const tfuse_policy *p = mt->job->policy;
-    if (tf_class_pinned(mt->g, cls) || group == TF_GROUP_PINNED)
-        return MT_FIXED;
-    if (mt->classes[cls].outer)
-        return group & TF_G_PERM ? MT_UNITS : MT_FIXED;
-    const bool stream = tf_class_is_stream(mt->g, cls);
-    if (tf_policy_is(p, stream ? "matching.stream" : "matching.inner", "none") && (stream || tf_class_parent(mt->g, cls) >= 0))
-        return MT_FIXED;
-    if (stream ? tf_policy_is(p, "matching.stream", "permutation")
-               : tf_class_parent(mt->g, cls) >= 0 && tf_policy_is(p, "matching.inner", "permutation"))
-        return units_shape(group);
-    return rotation_shape(group);
-}
-
-static tfuse_status make_classes(matching *mt, const tf_view *const *views)
-{
-    const size_t n = mt->g->n_classes;
-    tf_group *groups = tf_alloc_array(mt->env, 2 * n + 1, sizeof *groups);
-    mt->classes = tf_calloc(mt->env, n + 1, sizeof *mt->classes);
-    tfuse_status status = groups && mt->classes ? TFUSE_OK : TFUSE_ENOMEM;
-    for (int s = 0; s < 2 && status == TFUSE_OK; s++)
-        status = tf_groups(mt->env, mt->job->graphs[s ? mt->k : 0], mt->job->tally ? NULL : views[s ? mt->k : 0], groups + (size_t)s * n);
-    for (size_t c = 0; c < n && status == TFUSE_OK; c++) {
-        mt_class *out = &mt->classes[c];
-        status = tf_class_is_outer(mt->env, mt->g, (tf_id)c, &out->outer);
-        out->group = groups[c] & groups[n + c];
-        out->shape = shape_of(mt, (tf_id)c, out->group);
-    }
-    tf_free(&mt->env->mem, groups);
-    return status;
-}
 
 static tfuse_status make_maps(matching *mt)
 {
@@ -80,7 +29,7 @@ static tfuse_status make_maps(matching *mt)
             return TFUSE_ENOMEM;
         mt->maps[c].instances = instances;
         for (int64_t i = 0; i < instances; i++)
-            TF_TRY(tf_map_identity(mt->env, tf_class_extent(mt->g, (tf_id)c), &mt->maps[c].maps[i]));
+            TF_TRY(mt_first_map(mt, (tf_id)c, &mt->maps[c].maps[i]));
     }
     return TFUSE_OK;
 }
@@ -218,24 +167,12 @@ static tfuse_status check_policy(tf_env *env, const tf_align_job *job)
     return TFUSE_OK;
 }
 
-static tfuse_status check_classes(tf_env *env, const tf_align_job *job, size_t k)
-{
-    const tf_graph *a = job->graphs[0], *g = job->graphs[k];
-    bool same = a->n_classes == g->n_classes;
-    for (size_t c = 0; same && c < a->n_classes; c++)
-        same = !strcmp(a->class_name[c], g->class_name[c]) && tf_class_extent(a, (tf_id)c) == tf_class_extent(g, (tf_id)c);
-    if (same)
-        return TFUSE_OK;
-    return tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH, "%s and %s have other axes: matching takes models of one shape; use --align otfusion",
-                                           tf_model_label(job->models[k]), tf_model_label(job->models[0])));
-}
-
 static tfuse_status matching_needs(tf_env *env, const tf_align_job *job)
 {
     TF_TRY(tf_align_note(env, job, check_policy(env, job)));
     for (size_t k = 1; k < job->n; k++) {
         TF_TRY(tf_pair_graphs(env, job, k));
-        TF_TRY(check_classes(env, job, k));
+        TF_TRY(mt_check_extents(env, job, k));
     }
     return TFUSE_OK;
 }
@@ -282,11 +219,11 @@ static tfuse_status align_model(tf_env *env, const tf_align_job *job, size_t k, 
     tf_stat_wants wants;
     TF_TRY(matching_wants(env, job, k, &wants));
     tf_class_map *maps = tf_calloc(env, mt.g->n_classes + 1, sizeof *maps);
-    tfuse_status status = maps ? make_classes(&mt, views) : TFUSE_ENOMEM;
-    if (status == TFUSE_OK)
-        status = make_maps(&mt);
+    tfuse_status status = maps ? mt_classes_make(&mt, views) : TFUSE_ENOMEM;
     if (status == TFUSE_OK)
         status = mt_models_make(&mt, views);
+    if (status == TFUSE_OK)
+        status = make_maps(&mt);
     if (status == TFUSE_OK && job->tally)
         status = mt_estimate(&mt, &wants, maps);
     else if (status == TFUSE_OK)
@@ -294,7 +231,9 @@ static tfuse_status align_model(tf_env *env, const tf_align_job *job, size_t k, 
     if (status == TFUSE_OK && !job->tally)
         status = mt_plan_maps(&mt, maps);
     if (status == TFUSE_OK)
-        status = tf_class_plan(env, plan, (int32_t)k, mt.g, maps);
+        status = tf_class_plan(env, plan, (int32_t)k, mt.g, mt.side[MT_MODEL].g, maps);
+    if (status == TFUSE_OK)
+        plan->exact = plan->exact && mt_is_exact(&mt);
     tf_class_maps_free(env, mt.g, maps);
     tf_class_maps_free(env, mt.g, mt.maps);
     mt_values_free(&mt);

@@ -8,6 +8,9 @@
  * and balanced: where an axis takes scales or any invertible map, its coordinates are changed to those in which what produces it and what
  * consumes it have equal Grams. That leaves rotations and permutations, for which each class has a best map in closed form given the others, or
  * by assignment. The map that the plan gets is G_model R G_anchor^-1, so the anchor's coordinates stay.
+ *
+ * Axes of unequal extents have rectangular maps: R with orthonormal rows or columns where rotations are permitted, a selection of units or blocks where
+ * permutations are (unequal.c of maps says what each keeps). n is the model's extent, m the anchor's throughout.
  */
 #ifndef TF_ALIGN_MATCHING_H
 #define TF_ALIGN_MATCHING_H
@@ -21,15 +24,15 @@ typedef struct mt_model {
     const tf_view *view;
     tf_id *param;          /* of each of the anchor's tensors */
     tf_class_map *balance; /* G, one a class of the anchor's graph */
-    float **held;          /* balanced tensors in the anchor's layout, as far as they are kept */
+    float **held;          /* balanced tensors in the side's own layout, as far as they are kept */
     float **streamed;      /* the same moved by the maps of streams, which all other classes see; forgotten when one changes */
     uint64_t bytes, streamed_bytes;
 } mt_model;
 
 /* Activations of one value: the second moments of the model's units with the anchor's, balanced, scaled so that equal ones give a trace of 1. */
 typedef struct mt_value {
-    tf_id value;  /* of the anchor's graph */
-    float *cross; /* the model's units × the anchor's */
+    tf_id value[2]; /* of the anchor's graph and of the model's */
+    float *cross;   /* the model's units × the anchor's */
 } mt_value;
 
 typedef enum mt_shape { MT_FIXED, MT_ROTATION, MT_ROTATION_ONES, MT_PAIRS, MT_UNITS, MT_SIGNED_UNITS } mt_shape;
@@ -38,10 +41,12 @@ typedef struct mt_class {
     mt_shape shape; /* of R */
     tf_group group; /* what both models permit */
     bool outer;     /* stands outside of others, whose maps depend on its own */
+    bool stream;    /* is a residual stream, and is matched */
     bool known;     /* has been matched once */
 } mt_class;
 
-typedef struct matching {
+typedef struct matching matching;
+struct matching {
     tf_env *env;
     const tf_align_job *job;
     size_t k;
@@ -55,52 +60,64 @@ typedef struct matching {
     bool use_weights, use_activations;
     double activation_weight;
     double stream_sum; /* agreement of weights at the last match of streams */
-} matching;
+    matching **peers;  /* the other models: their mean with the anchor is what this one is matched to */
+    size_t n_peers;
+};
 
 enum { MT_ANCHOR, MT_MODEL };
 
-/* ---- matching_weights.c ---- */
+static inline int64_t mt_extent(const matching *mt, int side, tf_id cls)
+{
+    return tf_class_extent(mt->side[side].g, cls);
+}
+
+/* ---- matching_tensors.c ---- */
 /* Bytes of balanced tensors that are kept of one model; what does not fit is read again. */
 #define MT_HELD_BYTES ((uint64_t)384 << 20)
 /* Of models that are larger, so much: what is held is no more than read-ahead then. */
 #define MT_HELD_OF_LARGE ((uint64_t)128 << 20)
 
+/* Bytes of tensors that each of three caches may hold. */
+uint64_t mt_held_bytes(const matching *mt);
+tfuse_status mt_models_make(matching *mt, const tf_view *const *views);
+void mt_models_free(matching *mt);
+/* The parameter in a side's own graph that is the anchor's `param`. */
+const tf_param *mt_param(const matching *mt, int side, tf_id param);
+/* Balanced, in the side's own layout; given back by mt_give. */
+tfuse_status mt_take(matching *mt, int side, tf_id param, float **x);
+void mt_give(matching *mt, int side, tf_id param, float *x);
+void mt_forget_held(matching *mt, int side);
+void mt_forget_streams(matching *mt);
+/* The model's tensor, brought to the anchor's layout by all maps but along dimension `dim` (-1: none), which stays as it is; freed by tf_free. */
+tfuse_status mt_moved(matching *mt, tf_id param, int dim, float **x);
+/* Rows of unit after unit of the part from `first` on, n × K, of a tensor of p's extents but along `dim`, where there are `extent`. */
+void mt_rows(const tf_param *p, int64_t extent, const float *x, int dim, const tf_part *part, int64_t first, int64_t n, float *rows);
+
+/* ---- matching_weights.c ---- */
 /* Sum over tensors of a class's evidence: inner products of the model's units (rows) with the anchor's (columns). */
 typedef struct mt_gram {
-    int64_t n, instances;
-    float *x;       /* instances × n × n */
+    int64_t n, m, instances;
+    float *x;       /* instances × n × m */
     float *neutral; /* the same of what keeps its sign whatever the map's; NULL where no map has signs */
     double *most;   /* instances: what perfect agreement would give */
 } mt_gram;
 tfuse_status mt_gram_make(matching *mt, tf_id cls, mt_gram *out);
 void mt_gram_free(matching *mt, mt_gram *gram);
 
-/* A part of a tensor in which a class is factor `factor`. */
+/* A part of a tensor in which a class is factor `factor`, of both sides. */
 typedef struct mt_place {
     tf_id param;
     int dim;
-    const tf_part *part;
+    const tf_part *part[2];
     int factor;
 } mt_place;
 typedef tfuse_status (*mt_place_fn)(matching *mt, const mt_place *place, void *arg);
 /* All places of a class whose other axes have known maps or are fixed. */
 tfuse_status mt_each_place(matching *mt, tf_id cls, mt_place_fn fn, void *arg);
 
-/* Bytes of tensors that each of three caches may hold. */
-uint64_t mt_held_bytes(const matching *mt);
-tfuse_status mt_models_make(matching *mt, const tf_view *const *views);
-void mt_models_free(matching *mt);
-/* Balanced, in the anchor's layout; given back by mt_give. */
-tfuse_status mt_take(matching *mt, int side, tf_id param, float **x);
-void mt_give(matching *mt, int side, tf_id param, float *x);
-/* The model's tensor carried by all maps but those of the classes with still[c] along dimension `dim`; freed by tf_free. */
-tfuse_status mt_moved(matching *mt, tf_id param, int dim, const bool *still, float **x);
-/* Rows of unit after unit of the part from `first` on, n × K. */
-void mt_rows(const tf_param *p, const float *x, int dim, const tf_part *part, int64_t first, int64_t n, float *rows);
 /* Evidence of the class from the innermost factor of all its places; gram is zeroed before. */
 tfuse_status mt_weights_gram(matching *mt, tf_id cls, mt_gram *gram);
 tfuse_status mt_node_weights(matching *mt);
-void mt_forget_streams(matching *mt);
 /* Mean correlation of all nodes' tensors under the maps. Those that a stream moves are in the sums of its own match. */
 tfuse_status mt_weights_objective(matching *mt, double *sum, double *count);
 
@@ -112,12 +129,17 @@ tfuse_status mt_plan_maps(matching *mt, tf_class_map *out);
 tfuse_status mt_values_wanted(tf_env *env, const tf_graph *g, tf_stat_wants *out);
 tfuse_status mt_values_make(matching *mt, const tf_stats *stats, const tf_stat_wants *wants);
 void mt_values_free(matching *mt);
+/* Parts of a value's channels on both sides (freed by tf_free, also on failure), equally many. */
+tfuse_status mt_value_parts(matching *mt, const mt_value *v, tf_part **parts, int *count);
 tfuse_status mt_values_gram(matching *mt, tf_id cls, mt_gram *gram);
 tfuse_status mt_values_objective(matching *mt, double *sum, double *count);
 
 /* ---- matching_class.c: the best map of one class, given the others ---- */
-/* source[j]: the row i that column j gets, so that the sum of gain (n×n) is largest; *gap as certified. */
-tfuse_status mt_assign(matching *mt, int64_t n, const float *gain, int64_t *source, double *gap);
+/* source[j]: the row i that column j gets, so that the sum of gain (n×m) is largest; *gap as certified. Of more rows than columns some go
+ * nowhere; of fewer each goes to one column at least, and to ceil(m / n) at most. */
+tfuse_status mt_assign(matching *mt, int64_t n, int64_t m, const float *gain, int64_t *source, double *gap);
+/* A map to begin with: the identity, or as much of it as there is. */
+tfuse_status mt_first_map(matching *mt, tf_id cls, tf_map **out);
 tfuse_status mt_match_class(matching *mt, tf_id cls);
 tfuse_status mt_set_permutation(matching *mt, tf_id cls, int64_t instance, const int64_t *source);
 
@@ -130,6 +152,16 @@ tfuse_status mt_table_gram(matching *mt, tf_id param, double weight, mt_gram *gr
 
 /* ---- matching_heads.c: outer classes (heads, groups of queries, experts), before what is inside of them ---- */
 tfuse_status mt_match_outer(matching *mt, tf_id cls);
+
+/* ---- matching_shape.c ---- */
+/* What each class may do, given the groups of all models; mt->classes. */
+tfuse_status mt_classes_make(matching *mt, const tf_view *const *views);
+/* TFUSE_EGRAPH where axes have unequal extents for which there is no map. */
+tfuse_status mt_check_extents(tf_env *env, const tf_align_job *job, size_t k);
+/* What scores of queries and keys are multiplied by as the axis goes to the anchor's extent: scores are divided by the root of that. */
+double mt_score_scale(const matching *mt, tf_id cls);
+/* Whether the model, carried alone, computes what it did, as far as the extents tell. */
+bool mt_is_exact(const matching *mt);
 
 /* ---- matching_estimate.c ---- */
 tfuse_status mt_estimate(matching *mt, const tf_stat_wants *wants, tf_class_map *out);

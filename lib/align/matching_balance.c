@@ -26,20 +26,22 @@ typedef struct grams {
 static tfuse_status add_place(matching *mt, const mt_place *at, void *arg)
 {
     grams *to = arg;
-    const tf_param *p = &mt->g->params[at->param];
+    const tf_graph *own = mt->side[to->side].g;
+    const tf_param *p = mt_param(mt, to->side, at->param);
+    const tf_part *part = at->part[to->side];
     const int64_t n = to->n, width = tf_param_count(p) / p->shape[at->dim];
-    if (at->factor + 1 != at->part->n_factors || p->use[at->dim] == TF_USE_NEUTRAL)
+    if (at->factor + 1 != part->n_factors || p->use[at->dim] == TF_USE_NEUTRAL)
         return TFUSE_OK;
-    const tf_use use = tf_param_use(mt->g, at->param, at->dim, at->part->port[at->factor]);
+    const tf_use use = tf_param_use(mt->g, at->param, at->dim, at->part[MT_ANCHOR]->port[at->factor]);
     float *x = NULL, *rows = tf_alloc_array(mt->env, (size_t)(n * width + n * n), sizeof *rows);
     tfuse_status status = rows ? mt_take(mt, to->side, at->param, &x) : TFUSE_ENOMEM;
-    for (int64_t block = 0; block < at->part->size / n && status == TFUSE_OK; block++) {
+    for (int64_t block = 0; block < part->size / n && status == TFUSE_OK; block++) {
         int64_t units[TF_MAX_FACTORS];
-        tf_part_units(at->part, at->factor, block, units);
-        const int64_t i = tf_class_instance(mt->g, at->part, at->factor, units);
+        tf_part_units(part, at->factor, block, units);
+        const int64_t i = tf_class_instance(own, part, at->factor, units);
         float *g = rows + n * width;
         double *sum = (use == TF_USE_PRODUCED ? to->p : to->c) + i * n * n;
-        mt_rows(p, x, at->dim, at->part, block * n, n, rows);
+        mt_rows(p, p->shape[at->dim], x, at->dim, part, block * n, n, rows);
         tf_gemm(mt->env, 1, tf_mat_rows(rows, n, width), tf_mat_t(tf_mat_rows(rows, n, width)), 0, tf_mat_rows(g, n, n));
         for (int64_t u = 0; u < n * n; u++)
             sum[u] += (double)g[u];
@@ -107,9 +109,8 @@ static tfuse_status general_map(tf_env *env, int64_t n, double *p, double *c, tf
 }
 
 /* The partner of a unit in its pair. */
-static int64_t partner(const matching *mt, tf_id cls, int64_t i)
+static int64_t partner(const matching *mt, tf_id cls, int64_t n, int64_t i)
 {
-    const int64_t n = tf_class_extent(mt->g, cls);
     return tf_class_is_interleaved(mt->g, cls) ? (i ^ 1) : i < n / 2 ? i + n / 2 : i - n / 2;
 }
 
@@ -120,7 +121,7 @@ static tfuse_status scale_map(matching *mt, tf_id cls, int64_t n, const double *
     float *scale = tf_alloc_array(mt->env, (size_t)n, sizeof *scale);
     tfuse_status status = source && scale ? TFUSE_OK : TFUSE_ENOMEM;
     for (int64_t i = 0; i < n && status == TFUSE_OK; i++) {
-        const int64_t j = pairs ? partner(mt, cls, i) : i;
+        const int64_t j = pairs ? partner(mt, cls, n, i) : i;
         source[i] = i;
         scale[i] = (float)pow((c[i * n + i] + c[j * n + j]) / (p[i * n + i] + p[j * n + j]), 0.25);
     }
@@ -149,7 +150,7 @@ static bool has_scales(const mt_class *c)
 /* Without `all`, *done is false, and nothing is changed, where the tensors that may count lie on one side only. */
 static tfuse_status balance_class(matching *mt, int side, tf_id cls, bool all, bool *done)
 {
-    const int64_t n = tf_class_extent(mt->g, cls), instances = tf_class_instances(mt->g, cls);
+    const int64_t n = mt_extent(mt, side, cls), instances = tf_class_instances(mt->side[side].g, cls);
     const size_t count = (size_t)(instances * n * n);
     tf_class_map *out = &mt->side[side].balance[cls];
     grams sum = {side, n, tf_calloc(mt->env, 2 * count, sizeof *sum.p), NULL};
@@ -176,17 +177,6 @@ static tfuse_status balance_class(matching *mt, int side, tf_id cls, bool all, b
     if (status != TFUSE_OK)
         status = tf_fail_in(mt->env, status, "balancing %s of %s", mt->g->class_name[cls], tf_model_label(mt->side[side].view->m));
     return status;
-}
-
-/* What is held is not balanced. */
-static void drop_held(matching *mt, int side)
-{
-    mt_model *m = &mt->side[side];
-    for (size_t p = 0; p < mt->g->n_params; p++) {
-        tf_free(&mt->env->mem, m->held[p]);
-        m->held[p] = NULL;
-    }
-    m->bytes = 0;
 }
 
 /* One round over the classes that are not known; *left: how many stay so. */
@@ -218,7 +208,7 @@ tfuse_status mt_balance(matching *mt, int side)
         mt->classes[c].known = mt->classes[c].shape == MT_FIXED || mt->classes[c].outer || !has_scales(&mt->classes[c]);
     for (bool all = false; left > 0; all = balanced == 0) {
         TF_TRY(balance_round(mt, side, all, &left, &balanced));
-        drop_held(mt, side);
+        mt_forget_held(mt, side); /* it is not balanced */
     }
     for (size_t c = 0; c < mt->g->n_classes; c++)
         mt->classes[c].known = false;
@@ -233,20 +223,49 @@ static const tf_map *balance_at(const matching *mt, int side, tf_id cls, int64_t
     return b->instances ? b->maps[instance] : NULL;
 }
 
+/* R times a factor where it produces and one where it consumes, for unequal extents. A stream of m units has the RMS that the n had, so that norms with
+ * their eps do the same, when it is produced by sqrt(m / n); scores, which are divided by the root of their width, are brought to what they
+ * were on both of their sides alike. */
+static tfuse_status scaled(matching *mt, tf_id cls, const tf_map *r, tf_map **out)
+{
+    const double n = (double)r->n, m = (double)r->m, score = mt_score_scale(mt, cls);
+    const bool turned = mt->classes[cls].stream && mt->classes[cls].shape < MT_UNITS;
+    const double produced = turned ? sqrt(m / n) : sqrt(score), consumed = turned ? sqrt(n / m) : sqrt(score);
+    if (produced == 1 && consumed == 1)
+        return tf_map_clone(mt->env, r, out);
+    const size_t count = (size_t)(r->n * r->m);
+    float *both = tf_alloc_array(mt->env, 2 * count, sizeof *both);
+    if (!both)
+        return TFUSE_ENOMEM;
+    tf_map_matrix(r, both);
+    tf_map_consumed(r, both + count);
+    for (size_t i = 0; i < count; i++) {
+        both[i] = (float)(produced * (double)both[i]);
+        both[count + i] = (float)(consumed * (double)both[count + i]);
+    }
+    const tfuse_status status = tf_map_rectangular(mt->env, r->n, r->m, both, both + count, out);
+    tf_free(&mt->env->mem, both);
+    return status;
+}
+
 /* G_model R G_anchor^-1. */
 static tfuse_status plan_map(matching *mt, tf_id cls, int64_t instance, tf_map **out)
 {
     tf_env *env = mt->env;
-    const tf_map *from = balance_at(mt, MT_MODEL, cls, tf_class_source(mt->g, mt->maps, cls, instance));
-    const tf_map *to = balance_at(mt, MT_ANCHOR, cls, instance), *r = mt->maps[cls].maps[instance];
-    if (!from || !to)
-        return tf_map_clone(env, r, out);
-    tf_map *mid = NULL, *back = NULL;
+    const int64_t source = tf_class_source(mt->g, mt->side[MT_MODEL].g, mt->maps, cls, instance);
+    const tf_map *from = balance_at(mt, MT_MODEL, cls, source), *to = balance_at(mt, MT_ANCHOR, cls, instance);
+    tf_map *r = NULL, *mid = NULL, *back = NULL;
+    TF_TRY(scaled(mt, cls, mt->maps[cls].maps[instance], &r));
+    if (!from || !to) {
+        *out = r;
+        return TFUSE_OK;
+    }
     tfuse_status status = tf_map_compose(env, from, r, &mid);
     if (status == TFUSE_OK)
         status = tf_map_inverse(env, to, &back);
     if (status == TFUSE_OK)
         status = tf_map_compose(env, mid, back, out);
+    tf_map_free(r);
     tf_map_free(mid);
     tf_map_free(back);
     return status;

@@ -7,6 +7,8 @@
  *   over turns of pairs    for the angle atan2(X_ij - X_ji, X_ii + X_jj) of pair (i, j),
  *   over signs of pairs    for the sign of X_ii + X_jj,
  *   over permutations      by assignment; with signs on |X|.
+ * Between unequal extents the polar factor is that of the rectangular X: it has orthonormal rows or columns, whichever are fewer. Fixing 1 then
+ * means 1/sqrt(n) onto 1/sqrt(m).
  */
 #include "align/matching.h"
 #include "num/num.h"
@@ -22,54 +24,78 @@ static tfuse_status replace(matching *mt, tf_id cls, int64_t instance, tf_map *m
 
 /* ---- permutations --------------------------------------------------------------------------------------------- */
 
-tfuse_status mt_assign(matching *mt, int64_t n, const float *gain, int64_t *source, double *gap)
+/* Gains as costs of a square problem. Rows are the model's units, `copies` times over, columns the anchor's and then such as take what goes nowhere: first
+ * copies shun these by more than any gain could make good, so each unit goes somewhere where it can. */
+static void fill_costs(int64_t n, int64_t m, int64_t size, const float *gain, float *cost)
 {
-    float *cost = tf_alloc_array(mt->env, (size_t)(n * n), sizeof *cost), most = -INFINITY;
+    float most = -INFINITY, least = INFINITY;
+    for (int64_t i = 0; i < n * m; i++) {
+        most = fmaxf(most, gain[i]);
+        least = fminf(least, gain[i]);
+    }
+    const float shunned = n < m ? 1.25f * (most - least) + 1e-20f : 0;
+    for (int64_t i = 0; i < size; i++) {
+        for (int64_t j = 0; j < m; j++)
+            cost[i * size + j] = most - gain[i % n * m + j];
+        for (int64_t j = m; j < size; j++)
+            cost[i * size + j] = i < n ? shunned : 0;
+    }
+}
+
+tfuse_status mt_assign(matching *mt, int64_t n, int64_t m, const float *gain, int64_t *source, double *gap)
+{
+    const int64_t size = n < m ? n * ((m + n - 1) / n) : n;
+    float *cost = tf_alloc_array(mt->env, (size_t)(size * size), sizeof *cost);
     tf_solution s = {0};
     if (!cost)
         return TFUSE_ENOMEM;
-    for (int64_t i = 0; i < n * n; i++)
-        most = fmaxf(most, gain[i]);
-    for (int64_t i = 0; i < n * n; i++)
-        cost[i] = most - gain[i];
+    fill_costs(n, m, size, gain, cost);
     const tf_ot_options options = {.strict = true};
-    tfuse_status status = tf_ot_solve(mt->env, mt->job->solvers, tf_policy_text(mt->job->policy, "solver.name"), &options, n, n, cost, NULL,
+    tfuse_status status = tf_ot_solve(mt->env, mt->job->solvers, tf_policy_text(mt->job->policy, "solver.name"), &options, size, size, cost, NULL,
                                       NULL, &s);
     if (status == TFUSE_OK && s.kind != TF_COUPLING_PERMUTATION)
         status = tf_fail(mt->env, TFUSE_EUNSUPPORTED, "solver.name=%s gives no permutation, which matching needs; use exact",
                          tf_policy_text(mt->job->policy, "solver.name"));
-    for (int64_t i = 0; i < n && status == TFUSE_OK; i++)
-        source[s.perm[i]] = i;
-    *gap = s.gap * (double)n; /* of the sum, where masses are 1 / n */
+    for (int64_t i = 0; i < size && status == TFUSE_OK; i++)
+        if (s.perm[i] < m)
+            source[s.perm[i]] = i % n;
+    *gap = s.gap * (double)size; /* of the sum, where masses are 1 / size */
     tf_solution_free(&s);
     tf_free(&mt->env->mem, cost);
     return status;
 }
 
+static tfuse_status make_units(matching *mt, int64_t n, int64_t m, const int64_t *source, const float *sign, tf_map **out)
+{
+    if (n != m)
+        return tf_map_selection(mt->env, n, m, source, sign, out);
+    return sign ? tf_map_scaled(mt->env, n, source, sign, out) : tf_map_permutation(mt->env, n, source, out);
+}
+
 tfuse_status mt_set_permutation(matching *mt, tf_id cls, int64_t instance, const int64_t *source)
 {
     tf_map *map = NULL;
-    TF_TRY(tf_map_permutation(mt->env, tf_class_extent(mt->g, cls), source, &map));
+    TF_TRY(make_units(mt, mt_extent(mt, MT_MODEL, cls), mt_extent(mt, MT_ANCHOR, cls), source, NULL, &map));
     return replace(mt, cls, instance, map);
 }
 
 static tfuse_status match_units(matching *mt, tf_id cls, int64_t instance, const mt_gram *gram, double *gap)
 {
-    const int64_t n = gram->n;
-    const float *x = gram->x + instance * n * n, *neutral = gram->neutral ? gram->neutral + instance * n * n : NULL;
+    const int64_t n = gram->n, m = gram->m;
+    const float *x = gram->x + instance * n * m, *neutral = gram->neutral ? gram->neutral + instance * n * m : NULL;
     const bool has_signs = mt->classes[cls].shape == MT_SIGNED_UNITS;
-    float *gain = tf_alloc_array(mt->env, (size_t)(n * n + n), sizeof *gain), *sign = gain + n * n;
-    int64_t *source = tf_alloc_array(mt->env, (size_t)n, sizeof *source);
+    float *gain = tf_alloc_array(mt->env, (size_t)(n * m + m), sizeof *gain), *sign = gain + n * m;
+    int64_t *source = tf_alloc_array(mt->env, (size_t)m, sizeof *source);
     tf_map *map = NULL;
     tfuse_status status = gain && source ? TFUSE_OK : TFUSE_ENOMEM;
-    for (int64_t i = 0; i < n * n && status == TFUSE_OK; i++)
+    for (int64_t i = 0; i < n * m && status == TFUSE_OK; i++)
         gain[i] = (has_signs ? fabsf(x[i]) : x[i]) + (neutral ? neutral[i] : 0);
     if (status == TFUSE_OK)
-        status = mt_assign(mt, n, gain, source, gap);
-    for (int64_t j = 0; j < n && status == TFUSE_OK; j++)
-        sign[j] = x[source[j] * n + j] < 0 ? -1.0f : 1.0f;
+        status = mt_assign(mt, n, m, gain, source, gap);
+    for (int64_t j = 0; j < m && status == TFUSE_OK; j++)
+        sign[j] = x[source[j] * m + j] < 0 ? -1.0f : 1.0f;
     if (status == TFUSE_OK)
-        status = has_signs ? tf_map_scaled(mt->env, n, source, sign, &map) : tf_map_permutation(mt->env, n, source, &map);
+        status = make_units(mt, n, m, source, has_signs ? sign : NULL, &map);
     if (status == TFUSE_OK)
         status = replace(mt, cls, instance, map);
     tf_free(&mt->env->mem, gain);
@@ -77,45 +103,77 @@ static tfuse_status match_units(matching *mt, tf_id cls, int64_t instance, const
     return status;
 }
 
+tfuse_status mt_first_map(matching *mt, tf_id cls, tf_map **out)
+{
+    const int64_t n = mt_extent(mt, MT_MODEL, cls), m = mt_extent(mt, MT_ANCHOR, cls);
+    if (n == m)
+        return tf_map_identity(mt->env, n, out);
+    int64_t *source = tf_alloc_array(mt->env, (size_t)m, sizeof *source);
+    if (!source)
+        return TFUSE_ENOMEM;
+    for (int64_t j = 0; j < m; j++)
+        source[j] = j % n;
+    const tfuse_status status = tf_map_selection(mt->env, n, m, source, NULL, out);
+    tf_free(&mt->env->mem, source);
+    return status;
+}
+
 /* ---- rotations -------------------------------------------------------------------------------------------------- */
 
-/* x without its part along the ones vector on either side, and with a multiple of 1 1' in its place. */
-static void keep_ones(double *x, int64_t n)
+/* x (n×m) without its part along the ones vectors on either side, and with a multiple of 1 1' in its place. */
+static void keep_ones(double *x, int64_t n, int64_t m)
 {
     double size = 0;
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < n; i++) {
-            double *line = pass ? x + i : x + i * n, mean = 0;
-            const int64_t step = pass ? n : 1;
-            for (int64_t j = 0; j < n; j++)
-                mean += line[j * step] / (double)n;
-            for (int64_t j = 0; j < n; j++)
-                line[j * step] -= mean;
-        }
-    for (int64_t i = 0; i < n * n; i++)
+    for (int64_t i = 0; i < n; i++) {
+        double mean = 0;
+        for (int64_t j = 0; j < m; j++)
+            mean += x[i * m + j] / (double)m;
+        for (int64_t j = 0; j < m; j++)
+            x[i * m + j] -= mean;
+    }
+    for (int64_t j = 0; j < m; j++) {
+        double mean = 0;
+        for (int64_t i = 0; i < n; i++)
+            mean += x[i * m + j] / (double)n;
+        for (int64_t i = 0; i < n; i++)
+            x[i * m + j] -= mean;
+    }
+    for (int64_t i = 0; i < n * m; i++)
         size += x[i] * x[i];
-    for (int64_t i = 0; i < n * n; i++)
-        x[i] += (size > 0 ? sqrt(size) : 1) / (double)n;
+    for (int64_t i = 0; i < n * m; i++)
+        x[i] += (size > 0 ? sqrt(size) : 1) / sqrt((double)n * (double)m);
+}
+
+/* The factor U V' of x = U S V' (n×m). work: n k + k + k m with k the smaller extent. */
+static tfuse_status polar(tf_env *env, int64_t n, int64_t m, const double *x, double *work, double *q)
+{
+    const int64_t k = n < m ? n : m;
+    double *u = work, *s = u + n * k, *vt = s + k;
+    if (n == m)
+        return tf_polar(env, n, x, q);
+    TF_TRY(tf_svd(env, n, m, x, u, s, vt));
+    tf_dgemm(env, 1, (tf_dmat){u, n, k, k, 1}, (tf_dmat){vt, k, m, m, 1}, 0, (tf_dmat){q, n, m, m, 1});
+    return TFUSE_OK;
 }
 
 static tfuse_status match_rotation(matching *mt, tf_id cls, int64_t instance, const mt_gram *gram)
 {
-    const int64_t n = gram->n;
-    const size_t count = (size_t)(n * n);
-    double *x = tf_alloc_array(mt->env, 2 * count, sizeof *x);
+    const int64_t n = gram->n, m = gram->m;
+    const size_t count = (size_t)(n * m);
+    double *x = tf_alloc_array(mt->env, 2 * count + (size_t)((n + m + 1) * (n < m ? n : m)), sizeof *x);
     float *t = tf_alloc_array(mt->env, count, sizeof *t);
     tf_map *map = NULL;
     tfuse_status status = x && t ? TFUSE_OK : TFUSE_ENOMEM;
     for (size_t i = 0; i < count && status == TFUSE_OK; i++)
         x[i] = (double)gram->x[(size_t)instance * count + i];
     if (status == TFUSE_OK && mt->classes[cls].shape == MT_ROTATION_ONES)
-        keep_ones(x, n);
+        keep_ones(x, n, m);
     if (status == TFUSE_OK)
-        status = tf_polar(mt->env, n, x, x + count);
+        status = polar(mt->env, n, m, x, x + 2 * count, x + count);
     for (size_t i = 0; i < count && status == TFUSE_OK; i++)
         t[i] = (float)x[count + i];
     if (status == TFUSE_OK)
-        status = tf_map_square(mt->env, TF_MAP_ORTHOGONAL, n, t, &map);
+        status = n == m ? tf_map_square(mt->env, TF_MAP_ORTHOGONAL, n, t, &map) : tf_map_rectangular(mt->env, n, m, t, t, &map);
     if (status == TFUSE_OK)
         status = replace(mt, cls, instance, map);
     tf_free(&mt->env->mem, x);
@@ -189,13 +247,13 @@ static tfuse_status match_instance(matching *mt, tf_id cls, int64_t instance, co
 /* sum_ij T_ij X_ij of what was found. */
 static tfuse_status agreement(matching *mt, tf_id cls, int64_t instance, const mt_gram *gram, double *sum)
 {
-    const int64_t n = gram->n;
-    const float *x = gram->x + instance * n * n, *neutral = gram->neutral ? gram->neutral + instance * n * n : NULL;
-    float *t = tf_alloc_array(mt->env, (size_t)(n * n), sizeof *t);
+    const int64_t count = gram->n * gram->m;
+    const float *x = gram->x + instance * count, *neutral = gram->neutral ? gram->neutral + instance * count : NULL;
+    float *t = tf_alloc_array(mt->env, (size_t)count, sizeof *t);
     if (!t)
         return TFUSE_ENOMEM;
     tf_map_matrix(mt->maps[cls].maps[instance], t);
-    for (int64_t i = 0; i < n * n; i++)
+    for (int64_t i = 0; i < count; i++)
         *sum += (double)t[i] * (double)x[i] + (neutral ? fabs((double)t[i]) * (double)neutral[i] : 0);
     tf_free(&mt->env->mem, t);
     return TFUSE_OK;
@@ -208,8 +266,8 @@ static bool has_evidence(const mt_gram *gram, int64_t instance)
 
 static tfuse_status copy_gram(matching *mt, const mt_gram *from, mt_gram *to)
 {
-    const size_t count = (size_t)(from->instances * from->n * from->n);
-    *to = (mt_gram){.n = from->n, .instances = from->instances};
+    const size_t count = (size_t)(from->instances * from->n * from->m);
+    *to = (mt_gram){.n = from->n, .m = from->m, .instances = from->instances};
     to->x = tf_alloc_array(mt->env, count, sizeof *to->x);
     to->neutral = from->neutral ? tf_alloc_array(mt->env, count, sizeof *to->neutral) : NULL;
     if (!to->x || (from->neutral && !to->neutral))

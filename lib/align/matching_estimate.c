@@ -21,8 +21,8 @@ static bool is_dense(const matching *mt, tf_id cls)
 /* Of the class's maps: their bytes. */
 static uint64_t map_bytes(const matching *mt, tf_id cls)
 {
-    const int64_t n = tf_class_extent(mt->g, cls);
-    const uint64_t one = is_dense(mt, cls) ? 2 * square_of(n, sizeof(float)) : tf_area(n, 1, sizeof(int64_t));
+    const int64_t n = mt_extent(mt, MT_MODEL, cls), m = mt_extent(mt, MT_ANCHOR, cls);
+    const uint64_t one = is_dense(mt, cls) ? 2 * tf_area(n, m, sizeof(float)) : tf_area(m, 1, sizeof(int64_t));
     return (uint64_t)tf_class_instances(mt->g, cls) * one;
 }
 
@@ -33,16 +33,17 @@ static tfuse_status hollow(matching *mt, tf_id cls, tf_class_map *out)
         return TFUSE_ENOMEM;
     out->instances = instances;
     for (int64_t i = 0; i < instances; i++)
-        TF_TRY(tf_map_identity(mt->env, tf_class_extent(mt->g, cls), &out->maps[i]));
+        TF_TRY(mt_first_map(mt, cls, &out->maps[i]));
     return TFUSE_OK;
 }
 
 static void tally_class(const matching *mt, tf_id cls, uint64_t largest)
 {
     tf_tally *t = &mt->job->tally->memory;
-    const int64_t n = tf_class_extent(mt->g, cls), instances = tf_class_instances(mt->g, cls);
+    const int64_t own = mt_extent(mt, MT_MODEL, cls), m = mt_extent(mt, MT_ANCHOR, cls), instances = tf_class_instances(mt->g, cls);
+    const int64_t n = own < m ? own * ((m + own - 1) / own) : own; /* of a square problem */
     const tf_ot_bytes ot = tf_ot_bytes_of(tf_policy_text(mt->job->policy, "solver.name"), n, n);
-    const uint64_t gram = (uint64_t)instances * square_of(n, sizeof(float));
+    const uint64_t gram = (uint64_t)instances * tf_area(own, m, sizeof(float));
     const uint64_t gather = 4 * largest, rotate = 8 * square_of(n, sizeof(double)), assign = 2 * square_of(n, sizeof(float)) + ot.work + ot.kept;
     const uint64_t solve = is_dense(mt, cls) ? rotate : assign;
     tf_tally_spike(t, gram + (gather > solve ? gather : solve));
@@ -53,8 +54,9 @@ static tfuse_status tally_values(matching *mt, const tf_view *anchor, const tf_v
     tf_tally *t = &mt->job->tally->memory;
     uint64_t work = 0, kept = 0, values = 0;
     for (size_t i = 0; i < wants->n; i++) {
-        const tf_id v = tf_graph_find_value(mt->g, wants->items[i].value);
-        values += square_of(tf_value_channels(mt->g, v)->extent, sizeof(float));
+        const tf_graph *of = mt->side[MT_MODEL].g;
+        const int64_t n = tf_value_channels(of, tf_graph_find_value(of, wants->items[i].value))->extent;
+        values += tf_area(n, tf_value_channels(mt->g, tf_graph_find_value(mt->g, wants->items[i].value))->extent, sizeof(float));
     }
     if (wants->n && mt->job->calib)
         TF_TRY(tf_stats_bytes(mt->env, anchor, model, mt->job->calib, tf_policy_int(mt->job->policy, "calib.samples"), wants->items, wants->n,
@@ -71,7 +73,8 @@ tfuse_status mt_estimate(matching *mt, const tf_stat_wants *wants, tf_class_map 
     uint64_t held = 0, largest = 0, maps = 0;
     const tf_tally was = *t;
     for (size_t p = 0; p < mt->g->n_params; p++) {
-        const uint64_t bytes = tf_area(tf_param_count(&mt->g->params[p]), 1, sizeof(float));
+        const int64_t count[2] = {tf_param_count(&mt->g->params[p]), tf_param_count(mt_param(mt, MT_MODEL, (tf_id)p))};
+        const uint64_t bytes = tf_area(count[0] > count[1] ? count[0] : count[1], 1, sizeof(float));
         held += bytes;
         if (!mt_is_table(mt, (tf_id)p)) /* of tables, a tile of rows of each side */
             largest = bytes > largest ? bytes : largest;

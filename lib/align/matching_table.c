@@ -42,7 +42,7 @@ static tfuse_status read_tile(matching *mt, int s, tf_id param, int64_t first, i
 tfuse_status mt_table_square(matching *mt, int s, tf_id param, double *sum)
 {
     const tf_param *p = &mt->g->params[param];
-    const int64_t rows = p->shape[0], width = p->shape[1];
+    const int64_t rows = p->shape[0], width = mt_param(mt, s, param)->shape[1];
     float *x = tf_alloc_array(mt->env, (size_t)(TABLE_ROWS * width), sizeof *x);
     int64_t *which = tf_alloc_array(mt->env, TABLE_ROWS, sizeof *which);
     tfuse_status status = x && which ? TFUSE_OK : TFUSE_ENOMEM;
@@ -57,39 +57,77 @@ tfuse_status mt_table_square(matching *mt, int s, tf_id param, double *sum)
     return status;
 }
 
-static void add_products(matching *mt, const float *a, const float *b, int64_t n, int64_t width, float *tile, double *sum)
+/* x (rows of the model's table) times its map of the columns, added to y. */
+static tfuse_status add_carried(matching *mt, tf_id param, float *x, int64_t n, float *y)
 {
-    union {
-        const float *in;
-        float *out;
-    } left = {b}, right = {a}; /* only ever read */
-    tf_gemm(mt->env, 1, tf_mat_t(tf_mat_rows(left.out, n, width)), tf_mat_rows(right.out, n, width), 0, tf_mat_rows(tile, width, width));
-    for (int64_t i = 0; i < width * width; i++)
+    const tf_param *p = &mt->g->params[param];
+    const int64_t width = mt_param(mt, MT_MODEL, param)->shape[1], m = p->shape[1];
+    const tf_class_map *maps = &mt->maps[tf_class_of(mt->g, p->dims[1]->segments[0].factors[0].port)];
+    float *t = tf_calloc(mt->env, (size_t)(width * m), sizeof *t);
+    if (!t)
+        return TFUSE_ENOMEM;
+    for (int64_t i = 0; i < width && !maps->instances; i++)
+        t[i * m + i] = 1;
+    if (maps->instances)
+        (p->use[1] == TF_USE_CONSUMED ? tf_map_consumed : tf_map_matrix)(maps->maps[0], t);
+    tf_gemm(mt->env, 1, tf_mat_rows(x, n, width), tf_mat_rows(t, width, m), 1, tf_mat_rows(y, n, m));
+    tf_free(&mt->env->mem, t);
+    return TFUSE_OK;
+}
+
+/* Rows of what the model is matched to: of the anchor's table, or of the mean with the other models' carried ones. */
+static tfuse_status read_target(matching *mt, tf_id param, int64_t first, int64_t n, int64_t *which, float *work, float *x)
+{
+    const int64_t width = mt->g->params[param].shape[1];
+    TF_TRY(read_tile(mt, MT_ANCHOR, param, first, n, which, x));
+    for (size_t k = 0; k < mt->n_peers; k++) {
+        TF_TRY(read_tile(mt->peers[k], MT_MODEL, param, first, n, which, work));
+        TF_TRY(add_carried(mt->peers[k], param, work, n, x));
+    }
+    for (int64_t i = 0; i < n * width && mt->n_peers; i++)
+        x[i] /= (float)(mt->n_peers + 1);
+    return TFUSE_OK;
+}
+
+static int64_t widest(const matching *mt, tf_id param)
+{
+    int64_t most = mt_param(mt, MT_MODEL, param)->shape[1];
+    for (size_t k = 0; k < mt->n_peers; k++) {
+        const int64_t other = mt_param(mt->peers[k], MT_MODEL, param)->shape[1];
+        most = other > most ? other : most;
+    }
+    return most;
+}
+
+static void add_products(matching *mt, float *a, int64_t m, float *b, int64_t width, int64_t n, float *tile, double *sum)
+{
+    tf_gemm(mt->env, 1, tf_mat_t(tf_mat_rows(b, n, width)), tf_mat_rows(a, n, m), 0, tf_mat_rows(tile, width, m));
+    for (int64_t i = 0; i < width * m; i++)
         sum[i] += (double)tile[i];
 }
 
 tfuse_status mt_table_gram(matching *mt, tf_id param, double weight, mt_gram *gram)
 {
     const tf_param *p = &mt->g->params[param];
-    const int64_t rows = p->shape[0], width = p->shape[1];
-    float *a = tf_alloc_array(mt->env, (size_t)(2 * TABLE_ROWS * width), sizeof *a), *b = a + TABLE_ROWS * width;
-    float *tile = tf_alloc_array(mt->env, (size_t)(width * width), sizeof *tile);
-    double *sum = tf_calloc(mt->env, (size_t)(width * width), sizeof *sum), squares[2] = {0};
+    const int64_t rows = p->shape[0], m = p->shape[1], width = mt_param(mt, MT_MODEL, param)->shape[1];
+    float *a = tf_alloc_array(mt->env, (size_t)(TABLE_ROWS * (m + widest(mt, param))), sizeof *a), *b = a + TABLE_ROWS * m;
+    float *tile = tf_alloc_array(mt->env, (size_t)(width * m), sizeof *tile);
+    double *sum = tf_calloc(mt->env, (size_t)(width * m), sizeof *sum), squares[2] = {0};
     int64_t *which = tf_alloc_array(mt->env, TABLE_ROWS, sizeof *which);
     tfuse_status status = a && tile && sum && which ? TFUSE_OK : TFUSE_ENOMEM;
     for (int64_t first = 0; first < rows && status == TFUSE_OK; first += TABLE_ROWS) {
         const int64_t n = rows - first < TABLE_ROWS ? rows - first : TABLE_ROWS;
-        status = read_tile(mt, MT_ANCHOR, param, first, n, which, a);
+        status = read_target(mt, param, first, n, which, b, a);
         if (status == TFUSE_OK)
             status = read_tile(mt, MT_MODEL, param, first, n, which, b);
         if (status != TFUSE_OK)
             break;
-        add_products(mt, a, b, n, width, tile, sum);
-        squares[0] += tf_sum_sq(a, (size_t)(n * width));
+        add_products(mt, a, m, b, width, n, tile, sum);
+        squares[0] += tf_sum_sq(a, (size_t)(n * m));
         squares[1] += tf_sum_sq(b, (size_t)(n * width));
         status = tf_check_cancel(mt->env);
     }
-    for (int64_t i = 0; i < width * width && status == TFUSE_OK; i++)
+    for (int64_t i = 0; i < width * m && status == TFUSE_OK; i++)
         gram->x[i] += (float)(weight * sum[i]);
     if (status == TFUSE_OK)
         gram->most[0] += weight * sqrt(squares[0] * squares[1]);

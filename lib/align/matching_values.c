@@ -90,56 +90,61 @@ static bool is_by_unit(const matching *mt, const tf_part *part)
     return cls >= 0 && mt->classes[cls].shape >= MT_UNITS;
 }
 
-static void fill_part(const tf_stat *s, const tf_part *part, bool by_unit, bool centred, int64_t n, int64_t m, float *cross)
+tfuse_status mt_value_parts(matching *mt, const mt_value *v, tf_part **parts, int *count)
 {
-    double a = 0, b = 0;
-    for (int64_t u = 0; u < part->size; u++) {
-        const int64_t i = tf_part_index(part, u);
-        a += second(&s->anchor, i, centred);
-        b += second(&s->model, i, centred);
-    }
-    for (int64_t u = 0; u < part->size; u++)
-        for (int64_t v = 0; v < part->size; v++) {
-            const int64_t i = tf_part_index(part, u), j = tf_part_index(part, v);
-            const double x = s->cross[i * m + j] + (centred ? 0 : (double)s->anchor.rows * s->model.mean[i] * s->anchor.mean[j]);
-            const double most = by_unit ? sqrt(second(&s->model, i, centred) * second(&s->anchor, j, centred)) * (double)part->size
-                                        : sqrt(a * b);
-            cross[i * m + j] = most > 0 ? (float)(x / most) : 0;
-        }
-    (void)n;
+    for (int s = 0; s < 2; s++)
+        TF_TRY(tf_binding_parts(mt->env, mt->side[s].g, tf_value_channels(mt->side[s].g, v->value[s]), &parts[s], count));
+    return TFUSE_OK;
 }
 
-/* Moves one side of the matrix by maps of classes. */
-static tfuse_status move_side(matching *mt, const mt_value *v, const tf_class_map *maps, int dim, const bool *still, float **x)
+/* Sum of the second moments of a part's units. */
+static double part_second(const tf_moments *m, const tf_part *part, bool centred)
 {
-    tf_env *env = mt->env;
-    const tf_binding *b = tf_value_channels(mt->g, v->value);
-    const int64_t n = b->extent, shape[2] = {n, n};
-    tf_class_map *some = tf_alloc_array(env, mt->g->n_classes, sizeof *some);
-    float *moved = tf_calloc(env, (size_t)(n * n), sizeof *moved);
-    tf_part *parts = NULL;
-    int count = 0;
-    tfuse_status status = some && moved ? tf_binding_parts(env, mt->g, b, &parts, &count) : TFUSE_ENOMEM;
-    for (size_t c = 0; c < mt->g->n_classes && some; c++) {
-        some[c] = maps[c];
-        if (still && still[c])
-            some[c].instances = 0;
-    }
-    for (int i = 0; i < count && status == TFUSE_OK; i++) {
+    double sum = 0;
+    for (int64_t u = 0; u < part->size; u++)
+        sum += second(m, tf_part_index(part, u), centred);
+    return sum;
+}
+
+static void fill_part(const tf_stat *s, const tf_part *to, const tf_part *from, bool by_unit, bool centred, float *cross)
+{
+    const int64_t m = s->anchor.units;
+    const double all = sqrt(part_second(&s->anchor, to, centred) * part_second(&s->model, from, centred));
+    for (int64_t u = 0; u < from->size; u++)
+        for (int64_t v = 0; v < to->size; v++) {
+            const int64_t i = tf_part_index(from, u), j = tf_part_index(to, v);
+            const double x = s->cross[i * m + j] + (centred ? 0 : (double)s->anchor.rows * s->model.mean[i] * s->anchor.mean[j]);
+            const double most = by_unit ? sqrt(second(&s->model, i, centred) * second(&s->anchor, j, centred)) * (double)to->size : all;
+            cross[i * m + j] = most > 0 ? (float)(x / most) : 0;
+        }
+}
+
+/* Moves one side of a matrix of extents `shape`, both replaced, from the channels of one graph's value to those of another's by maps of classes. */
+static tfuse_status move_side(tf_env *env, const tf_graph *g, const tf_binding *to, const tf_graph *of, const tf_binding *from,
+                              const tf_class_map *maps, int dim, int64_t *shape, float **x)
+{
+    float *moved = tf_calloc(env, (size_t)(to->extent * shape[1 - dim]), sizeof *moved);
+    tf_part *parts = NULL, *own = NULL;
+    int count = 0, n_own = 0;
+    tfuse_status status = moved ? tf_binding_parts(env, g, to, &parts, &count) : TFUSE_ENOMEM;
+    if (status == TFUSE_OK)
+        status = tf_binding_parts(env, of, from, &own, &n_own);
+    for (int i = 0; i < count && i < n_own && status == TFUSE_OK; i++) {
         tf_map *map = NULL;
         bool dual = false;
         for (int f = 0; f < parts[i].n_factors; f++)
-            dual = dual || (parts[i].port[f] >= 0 && mt->g->class_dual[parts[i].port[f]]);
-        if (tf_class_moves(mt->g, some, &parts[i]))
-            status = tf_class_part_map(env, mt->g, some, &parts[i], &map);
+            dual = dual || (parts[i].port[f] >= 0 && g->class_dual[parts[i].port[f]]);
+        if (tf_class_moves(g, maps, &parts[i]))
+            status = tf_class_part_map(env, g, maps, &own[i], &parts[i], &map);
         if (status == TFUSE_OK)
-            status = tf_carry_part(env, map, dual ? TF_USE_DUAL : TF_USE_PRODUCED, true, *x, 2, shape, dim, &parts[i], &parts[i], n, moved);
+            status = tf_carry_part(env, map, dual ? TF_USE_DUAL : TF_USE_PRODUCED, true, *x, 2, shape, dim, &own[i], &parts[i], to->extent, moved);
         tf_map_free(map);
     }
     tf_free(&env->mem, parts);
-    tf_free(&env->mem, some);
+    tf_free(&env->mem, own);
     tf_free(&env->mem, *x);
     *x = status == TFUSE_OK ? moved : NULL;
+    shape[dim] = to->extent;
     if (status != TFUSE_OK)
         tf_free(&env->mem, moved);
     return status;
@@ -147,23 +152,26 @@ static tfuse_status move_side(matching *mt, const mt_value *v, const tf_class_ma
 
 static tfuse_status make_value(matching *mt, const tf_stat *s, mt_value *out)
 {
-    const tf_binding *b = tf_value_channels(mt->g, out->value);
-    const bool centred = is_centred(mt, out->value);
+    const bool centred = is_centred(mt, out->value[MT_ANCHOR]);
+    int64_t shape[2] = {s->model.units, s->anchor.units};
     bool by_unit = true;
-    tf_part *parts;
-    int count;
-    if (!(out->cross = tf_calloc(mt->env, (size_t)(b->extent * b->extent), sizeof *out->cross)))
+    tf_part *parts[2] = {NULL, NULL};
+    int count = 0;
+    if (!(out->cross = tf_calloc(mt->env, (size_t)(shape[0] * shape[1]), sizeof *out->cross)))
         return TFUSE_ENOMEM;
-    TF_TRY(tf_binding_parts(mt->env, mt->g, b, &parts, &count));
-    for (int i = 0; i < count; i++) {
-        by_unit = by_unit && is_by_unit(mt, &parts[i]);
-        fill_part(s, &parts[i], is_by_unit(mt, &parts[i]), centred, s->model.units, s->anchor.units, out->cross);
+    tfuse_status status = mt_value_parts(mt, out, parts, &count);
+    for (int i = 0; i < count && status == TFUSE_OK; i++) {
+        by_unit = by_unit && is_by_unit(mt, &parts[0][i]);
+        fill_part(s, &parts[MT_ANCHOR][i], &parts[MT_MODEL][i], is_by_unit(mt, &parts[0][i]), centred, out->cross);
     }
-    tf_free(&mt->env->mem, parts);
-    if (by_unit) /* correlations know no scale */
-        return TFUSE_OK;
-    TF_TRY(move_side(mt, out, mt->side[MT_MODEL].balance, 0, NULL, &out->cross));
-    return move_side(mt, out, mt->side[MT_ANCHOR].balance, 1, NULL, &out->cross);
+    tf_free(&mt->env->mem, parts[0]);
+    tf_free(&mt->env->mem, parts[1]);
+    for (int d = 0; d < 2 && status == TFUSE_OK && !by_unit; d++) { /* correlations know no scale */
+        const mt_model *m = &mt->side[d ? MT_ANCHOR : MT_MODEL];
+        const tf_binding *b = tf_value_channels(m->g, out->value[d ? MT_ANCHOR : MT_MODEL]);
+        status = move_side(mt->env, m->g, b, m->g, b, m->balance, d, shape, &out->cross);
+    }
+    return status;
 }
 
 tfuse_status mt_values_make(matching *mt, const tf_stats *stats, const tf_stat_wants *wants)
@@ -171,7 +179,8 @@ tfuse_status mt_values_make(matching *mt, const tf_stats *stats, const tf_stat_w
     if (!(mt->values = tf_calloc(mt->env, wants->n + 1, sizeof *mt->values)))
         return TFUSE_ENOMEM;
     for (size_t i = 0; i < wants->n; i++) {
-        mt->values[i].value = tf_graph_find_value(mt->g, wants->items[i].value);
+        for (int s = 0; s < 2; s++)
+            mt->values[i].value[s] = tf_graph_find_value(mt->side[s].g, wants->items[i].value);
         mt->n_values = i + 1;
         TF_TRY(make_value(mt, &stats->items[i], &mt->values[i]));
     }
@@ -187,20 +196,20 @@ void mt_values_free(matching *mt)
 
 /* ---- Grams of a class -------------------------------------------------------------------------------------------------- */
 
-static void add_blocks(matching *mt, const float *x, int64_t units, const tf_part *part, double fraction, mt_gram *gram)
+static void add_blocks(matching *mt, const float *x, int64_t stride, const tf_part *to, const tf_part *from, mt_gram *gram)
 {
-    const int last = part->n_factors - 1;
-    const int64_t n = gram->n;
-    for (int64_t block = 0; block < part->size / n; block++) {
+    const int last = to->n_factors - 1;
+    const int64_t n = gram->n, m = gram->m;
+    for (int64_t block = 0; block < to->size / m; block++) {
         int64_t at[TF_MAX_FACTORS];
-        tf_part_units(part, last, block, at);
-        const int64_t i = tf_class_instance(mt->g, part, last, at);
-        float *sum = gram->x + i * n * n;
-        for (int64_t u = 0; u < n; u++)
-            for (int64_t v = 0; v < n; v++)
-                sum[u * n + v] += (float)mt->activation_weight *
-                                  x[tf_part_index(part, block * n + u) * units + tf_part_index(part, block * n + v)];
-        gram->most[i] += mt->activation_weight * fraction * (double)n / (double)part->size;
+        tf_part_units(to, last, block, at);
+        const int64_t i = tf_class_instance(mt->g, to, last, at), source = tf_class_block_source(mt->g, mt->maps, from, to, at);
+        float *sum = gram->x + i * n * m;
+        for (int64_t u = 0; u < n && source >= 0; u++)
+            for (int64_t v = 0; v < m; v++)
+                sum[u * m + v] += (float)mt->activation_weight *
+                                  x[tf_part_index(from, source * n + u) * stride + tf_part_index(to, block * m + v)];
+        gram->most[i] += mt->activation_weight * (double)m / (double)to->size;
     }
 }
 
@@ -214,57 +223,43 @@ static bool knows_blocks(const matching *mt, const tf_part *part)
     return known;
 }
 
-static tfuse_status add_value(matching *mt, const mt_value *v, tf_id cls, bool *still, mt_gram *gram)
+static tfuse_status add_value(matching *mt, const mt_value *v, tf_id cls, mt_gram *gram)
 {
-    const tf_binding *b = tf_value_channels(mt->g, v->value);
-    float *x = NULL;
-    tf_part *parts;
-    int count;
-    TF_TRY(tf_binding_parts(mt->env, mt->g, b, &parts, &count));
-    tfuse_status status = TFUSE_OK;
+    tf_part *parts[2] = {NULL, NULL};
+    int count = 0;
+    tfuse_status status = mt_value_parts(mt, v, parts, &count);
     for (int i = 0; i < count && status == TFUSE_OK; i++) {
-        if (tf_class_of(mt->g, parts[i].port[parts[i].n_factors - 1]) != cls || !knows_blocks(mt, &parts[i]))
-            continue;
-        if (!x) {
-            if (!(x = tf_alloc_array(mt->env, (size_t)(b->extent * b->extent), sizeof *x)))
-                status = TFUSE_ENOMEM;
-            else
-                memcpy(x, v->cross, (size_t)(b->extent * b->extent) * sizeof *x);
-            if (status == TFUSE_OK)
-                status = move_side(mt, v, mt->maps, 0, still, &x);
-        }
-        if (status == TFUSE_OK)
-            add_blocks(mt, x, b->extent, &parts[i], 1.0, gram);
+        const tf_part *to = &parts[MT_ANCHOR][i];
+        if (tf_class_of(mt->g, to->port[to->n_factors - 1]) == cls && knows_blocks(mt, to))
+            add_blocks(mt, v->cross, tf_value_channels(mt->g, v->value[MT_ANCHOR])->extent, to, &parts[MT_MODEL][i], gram);
     }
-    tf_free(&mt->env->mem, parts);
-    tf_free(&mt->env->mem, x);
+    tf_free(&mt->env->mem, parts[0]);
+    tf_free(&mt->env->mem, parts[1]);
     return status;
 }
 
 tfuse_status mt_values_gram(matching *mt, tf_id cls, mt_gram *gram)
 {
-    bool *still = tf_calloc(mt->env, mt->g->n_classes, sizeof *still);
-    tfuse_status status = still ? TFUSE_OK : TFUSE_ENOMEM;
-    if (still)
-        still[cls] = true;
-    for (size_t i = 0; i < mt->n_values && status == TFUSE_OK; i++)
-        status = add_value(mt, &mt->values[i], cls, still, gram);
-    tf_free(&mt->env->mem, still);
-    return status;
+    for (size_t i = 0; i < mt->n_values; i++)
+        TF_TRY(add_value(mt, &mt->values[i], cls, gram));
+    return TFUSE_OK;
 }
 
 tfuse_status mt_values_objective(matching *mt, double *sum, double *count)
 {
     for (size_t i = 0; i < mt->n_values; i++) {
         const mt_value *v = &mt->values[i];
-        const int64_t n = tf_value_channels(mt->g, v->value)->extent;
-        float *x = tf_alloc_array(mt->env, (size_t)(n * n), sizeof *x);
+        const tf_graph *of = mt->side[MT_MODEL].g;
+        const tf_binding *to = tf_value_channels(mt->g, v->value[MT_ANCHOR]), *from = tf_value_channels(of, v->value[MT_MODEL]);
+        int64_t shape[2] = {from->extent, to->extent};
+        const size_t size = (size_t)(shape[0] * shape[1]);
+        float *x = tf_alloc_array(mt->env, size, sizeof *x);
         if (!x)
             return TFUSE_ENOMEM;
-        memcpy(x, v->cross, (size_t)(n * n) * sizeof *x);
-        TF_TRY(move_side(mt, v, mt->maps, 0, NULL, &x));
-        for (int64_t u = 0; u < n; u++)
-            *sum += mt->activation_weight * (double)x[u * n + u];
+        memcpy(x, v->cross, size * sizeof *x);
+        TF_TRY(move_side(mt->env, mt->g, to, of, from, mt->maps, 0, shape, &x));
+        for (int64_t u = 0; u < to->extent; u++)
+            *sum += mt->activation_weight * (double)x[u * to->extent + u];
         *count += mt->activation_weight;
         tf_free(&mt->env->mem, x);
     }

@@ -48,6 +48,14 @@ void tf_plan_free(tfuse_plan *plan)
     tf_free(&mem, plan);
 }
 
+bool tf_plan_is_lossless(const tfuse_plan *plan, size_t k)
+{
+    for (size_t i = 0; i < plan->n_maps; i++)
+        if ((size_t)plan->maps[i].model == k && !tf_map_is_lossless(plan->maps[i].map))
+            return false;
+    return true;
+}
+
 uint64_t tf_plan_map_bytes(const tfuse_plan *plan)
 {
     uint64_t bytes = 0;
@@ -193,8 +201,9 @@ tfuse_status tf_plan_report(tf_env *env, const tfuse_plan *plan, json_t **out)
     for (size_t i = 0; i < plan->n_passes && !failed; i++)
         failed |= json_array_append_new(passes, json_string(plan->passes[i]));
     /* json_pack takes over what is given with 'o', also when it fails. */
-    *out = json_pack("{s:s, s:b, s:O, s:O, s:o, s:o, s:o, s:o}", "strategy", plan->strategy, "exact", (int)plan->exact, "policy", plan->policy, "objective",
-                     plan->objective, "models", models, "passes", passes, "maps", maps, "table", table);
+    *out = json_pack("{s:s, s:b, s:b, s:O, s:O, s:o, s:o, s:o, s:o}", "strategy", plan->strategy, "exact", (int)plan->exact, "carries",
+                     (int)plan->carries, "policy", plan->policy, "objective", plan->objective, "models", models, "passes", passes, "maps",
+                     maps, "table", table);
     if (*out && !failed)
         return TFUSE_OK;
     json_decref(*out);

@@ -42,7 +42,8 @@ struct tfuse_plan {
     tf_mem mem;
     tf_arena arena;
     const char *strategy;
-    bool exact;             /* each model, carried alone, computes what it did: one map an axis, the right operator on every side */
+    bool carries;           /* one map an axis, the right operator on every side: values of the models can be brought to the anchor's coordinates */
+    bool exact;             /* and nothing is lost there: each model, carried alone, computes what it did */
     json_t *policy;         /* keys that were set when it was made: name → text */
     json_t *objective;      /* for each model the strategy's objective after each round, [] where it has none, as for the anchor */
     const char **passes;    /* by name and version, in order */
@@ -67,6 +68,8 @@ tfuse_status tf_plan_add_round(tf_env *env, tfuse_plan *plan, int32_t model, dou
 tfuse_status tf_plan_describe_model(tf_env *env, tf_arena *arena, const tfuse_model *m, const tf_graph *g, tf_plan_model *out);
 tfuse_status tf_plan_report(tf_env *env, const tfuse_plan *plan, json_t **out); /* {"strategy", ..., "maps": [...]} */
 
+/* Whether none of model k's maps loses anything, as far as kinds and extents tell (tf_map_is_lossless). */
+bool tf_plan_is_lossless(const tfuse_plan *plan, size_t k);
 /* Bytes of the numbers of all maps. */
 uint64_t tf_plan_map_bytes(const tfuse_plan *plan);
 

@@ -6,6 +6,7 @@
  */
 #include "align/plan.h"
 #include "io/io.h"
+#include "num/num.h"
 #include <math.h>
 #include <string.h>
 
@@ -33,9 +34,15 @@ static tfuse_status put_map(tf_env *env, const tf_map *map, tf_buf *data, json_t
         TF_TRY(tf_buf_add(env, data, map->scale, (size_t)map->m * sizeof *map->scale));
     if (map->dense)
         TF_TRY(tf_buf_add(env, data, map->dense, (size_t)(map->n * map->m) * sizeof *map->dense));
+    if (map->kind == TF_MAP_RECTANGULAR)
+        TF_TRY(tf_buf_add(env, data, map->inverse, (size_t)(map->n * map->m) * sizeof *map->inverse));
+    if (map->kind == TF_MAP_SELECTION && map->scale && json_object_set_new(*out, "scaled", json_true()))
+        return tf_fail(env, TFUSE_ENOMEM, "out of memory for a plan");
     if (map->kind != TF_MAP_BLOCK)
         return TFUSE_OK;
     TF_TRY(tf_buf_add(env, data, map->block_source, (size_t)map->blocks_m * sizeof *map->block_source));
+    if (map->share && json_object_set_new(*out, "copies", json_true()))
+        return tf_fail(env, TFUSE_ENOMEM, "out of memory for a plan");
     json_t *inner = json_array();
     if (json_object_set_new(*out, "inner", inner) || json_object_set_new(*out, "blocks_n", json_integer(map->blocks_n)))
         return tf_fail(env, TFUSE_ENOMEM, "out of memory for a plan");
@@ -87,8 +94,9 @@ static json_t *plan_head(const tfuse_plan *plan, json_t *maps)
     }
     for (size_t i = 0; i < plan->n_passes; i++)
         failed |= json_array_append_new(passes, json_string(plan->passes[i]));
-    json_t *head = json_pack("{s:i, s:s, s:b, s:O, s:O, s:o, s:o, s:O, s:o}", "tfuse_plan", PLAN_VERSION, "strategy", plan->strategy, "exact",
-                             (int)plan->exact, "policy", plan->policy, "objective", plan->objective, "passes", passes, "models", models, "maps", maps,
+    json_t *head = json_pack("{s:i, s:s, s:b, s:b, s:O, s:O, s:o, s:o, s:O, s:o}", "tfuse_plan", PLAN_VERSION, "strategy", plan->strategy, "exact",
+                             (int)plan->exact, "carries", (int)plan->carries, "policy", plan->policy,
+                             "objective", plan->objective, "passes", passes, "models", models, "maps", maps,
                              "table", table);
     if (head && !failed)
         return head;
@@ -151,16 +159,21 @@ static tfuse_status take(reader *r, void *dst, size_t size)
 
 static tfuse_status take_map(reader *r, const json_t *j, int depth, tf_map **out);
 
-static tfuse_status take_permutation(reader *r, int64_t n, bool scaled, tf_map **out)
+/* n units onto m; unless `selects` a permutation, where they are equal. */
+static tfuse_status take_units(reader *r, int64_t n, int64_t m, bool selects, bool scaled, tf_map **out)
 {
-    int64_t *source = tf_alloc_array(r->env, (size_t)n, sizeof *source);
+    if ((uint64_t)m > r->left / 8)
+        return malformed(r, "the numbers of its maps are cut short");
+    int64_t *source = tf_alloc_array(r->env, (size_t)m, sizeof *source);
     if (!source)
         return TFUSE_ENOMEM;
-    float *scale = scaled ? tf_alloc_array(r->env, (size_t)n, sizeof *scale) : NULL;
-    tfuse_status status = scaled && !scale ? TFUSE_ENOMEM : take(r, source, (size_t)n * sizeof *source);
+    float *scale = scaled ? tf_alloc_array(r->env, (size_t)m, sizeof *scale) : NULL;
+    tfuse_status status = scaled && !scale ? TFUSE_ENOMEM : take(r, source, (size_t)m * sizeof *source);
     if (status == TFUSE_OK && scaled)
-        status = take(r, scale, (size_t)n * sizeof *scale);
-    if (status == TFUSE_OK)
+        status = take(r, scale, (size_t)m * sizeof *scale);
+    if (status == TFUSE_OK && selects)
+        status = tf_map_selection(r->env, n, m, source, scale, out);
+    else if (status == TFUSE_OK)
         status = scaled ? tf_map_scaled(r->env, n, source, scale, out) : tf_map_permutation(r->env, n, source, out);
     tf_free(&r->env->mem, scale);
     tf_free(&r->env->mem, source);
@@ -186,6 +199,34 @@ static tfuse_status take_dense(reader *r, tf_map_kind kind, int64_t n, int64_t m
     return status;
 }
 
+static tfuse_status take_rectangular(reader *r, int64_t n, int64_t m, tf_map **out)
+{
+    const size_t count = (size_t)n * (size_t)m;
+    if (count > r->left / (2 * sizeof(float)))
+        return malformed(r, "the numbers of its maps are cut short");
+    float *both = tf_alloc_array(r->env, 2 * count, sizeof *both);
+    if (!both)
+        return TFUSE_ENOMEM;
+    tfuse_status status = take(r, both, 2 * count * sizeof *both);
+    if (status == TFUSE_OK && tf_find_nonfinite(both, 2 * count) >= 0)
+        status = malformed(r, "a rectangular map holds a number that is not finite");
+    if (status == TFUSE_OK)
+        status = tf_map_rectangular(r->env, n, m, both, both + count, out);
+    tf_free(&r->env->mem, both);
+    return status;
+}
+
+/* A block that comes several times has a share of one over their number in each. */
+static tfuse_status take_shares(reader *r, tf_map *map)
+{
+    int64_t *copies = NULL;
+    tfuse_status status = tf_map_copies(r->env, map, &copies);
+    if (status == TFUSE_OK)
+        status = tf_map_share(r->env, map, copies);
+    tf_free(&r->env->mem, copies);
+    return status;
+}
+
 static tfuse_status take_block(reader *r, const json_t *j, int64_t n, int64_t m, int depth, tf_map **out)
 {
     const json_t *list = json_object_get(j, "inner");
@@ -203,7 +244,11 @@ static tfuse_status take_block(reader *r, const json_t *j, int64_t n, int64_t m,
     if (status == TFUSE_OK) {
         status = tf_map_block(r->env, blocks_n, blocks_m, source, inner, out);
         if (status == TFUSE_OK && ((*out)->n != n || (*out)->m != m))
-            tf_map_free(*out), *out = NULL, status = malformed(r, "a block map of another size than it says");
+            status = malformed(r, "a block map of another size than it says");
+        else if (status == TFUSE_OK && json_is_true(json_object_get(j, "copies")))
+            status = take_shares(r, *out);
+        if (status != TFUSE_OK)
+            tf_map_free(*out), *out = NULL;
     } else if (inner) {
         for (int64_t b = 0; b < blocks_m; b++)
             tf_map_free(inner[b]);
@@ -226,6 +271,10 @@ static tfuse_status take_map(reader *r, const json_t *j, int depth, tf_map **out
         return take_dense(r, TF_MAP_RAW, n, m, out);
     if (!strcmp(kind, "block"))
         return take_block(r, j, n, m, depth, out);
+    if (!strcmp(kind, "rectangular"))
+        return take_rectangular(r, n, m, out);
+    if (!strcmp(kind, "selection"))
+        return take_units(r, n, m, true, json_is_true(json_object_get(j, "scaled")), out);
     if (n != m)
         return malformed(r, "an invertible map of unequal extents");
     if (!strcmp(kind, "orthogonal"))
@@ -236,8 +285,7 @@ static tfuse_status take_map(reader *r, const json_t *j, int depth, tf_map **out
         return tf_map_identity(r->env, n, out);
     const bool scaled = !strcmp(kind, "scaled");
     if (scaled || !strcmp(kind, "permutation"))
-        return (uint64_t)n > r->left / 8 ? malformed(r, "the numbers of its maps are cut short")
-                                         : take_permutation(r, n, scaled, out);
+        return take_units(r, n, n, false, scaled, out);
     return malformed(r, "a map of unknown kind");
 }
 
@@ -374,6 +422,7 @@ static tfuse_status take_plan(reader *r, const json_t *head, tfuse_plan **out)
         return malformed(r, "its head lacks strategy, exact, policy, passes, models, maps or table");
     TF_TRY(tf_plan_new(r->env, strategy, n, out));
     (*out)->exact = json_is_true(json_object_get(head, "exact"));
+    (*out)->carries = (*out)->exact || json_is_true(json_object_get(head, "carries"));
     if (json_object_update((*out)->policy, json_object_get(head, "policy")))
         return tf_fail(r->env, TFUSE_ENOMEM, "out of memory for %s", r->label);
     for (size_t i = 0; i < json_array_size(passes); i++) {

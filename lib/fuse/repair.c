@@ -34,7 +34,7 @@ tfuse_status tf_repair_stages(tf_env *env, const tfuse_policy *policy, const tfu
         return TFUSE_OK;
     if (!strcmp(text, "auto")) {
         const tf_fuse_job job = {.plan = plan};
-        const bool can = plan->exact && !tf_fuse_is_half_anchor(&job) && plan->n_maps > 0 && tf_policy_is(policy, "align.control", "none");
+        const bool can = plan->carries && !tf_fuse_is_half_anchor(&job) && plan->n_maps > 0 && tf_policy_is(policy, "align.control", "none");
         *stages = !can ? 0 : calibrated ? RP_MIX | RP_SELECT | RP_REFIT | RP_HEAD : RP_CIRCUITS | RP_UNASKED;
         return TFUSE_OK;
     }
@@ -47,9 +47,9 @@ tfuse_status tf_repair_stages(tf_env *env, const tfuse_policy *policy, const tfu
     }
     if (!calibrated && *stages != RP_CIRCUITS)
         return tf_fail(env, TFUSE_EINVAL, "repair=%s fits to calibration inputs: give --calib FILE", text);
-    if (!plan->exact)
-        return tf_fail(env, TFUSE_EINVAL, "repair=%s compares the models' values, for which the plan's maps must keep their functions; those of "
-                       "align.strategy=%s do not: use matching", text, plan->strategy);
+    if (!plan->carries)
+        return tf_fail(env, TFUSE_EINVAL, "repair=%s compares the models' values, for which the plan must have one map an axis; plans of "
+                       "align.strategy=%s have not: use matching", text, plan->strategy);
     if (!tf_policy_is(policy, "align.control", "none"))
         return tf_fail(env, TFUSE_EINVAL, "repair=%s and align.control=%s do not go together", text, tf_policy_text(policy, "align.control"));
     return TFUSE_OK;

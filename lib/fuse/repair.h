@@ -3,14 +3,16 @@
  * repair.h: weights from a plan, models and calibration inputs: what the files of repair share.
  *
  * Lanes. All samples go through the anchor's graph node by node, in one lane for each parent (in canonical form, carried to the anchor's coordinates by
- * the plan) and one for the merged network. When the merged lane comes to a linear, that linear is fitted on the merged network's own inputs
- * towards the mean of the parents' outputs; so later linears see, and make good, what earlier ones left. A plan must be exact: only then do the
- * parents' values share coordinates.
+ * the plan) and one for the merged network. A parent of which the plan's maps lose something runs through its own graph instead, and its values
+ * are carried, each by the map of its axis (repair_own.c). When the merged lane comes to a linear, that linear is fitted on the merged network's own inputs
+ * towards the mean of the parents' outputs; so later linears see, and make good, what earlier ones left. A plan must have one map an axis
+ * (plan->carries): only then do the parents' values share coordinates.
  */
 #ifndef TF_FUSE_REPAIR_H
 #define TF_FUSE_REPAIR_H
 
 #include "fuse/fuse.h"
+#include "passes/passes.h"
 
 enum { RP_SELECT = 1, RP_REGMEAN = 2, RP_REFIT = 4, RP_STATISTICS = 8, RP_HEAD = 16, RP_MIX = 32, RP_CIRCUITS = 64, RP_UNASKED = 128 };
 /* RP_UNASKED: nobody asked for circuits by name: those with rotary positions stay, where merging was not found to gain. */
@@ -27,7 +29,15 @@ typedef struct rp_lane {
     tf_batch *values;   /* of all samples; data NULL where it is not live */
     size_t *spilled;    /* bytes of those that lie in a file; 0: in memory */
     size_t next;        /* step that runs next */
+    const tf_graph *g;  /* that it runs through: the anchor's */
+    struct rp_own *own; /* NULL, or what runs in place of this lane, whose values are then carried from there */
 } rp_lane;
+
+/* A parent in its own graph. */
+typedef struct rp_own {
+    rp_lane lane;       /* values of that graph */
+    tf_canonical form;
+} rp_own;
 
 /* Blocks of units that may come from any parent: the axis that a write to the stream reads, and the linears that feed it. */
 typedef struct rp_block {
@@ -100,6 +110,16 @@ void rp_release(repair *r, size_t step);
 /* A parameter of a lane: *owned is freed by the caller (NULL: it is not his). */
 tfuse_status rp_param(repair *r, size_t lane, tf_id param, const float **x, float **owned);
 static inline tf_batch *rp_value(const repair *r, size_t lane, tf_id value) { return &r->lanes[lane].values[value]; }
+
+/* ---- repair_own.c ---- */
+tfuse_status rp_own_make(repair *r, size_t lane, const tfuse_array *calib);
+void rp_own_free(repair *r, rp_lane *lane);
+/* The node of a step, and a parameter of it (freed by tf_free), as the parent has them. */
+const tf_node *rp_own_node(const repair *r, const rp_own *own, size_t step);
+tfuse_status rp_own_param(repair *r, const rp_own *own, tf_id param, float **x);
+/* The values that a step has made, carried to the anchor's coordinates: into lane->values, whose memory rp_make_value gives. */
+tfuse_status rp_own_carry(repair *r, size_t lane, size_t step);
+tfuse_status rp_make_value(repair *r, rp_lane *lane, tf_id v, const tf_node *n);
 
 /* ---- repair_rows.c: what is fitted to what ---- */
 /* Rows of all samples of a value with a weight each: square roots, 0 where the token of the value `reaches` cannot reach the output, more for class

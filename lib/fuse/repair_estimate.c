@@ -19,9 +19,9 @@ static uint64_t floats(int64_t a, int64_t b)
 }
 
 /* Bytes of a value of all samples; a length that is known only when it runs is the inputs'. */
-static uint64_t value_bytes(const repair *r, tf_id value, int64_t tokens)
+static uint64_t value_bytes(const repair *r, const tf_graph *g, tf_id value, int64_t tokens)
 {
-    const tf_value *v = &r->g->values[value];
+    const tf_value *v = &g->values[value];
     uint64_t bytes = floats(r->samples, 1);
     for (int d = 0; d < v->rank; d++)
         bytes = tf_area((int64_t)bytes, v->extent[d] > 0 ? v->extent[d] : tokens, 1);
@@ -52,6 +52,25 @@ static size_t made_at(const repair *r, tf_id value)
     return r->n_nodes;
 }
 
+/* What of that is in memory. */
+static uint64_t held_bytes(const repair *r, const tf_graph *g, tf_id value, int64_t tokens)
+{
+    const uint64_t whole = value_bytes(r, g, value, tokens);
+    return r->spill && whole >= RP_SPILL_BYTES ? 0 : whole;
+}
+
+/* The same value in all parents' lanes, and as it is in the graphs of those that run through their own. */
+static uint64_t parents_bytes(const repair *r, tf_id value, int64_t tokens)
+{
+    uint64_t bytes = (uint64_t)r->n * held_bytes(r, r->g, value, tokens);
+    for (size_t k = 0; k < r->n; k++) {
+        const tf_graph *g = r->job->graphs[k];
+        if (!tf_plan_is_lossless(r->job->plan, k))
+            bytes += held_bytes(r, g, tf_graph_find_value(g, r->g->values[value].name), tokens);
+    }
+    return bytes;
+}
+
 static uint64_t live_at(const repair *r, size_t step, int64_t tokens)
 {
     const size_t ahead = parents_at(r, step);
@@ -60,8 +79,7 @@ static uint64_t live_at(const repair *r, size_t step, int64_t tokens)
         const size_t made = made_at(r, (tf_id)v);
         if (made >= r->n_nodes || r->last[v] < step)
             continue;
-        const uint64_t whole = value_bytes(r, (tf_id)v, tokens), one = r->spill && whole >= RP_SPILL_BYTES ? 0 : whole;
-        bytes += (made <= step ? one : 0) + (made <= ahead ? (uint64_t)r->n * one : 0);
+        bytes += (made <= step ? held_bytes(r, r->g, (tf_id)v, tokens) : 0) + (made <= ahead ? parents_bytes(r, (tf_id)v, tokens) : 0);
     }
     return bytes;
 }
@@ -135,10 +153,11 @@ static uint64_t kept_bytes(const repair *r, size_t step)
 static tfuse_status tally(repair *r, int64_t tokens, tf_tally *t)
 {
     uint64_t kept = 0, largest = 0;
-    for (size_t p = 0; p < r->g->n_params; p++) {
-        const uint64_t bytes = floats(tf_param_count(&r->g->params[p]), 1);
-        largest = bytes > largest ? bytes : largest;
-    }
+    for (size_t k = 0; k < r->n; k++)
+        for (size_t p = 0; p < r->job->graphs[k]->n_params; p++) {
+            const uint64_t bytes = floats(tf_param_count(&r->job->graphs[k]->params[p]), 1);
+            largest = bytes > largest ? bytes : largest;
+        }
     for (size_t s = 0; s < r->n_nodes; s++) {
         const uint64_t work = step_bytes(r, s);
         kept += kept_bytes(r, s);

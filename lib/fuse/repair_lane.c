@@ -38,7 +38,7 @@ static void run_shard(void *arg, uint32_t i, uint32_t thread)
     const repair *r = j->r;
     const int64_t first = (int64_t)i * SHARD, left = r->samples - first, count = left < SHARD ? left : SHARD;
     tf_batch in[TF_MAX_NODE_IO], out[TF_MAX_NODE_IO];
-    tf_forward f = {.env = r->env, .g = r->g, .scratch = j->scratch + (int64_t)thread * j->scratch_size};
+    tf_forward f = {.env = r->env, .g = j->lane->g, .scratch = j->scratch + (int64_t)thread * j->scratch_size};
     if (tf_cancelled(r->env))
         return;
     for (int k = 0; k < j->n->n_inputs; k++) {
@@ -51,7 +51,7 @@ static void run_shard(void *arg, uint32_t i, uint32_t thread)
     }
     for (int k = 0; k < j->n->n_params; k++)
         f.param[k] = j->param[k];
-    const int input = tf_input_number(r->g, j->n);
+    const int input = tf_input_number(j->lane->g, j->n);
     if (input >= 0)
         tf_inputs_fill(&j->lane->inputs, input, first, count, out[0].data);
     else
@@ -60,6 +60,8 @@ static void run_shard(void *arg, uint32_t i, uint32_t thread)
 
 static void free_value(repair *r, rp_lane *lane, size_t v)
 {
+    if (lane->own)
+        free_value(r, &lane->own->lane, (size_t)tf_graph_find_value(lane->own->lane.g, r->g->values[v].name));
     if (lane->spilled[v])
         tf_spill_free(lane->values[v].data, lane->spilled[v]);
     else
@@ -68,7 +70,7 @@ static void free_value(repair *r, rp_lane *lane, size_t v)
     lane->values[v].data = NULL;
 }
 
-static tfuse_status make_value(repair *r, rp_lane *lane, tf_id v, const tf_node *n)
+tfuse_status rp_make_value(repair *r, rp_lane *lane, tf_id v, const tf_node *n)
 {
     tf_batch *b = &lane->values[v];
     size_t count;
@@ -93,21 +95,21 @@ static tfuse_status make_outputs(repair *r, rp_lane *lane, const tf_node *n, int
 {
     const tf_batch *in[TF_MAX_NODE_IO] = {0};
     tf_batch *out[TF_MAX_NODE_IO] = {0};
-    const bool is_input = tf_input_number(r->g, n) >= 0;
+    const bool is_input = tf_input_number(lane->g, n) >= 0;
     for (int k = 0; k < n->n_inputs; k++)
         in[k] = &lane->values[n->inputs[k]];
     for (int k = 0; k < n->n_outputs; k++) {
-        const tf_value *v = &r->g->values[n->outputs[k]];
+        const tf_value *v = &lane->g->values[n->outputs[k]];
         out[k] = &lane->values[n->outputs[k]];
         out[k]->rank = v->rank;
         out[k]->n = r->samples;
         memcpy(out[k]->extent, is_input ? lane->inputs.extent : v->extent, (size_t)v->rank * sizeof *v->extent);
     }
     if (n->op->extents && !is_input)
-        TF_TRY(n->op->extents(r->env, r->g, n, in, out));
-    *scratch = n->op->scratch_size ? n->op->scratch_size(r->g, n, in) : 0;
+        TF_TRY(n->op->extents(r->env, lane->g, n, in, out));
+    *scratch = n->op->scratch_size ? n->op->scratch_size(lane->g, n, in) : 0;
     for (int k = 0; k < n->n_outputs; k++)
-        TF_TRY(make_value(r, lane, n->outputs[k], n));
+        TF_TRY(rp_make_value(r, lane, n->outputs[k], n));
     return TFUSE_OK;
 }
 
@@ -126,13 +128,18 @@ tfuse_status rp_param(repair *r, size_t lane, tf_id param, const float **x, floa
 
 static tfuse_status run_node(repair *r, size_t which, size_t step)
 {
-    rp_lane *lane = &r->lanes[which];
-    node_job j = {.r = r, .lane = lane, .n = &r->g->nodes[r->nodes[step]]};
+    rp_own *own = r->lanes[which].own;
+    rp_lane *lane = own ? &own->lane : &r->lanes[which];
+    node_job j = {.r = r, .lane = lane, .n = own ? rp_own_node(r, own, step) : &r->g->nodes[r->nodes[step]]};
     float *owned[TF_MAX_NODE_IO] = {0};
     tfuse_status status = make_outputs(r, lane, j.n, &j.scratch_size);
     for (int k = 0; k < j.n->n_params && status == TFUSE_OK; k++)
-        if (j.n->params[k] >= 0)
+        if (j.n->params[k] >= 0 && own) {
+            status = rp_own_param(r, own, j.n->params[k], &owned[k]);
+            j.param[k] = owned[k];
+        } else if (j.n->params[k] >= 0) {
             status = rp_param(r, which, j.n->params[k], &j.param[k], &owned[k]);
+        }
     if (status == TFUSE_OK && j.scratch_size > 0 &&
         !(j.scratch = tf_alloc_array(r->env, (size_t)j.scratch_size * tf_threads(r->env), sizeof *j.scratch)))
         status = TFUSE_ENOMEM;
@@ -143,7 +150,7 @@ static tfuse_status run_node(repair *r, size_t which, size_t step)
     tf_free(&r->env->mem, j.scratch);
     for (int k = 0; k < j.n->n_params; k++)
         tf_free(&r->env->mem, owned[k]);
-    return status;
+    return status == TFUSE_OK && own ? rp_own_carry(r, which, step) : status;
 }
 
 /* ---- lanes ----------------------------------------------------------------------------------------------------------- */
@@ -169,6 +176,7 @@ static tfuse_status make_lane(repair *r, size_t k, const tfuse_array *calib)
 {
     rp_lane *l = &r->lanes[k];
     const size_t parent = k < r->n ? k : 0;
+    l->g = r->g;
     l->job = *r->job;
     l->job.quiet = true;
     l->job.fitted = NULL;
@@ -184,6 +192,8 @@ static tfuse_status make_lane(repair *r, size_t k, const tfuse_array *calib)
         l->job.weights = r->mix;
     }
     TF_TRY(tf_fusion_new(r->env, &l->job, &l->fusion));
+    if (k < r->n && !tf_plan_is_lossless(r->job->plan, k))
+        TF_TRY(rp_own_make(r, k, calib));
     if (!calib)
         return TFUSE_OK;
     return tf_inputs_make(r->env, r->job->graphs[parent], r->job->models[parent], calib, r->samples, &l->inputs);
@@ -224,6 +234,7 @@ void rp_lanes_free(repair *r)
         rp_lane *l = &r->lanes[k];
         for (size_t v = 0; l->values && l->spilled && v < r->g->n_values; v++)
             free_value(r, l, v);
+        rp_own_free(r, l);
         tf_free(&r->env->mem, l->spilled);
         tf_free(&r->env->mem, l->values);
         tf_free(&r->env->mem, l->only);

@@ -5,9 +5,9 @@
  * form (its own weights, carried by the plan's maps through the code that fuses) stand beside those of the model as it is. The deviation is the
  * largest difference over the largest output. Last the fused network itself runs, fitted weights and all: its outputs must be numbers.
  *
- * The canonical form is always exact. The aligned form is where all maps are invertible and the plan says that they act alike on
- * both sides of every axis (plan->exact); the maps of the paper do not, and then the deviation is told and judges nothing. Soft maps have no
- * aligned form of the same function, so there is nothing to compare.
+ * The canonical form is always exact. The aligned form is where no map loses anything (they are invertible, or lead to more units) and the plan says that
+ * they act alike on both sides of every axis (plan->exact); the maps of the paper do not, and then the deviation is told and judges
+ * nothing. Soft maps and maps to fewer units have no aligned form of the same function, so there is nothing to compare.
  */
 #include "fuse/fuse.h"
 #include "base/rng.h"
@@ -173,7 +173,7 @@ bool tf_selfcheck_aligns(const tfuse_plan *plan, size_t k)
     for (size_t i = 0; i < plan->n_maps; i++) {
         if ((size_t)plan->maps[i].model != k)
             continue;
-        if (!tf_map_invertible(plan->maps[i].map))
+        if (!tf_map_is_lossless(plan->maps[i].map))
             return false;
         moved = true;
     }
@@ -246,14 +246,15 @@ static tfuse_status check_aligned(const check *c, size_t k, double *found)
     return status;
 }
 
-/* A map without an inverse loses what the model computes, so a plan with one cannot be exact. */
+/* A map that loses what the model computes cannot be in an exact plan. */
 static tfuse_status check_claim(tf_env *env, const tfuse_plan *plan)
 {
     for (size_t i = 0; i < plan->n_maps && plan->exact; i++)
-        if (!tf_map_invertible(plan->maps[i].map))
+        if (!tf_map_is_lossless(plan->maps[i].map))
             return tf_fail(env, TFUSE_ENUMERIC,
-                           "self-check: the plan claims that each model computes what it did, but its map %s is a %s, which has no inverse; "
-                           "nothing is written, align again", plan->maps[i].name, tf_map_kind_name(plan->maps[i].map->kind));
+                           "self-check: the plan claims that each model computes what it did, but its map %s is a %s of %lld units onto %lld, "
+                           "which has no inverse; nothing is written, align again", plan->maps[i].name,
+                           tf_map_kind_name(plan->maps[i].map->kind), (long long)plan->maps[i].map->n, (long long)plan->maps[i].map->m);
     return TFUSE_OK;
 }
 

@@ -29,29 +29,38 @@ static void scale_unit(float *x, int64_t count, float scale, bool produced)
         x[i] = produced ? x[i] * scale : x[i] / scale;
 }
 
-static void copy_slice(const move *mv, const tf_map *map, bool produced, int64_t o, const int64_t *from, const int64_t *to)
+/* copies: NULL, or how many units each of the model's becomes, over which a consumer sums. */
+
+static void copy_slice(const move *mv, const tf_map *map, bool produced, const int64_t *copies, int64_t o, const int64_t *from, const int64_t *to)
 {
     const float *src = mv->src + o * mv->src_extent * mv->inner;
     float *dst = mv->dst + o * mv->dst_extent * mv->inner;
     for (int64_t j = 0; j < mv->m; j++) {
         const int64_t u = map && map->source ? map->source[j] : j;
-        if (mv->inner == 1)
+        if (u < 0)
+            memset(dst + to[j] * mv->inner, 0, (size_t)mv->inner * sizeof *dst);
+        else if (mv->inner == 1)
             dst[to[j]] = src[from[u]];
         else
             memcpy(dst + to[j] * mv->inner, src + from[u] * mv->inner, (size_t)mv->inner * sizeof *dst);
         if (map && map->scale)
             scale_unit(dst + to[j] * mv->inner, mv->inner, map->scale[j], produced);
+        if (copies && u >= 0 && copies[u] > 1)
+            scale_unit(dst + to[j] * mv->inner, mv->inner, (float)copies[u], false);
     }
 }
 
 static tfuse_status copy_units(tf_env *env, const move *mv, const tf_map *map, bool produced)
 {
-    int64_t *from = NULL, *to = NULL;
+    int64_t *from = NULL, *to = NULL, *copies = NULL;
     tfuse_status status = tf_part_places(env, mv->src_part, mv->first, mv->n, &from);
     if (status == TFUSE_OK)
         status = tf_part_places(env, mv->dst_part, mv->dst_first, mv->m, &to);
+    if (status == TFUSE_OK && map && map->kind == TF_MAP_SELECTION && !produced)
+        status = tf_map_copies(env, map, &copies);
     for (int64_t o = 0; o < mv->outer && status == TFUSE_OK; o++)
-        copy_slice(mv, map, produced, o, from, to);
+        copy_slice(mv, map, produced, copies, o, from, to);
+    tf_free(&env->mem, copies);
     tf_free(&env->mem, from);
     tf_free(&env->mem, to);
     return status;
@@ -83,6 +92,13 @@ static void clear_units(const move *mv)
         for (int64_t j = 0; j < mv->m; j++)
             memset(mv->dst + (o * mv->dst_extent + tf_part_index(mv->dst_part, mv->dst_first + j)) * mv->inner, 0,
                    (size_t)mv->inner * sizeof(float));
+}
+
+static void scale_units(const move *mv, float by)
+{
+    for (int64_t o = 0; o < mv->outer; o++)
+        for (int64_t j = 0; j < mv->m; j++)
+            scale_unit(mv->dst + (o * mv->dst_extent + tf_part_index(mv->dst_part, mv->dst_first + j)) * mv->inner, mv->inner, by, true);
 }
 
 static void multiply(tf_env *env, const move *mv, float *op, int64_t n, int64_t m, float *x, float *y)
@@ -144,6 +160,8 @@ static tfuse_status apply(tf_env *env, const tf_map *map, bool produced, const m
         one.first += map->block_source[b] * inner->n;
         one.n = inner->n;
         TF_TRY(apply(env, inner, produced, &one));
+        if (map->share && !produced)
+            scale_units(&one, map->share[b]);
     }
     return TFUSE_OK;
 }

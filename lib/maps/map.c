@@ -10,7 +10,7 @@
 
 const char *tf_map_kind_name(tf_map_kind kind)
 {
-    static const char *const names[] = {"identity", "permutation", "coupling", "raw", "scaled", "orthogonal", "linear", "block"};
+    static const char *const names[] = {"identity", "permutation", "coupling", "raw", "scaled", "orthogonal", "linear", "block", "selection", "rectangular"};
     return (size_t)kind < TF_LEN(names) ? names[kind] : "?";
 }
 
@@ -139,6 +139,7 @@ void tf_map_free(tf_map *map)
     for (int64_t b = 0; map->inner && b < map->blocks_m; b++)
         tf_map_free(map->inner[b]);
     tf_free(&mem, map->inner);
+    tf_free(&mem, map->share);
     tf_free(&mem, map->block_source);
     tf_free(&mem, map->source);
     tf_free(&mem, map->scale);
@@ -162,7 +163,15 @@ static tfuse_status clone_block(tf_env *env, const tf_map *map, tf_map **out)
         for (int64_t b = 0; b < map->blocks_m; b++)
             tf_map_free(inner[b]);
     tf_free(&env->mem, inner);
-    return status;
+    if (status != TFUSE_OK || !map->share)
+        return status;
+    if (!((*out)->share = tf_alloc_array(env, (size_t)map->blocks_m, sizeof *map->share))) {
+        tf_map_free(*out);
+        *out = NULL;
+        return TFUSE_ENOMEM;
+    }
+    memcpy((*out)->share, map->share, (size_t)map->blocks_m * sizeof *map->share);
+    return TFUSE_OK;
 }
 
 tfuse_status tf_map_clone(tf_env *env, const tf_map *map, tf_map **out)
@@ -183,6 +192,10 @@ tfuse_status tf_map_clone(tf_env *env, const tf_map *map, tf_map **out)
         return tf_map_square(env, map->kind, map->n, map->dense, out);
     case TF_MAP_BLOCK:
         return clone_block(env, map, out);
+    case TF_MAP_SELECTION:
+        return tf_map_selection(env, map->n, map->m, map->source, map->scale, out);
+    case TF_MAP_RECTANGULAR:
+        return tf_map_rectangular(env, map->n, map->m, map->dense, map->inverse, out);
     }
     return tf_fail(env, TFUSE_EINTERNAL, "a map of unknown kind %d", (int)map->kind);
 }
@@ -218,6 +231,25 @@ static void write_rows_scaled(const tf_map *map, float *out, int64_t stride)
     }
 }
 
+static void write_selection(const tf_map *map, bool produced, float *out, int64_t stride)
+{
+    for (int64_t j = 0; j < map->m; j++) {
+        int64_t copies = 0;
+        for (int64_t k = 0; k < map->m && !produced; k++)
+            copies += map->source[k] == map->source[j];
+        const float scale = map->scale ? map->scale[j] : 1;
+        if (map->source[j] >= 0)
+            out[map->source[j] * stride + j] = produced ? scale : 1 / (scale * (float)copies);
+    }
+}
+
+static void scale_columns(float *out, int64_t stride, int64_t n, int64_t m, float by)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < m; j++)
+            out[i * stride + j] *= by;
+}
+
 /* Into zeroed memory; a map that is a matrix writes every entry. */
 static void write_operator(const tf_map *map, bool produced, float *out, int64_t stride)
 {
@@ -230,7 +262,8 @@ static void write_operator(const tf_map *map, bool produced, float *out, int64_t
         break;
     case TF_MAP_RAW:
     case TF_MAP_ORTHOGONAL:
-    case TF_MAP_LINEAR: {
+    case TF_MAP_LINEAR:
+    case TF_MAP_RECTANGULAR: {
         const float *op = map->inverse && !produced ? map->inverse : map->dense;
         for (int64_t i = 0; i < map->n; i++)
             memcpy(out + i * stride, op + i * map->m, (size_t)map->m * sizeof *out);
@@ -247,9 +280,15 @@ static void write_operator(const tf_map *map, bool produced, float *out, int64_t
         break;
     case TF_MAP_BLOCK:
         for (int64_t b = 0; b < map->blocks_m; b++)
-            if (map->inner[b])
-                write_operator(map->inner[b], produced,
-                               out + map->block_source[b] * map->inner[b]->n * stride + b * map->inner[b]->m, stride);
+            if (map->inner[b]) {
+                float *at = out + map->block_source[b] * map->inner[b]->n * stride + b * map->inner[b]->m;
+                write_operator(map->inner[b], produced, at, stride);
+                if (map->share && !produced)
+                    scale_columns(at, stride, map->inner[b]->n, map->inner[b]->m, map->share[b]);
+            }
+        break;
+    case TF_MAP_SELECTION:
+        write_selection(map, produced, out, stride);
         break;
     }
 }

@@ -6,7 +6,8 @@
  * (n×m, mass) the produced operator is diag(1/column sums) P' and the consumed one diag(1/row sums) P, so that outputs are means
  * of merged units and inputs sums over them; a unit without mass gets nothing. A raw matrix T acts as T' and T.
  * An invertible T (orthogonal, linear, permutation with scale) produces by T' and consumes by T^-T, and T^-T is also what the dual side
- * (keys against queries) is produced by; a coupling has no inverse, and moves a dual side as it moves the other.
+ * (keys against queries) is produced by; a coupling has no inverse, and moves a dual side as it moves the other. Between unequal extents a selection or
+ * a rectangular map stands in an invertible one's place (unequal.c): it has an operator of its own for the other side.
  */
 #ifndef TF_MAPS_MAP_H
 #define TF_MAPS_MAP_H
@@ -22,20 +23,23 @@ typedef enum tf_map_kind {
     TF_MAP_SCALED,      /* PERMUTATION with a factor: anchor's unit j = scale[j] * unit source[j] */
     TF_MAP_ORTHOGONAL,  /* dense n×n, T with T'T = 1 */
     TF_MAP_LINEAR,      /* dense n×n, invertible T */
-    TF_MAP_BLOCK        /* blocks: source block block_source[b] becomes block b through inner map b */
+    TF_MAP_BLOCK,       /* blocks: source block block_source[b] becomes block b through inner map b */
+    TF_MAP_SELECTION,   /* source[j] = i, -1: nothing; unit i may become several units or none, perhaps with a factor as in SCALED */
+    TF_MAP_RECTANGULAR  /* dense n×m with an operator for each side */
 } tf_map_kind;
 
 typedef struct tf_map {
     tf_mem mem;
     tf_map_kind kind;
     int64_t n, m;
-    int64_t *source;      /* PERMUTATION, SCALED: m */
-    float *scale;         /* SCALED: m, none zero */
-    float *dense;         /* COUPLING, RAW, ORTHOGONAL, LINEAR: n×m row-major */
-    float *inverse;       /* LINEAR: T^-T, n×n */
+    int64_t *source;      /* PERMUTATION, SCALED, SELECTION: m */
+    float *scale;         /* SCALED, and SELECTION unless NULL: m, none zero */
+    float *dense;         /* COUPLING, RAW, ORTHOGONAL, LINEAR, RECTANGULAR: n×m row-major */
+    float *inverse;       /* LINEAR: T^-T; RECTANGULAR: the consumed operator; n×m */
     int64_t blocks_n, blocks_m; /* BLOCK: n = blocks_n * inner n */
     int64_t *block_source; /* blocks_m entries; -1: nothing comes here */
     struct tf_map **inner; /* blocks_m maps; NULL where block_source is -1 */
+    float *share;          /* BLOCK: blocks_m factors of the consumed side: a block that was copied is summed over its copies; NULL: ones */
 } tf_map;
 
 const char *tf_map_kind_name(tf_map_kind kind);
@@ -52,6 +56,18 @@ tfuse_status tf_map_scaled(tf_env *env, int64_t n, const int64_t *source, const 
 tfuse_status tf_map_square(tf_env *env, tf_map_kind kind, int64_t n, const float *matrix, tf_map **out);
 /* Takes the inner maps over, also on failure. */
 tfuse_status tf_map_block(tf_env *env, int64_t blocks_n, int64_t blocks_m, const int64_t *block_source, tf_map **inner, tf_map **out);
+/* unequal.c. source as in the enum; scale NULL: none. Both are copied. */
+tfuse_status tf_map_selection(tf_env *env, int64_t n, int64_t m, const int64_t *source, const float *scale, tf_map **out);
+/* Both n×m, copied. */
+tfuse_status tf_map_rectangular(tf_env *env, int64_t n, int64_t m, const float *produced, const float *consumed, tf_map **out);
+/* How many units each of a selection's n becomes, or blocks each of a block map's blocks_n; freed by tf_free. */
+tfuse_status tf_map_copies(tf_env *env, const tf_map *map, int64_t **out);
+/* Whether the consumed operator is the other side of the produced one (all kinds but couplings and raw matrices, and blocks of those). */
+bool tf_map_is_sided(const tf_map *map);
+/* Whether consuming undoes producing, as far as its kind and extents tell: of a rectangular map onto more units it is taken to. */
+bool tf_map_is_lossless(const tf_map *map);
+/* Sets the factors of a block map's consumed side: 1 / copies of each block's source (tf_map_copies). */
+tfuse_status tf_map_share(tf_env *env, tf_map *map, const int64_t *copies);
 void tf_map_free(tf_map *map);
 tfuse_status tf_map_clone(tf_env *env, const tf_map *map, tf_map **out);
 
@@ -64,9 +80,9 @@ void tf_map_consumed(const tf_map *map, float *out);
 bool tf_map_invertible(const tf_map *map);
 /* T^-1: the map back. TFUSE_EINVAL for couplings. */
 tfuse_status tf_map_inverse(tf_env *env, const tf_map *map, tf_map **out);
-/* First a (n onto k), then b (k onto m). Invertible maps only. */
+/* First a (n onto k), then b (k onto m). Maps with both sides (tf_map_is_sided) only. */
 tfuse_status tf_map_compose(tf_env *env, const tf_map *a, const tf_map *b, tf_map **out);
-/* What the map does where only a permutation may act (norm gains, gates): without its scales. TFUSE_EINVAL for a rotation. */
+/* What the map does where only a permutation may act (norm gains, gates): without its scales. TFUSE_EINVAL for a rotation or a rectangular map. */
 tfuse_status tf_map_neutral(tf_env *env, const tf_map *map, tf_map **out);
 
 /* combine.c: residual joins. a, b: maps of the same n and m; weight of a for each anchor unit: wa[j] (m of them), of b: 1 - wa[j].

@@ -60,8 +60,10 @@ static void visit_map(const tf_map *map, visitor *v, int64_t row, int64_t col)
     case TF_MAP_IDENTITY:
     case TF_MAP_PERMUTATION:
     case TF_MAP_SCALED:
+    case TF_MAP_SELECTION:
         for (int64_t j = 0; j < map->m; j++)
-            visit(v, row + (map->source ? map->source[j] : j), col + j, 1);
+            if (!map->source || map->source[j] >= 0)
+                visit(v, row + (map->source ? map->source[j] : j), col + j, 1);
         break;
     case TF_MAP_COUPLING:
     case TF_MAP_RAW:
@@ -69,6 +71,7 @@ static void visit_map(const tf_map *map, visitor *v, int64_t row, int64_t col)
         break;
     case TF_MAP_ORTHOGONAL:
     case TF_MAP_LINEAR:
+    case TF_MAP_RECTANGULAR:
         visit_square(map, v, row, col);
         break;
     case TF_MAP_BLOCK:
@@ -106,7 +109,7 @@ void tf_map_head_shares(const tf_map *map, int64_t heads_n, int64_t heads_m, dou
 uint64_t tf_map_bytes(const tf_map *map)
 {
     uint64_t bytes = map->source ? (uint64_t)map->m * sizeof *map->source : 0;
-    bytes += map->dense ? (uint64_t)map->n * (uint64_t)map->m * sizeof *map->dense : 0;
+    bytes += map->dense ? (uint64_t)map->n * (uint64_t)map->m * sizeof *map->dense * (map->kind == TF_MAP_RECTANGULAR ? 2 : 1) : 0;
     for (int64_t b = 0; map->inner && b < map->blocks_m; b++)
         bytes += sizeof *map->block_source + (map->inner[b] ? tf_map_bytes(map->inner[b]) : 0);
     return bytes;

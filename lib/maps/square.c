@@ -88,7 +88,8 @@ tfuse_status tf_map_square(tf_env *env, tf_map_kind kind, int64_t n, const float
 
 bool tf_map_invertible(const tf_map *map)
 {
-    if (map->kind == TF_MAP_COUPLING || map->kind == TF_MAP_RAW || map->n != map->m)
+    if (map->kind == TF_MAP_COUPLING || map->kind == TF_MAP_RAW || map->kind == TF_MAP_SELECTION || map->kind == TF_MAP_RECTANGULAR ||
+        map->n != map->m || map->share)
         return false;
     for (int64_t b = 0; map->kind == TF_MAP_BLOCK && b < map->blocks_m; b++)
         if (!map->inner[b] || !tf_map_invertible(map->inner[b]))
@@ -144,10 +145,11 @@ static tfuse_status each_block(tf_env *env, const tf_map *map, bool back, make_f
     for (int64_t b = 0; b < map->blocks_m && status == TFUSE_OK; b++) {
         const int64_t to = back ? map->block_source[b] : b;
         source[to] = back ? b : map->block_source[b];
-        status = make(env, map->inner[b], &inner[to]);
+        if (map->inner[b])
+            status = make(env, map->inner[b], &inner[to]);
     }
     if (status == TFUSE_OK)
-        status = tf_map_block(env, map->blocks_m, map->blocks_n, source, inner, out);
+        status = tf_map_block(env, back ? map->blocks_m : map->blocks_n, back ? map->blocks_n : map->blocks_m, source, inner, out);
     else
         for (int64_t b = 0; inner && b < map->blocks_m; b++)
             tf_map_free(inner[b]);
@@ -172,10 +174,12 @@ tfuse_status tf_map_inverse(tf_env *env, const tf_map *map, tf_map **out)
 tfuse_status tf_map_neutral(tf_env *env, const tf_map *map, tf_map **out)
 {
     *out = NULL;
-    if (map->kind == TF_MAP_BLOCK && tf_map_invertible(map))
+    if (map->kind == TF_MAP_BLOCK && tf_map_is_sided(map))
         return each_block(env, map, false, tf_map_neutral, out);
     if (map->kind == TF_MAP_IDENTITY)
         return tf_map_identity(env, map->n, out);
+    if (map->kind == TF_MAP_SELECTION)
+        return tf_map_selection(env, map->n, map->m, map->source, NULL, out);
     if (map->source)
         return tf_map_permutation(env, map->n, map->source, out);
     return tf_fail(env, TFUSE_EINVAL, "a %s map of %lld units moves what only a permutation may move", tf_map_kind_name(map->kind),
@@ -184,15 +188,18 @@ tfuse_status tf_map_neutral(tf_env *env, const tf_map *map, tf_map **out)
 
 static tfuse_status compose_units(tf_env *env, const tf_map *a, const tf_map *b, tf_map **out)
 {
-    int64_t *source = tf_alloc_array(env, (size_t)a->n, sizeof *source);
-    float *scale = tf_alloc_array(env, (size_t)a->n, sizeof *scale);
+    const bool selects = a->kind == TF_MAP_SELECTION || b->kind == TF_MAP_SELECTION;
+    int64_t *source = tf_alloc_array(env, (size_t)b->m, sizeof *source);
+    float *scale = tf_alloc_array(env, (size_t)b->m, sizeof *scale);
     tfuse_status status = source && scale ? TFUSE_OK : TFUSE_ENOMEM;
-    for (int64_t j = 0; j < a->n && status == TFUSE_OK; j++) {
+    for (int64_t j = 0; j < b->m && status == TFUSE_OK; j++) {
         const int64_t k = b->source ? b->source[j] : j;
-        source[j] = a->source ? a->source[k] : k;
-        scale[j] = (a->scale ? a->scale[k] : 1) * (b->scale ? b->scale[j] : 1);
+        source[j] = a->source && k >= 0 ? a->source[k] : k;
+        scale[j] = (a->scale && k >= 0 ? a->scale[k] : 1) * (b->scale ? b->scale[j] : 1);
     }
-    if (status == TFUSE_OK)
+    if (status == TFUSE_OK && selects)
+        status = tf_map_selection(env, a->n, b->m, source, a->scale || b->scale ? scale : NULL, out);
+    else if (status == TFUSE_OK)
         status = from_units(env, a->n, source, a->scale || b->scale ? scale : NULL, out);
     tf_free(&env->mem, source);
     tf_free(&env->mem, scale);
@@ -215,14 +222,34 @@ static bool is_orthogonal(const tf_map *map)
     return all;
 }
 
+/* Of unequal extents: each side's operators in turn. */
+static tfuse_status compose_sides(tf_env *env, const tf_map *a, const tf_map *b, tf_map **out)
+{
+    const int64_t n = a->n, k = a->m, m = b->m;
+    float *ta = tf_alloc_array(env, (size_t)(n * k + k * m + 2 * n * m), sizeof *ta);
+    if (!ta)
+        return TFUSE_ENOMEM;
+    float *tb = ta + n * k, *t = tb + k * m;
+    for (int side = 0; side < 2; side++) {
+        (side ? tf_map_consumed : tf_map_matrix)(a, ta);
+        (side ? tf_map_consumed : tf_map_matrix)(b, tb);
+        tf_gemm(env, 1, tf_mat_rows(ta, n, k), tf_mat_rows(tb, k, m), 0, tf_mat_rows(t + side * n * m, n, m));
+    }
+    const tfuse_status status = tf_map_rectangular(env, n, m, t, t + n * m, out);
+    tf_free(&env->mem, ta);
+    return status;
+}
+
 /* Produced operators: y = T_b' T_a' x, so T = T_a T_b. */
 tfuse_status tf_map_compose(tf_env *env, const tf_map *a, const tf_map *b, tf_map **out)
 {
     *out = NULL;
-    if (a->m != b->n || !tf_map_invertible(a) || !tf_map_invertible(b))
+    if (a->m != b->n || !tf_map_is_sided(a) || !tf_map_is_sided(b))
         return tf_fail(env, TFUSE_EINVAL, "a %s and a %s map do not compose", tf_map_kind_name(a->kind), tf_map_kind_name(b->kind));
     if (is_units(a) && is_units(b))
         return compose_units(env, a, b, out);
+    if (!tf_map_invertible(a) || !tf_map_invertible(b))
+        return compose_sides(env, a, b, out);
     const int64_t n = a->n;
     float *ta = tf_alloc_array(env, (size_t)(3 * n * n), sizeof *ta);
     if (!ta)

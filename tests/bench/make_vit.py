@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes ViTForImageClassification checkpoints with random weights for the benchmarks: any size, nothing but numpy.
 
-    make_vit.py OUT SIZE SEED        SIZE: test, small (ViT-S/16), base (ViT-B/16)
+    make_vit.py OUT SIZE SEED        SIZE: test, wide (more of everything), small (ViT-S/16), base (ViT-B/16)
 """
 import json
 import os
@@ -13,6 +13,7 @@ import numpy as np
 # width, layers, heads, hidden units, image, patch, channels, classes
 SIZES = {
     "test": (64, 4, 4, 128, 28, 4, 1, 10),
+    "wide": (96, 4, 6, 160, 28, 4, 1, 10),
     "small": (384, 12, 6, 1536, 224, 16, 3, 1000),
     "base": (768, 12, 12, 3072, 224, 16, 3, 1000),
 }

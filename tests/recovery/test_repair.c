@@ -549,7 +549,7 @@ START_TEST(test_refusals)
     t_ok(s.env, repair(&s, "matching", "refit"));
     set(&s, "repair", "refit,head");
     t_fails(s.env, tf_repair_stages(s.env, s.policy, s.plan, false, &stages), TFUSE_EINVAL, "--calib");
-    s.plan->exact = false;
+    s.plan->carries = false;
     t_fails(s.env, tf_repair_stages(s.env, s.policy, s.plan, true, &stages), TFUSE_EINVAL, "matching");
     set(&s, "repair", "auto");
     t_ok(s.env, tf_repair_stages(s.env, s.policy, s.plan, true, &stages));

@@ -62,7 +62,7 @@ static tfuse_plan *plan_of(scene *s, const char *part, bool back, const tfuse_mo
         t_ok(s->env, tf_plan_describe_model(s->env, &plan->arena, m, s->g, &plan->models[k]));
     for (int i = 1; i < s->form.n && passes; i++)
         t_ok(s->env, tf_plan_add_pass(s->env, plan, s->form.levels[i]->pass));
-    t_ok(s->env, tf_class_plan(s->env, plan, 1, s->g, maps));
+    t_ok(s->env, tf_class_plan(s->env, plan, 1, s->g, s->g, maps));
     for (size_t i = 0; i < plan->n_maps && back; i++) {
         tf_map *inverse;
         t_ok(s->env, tf_map_inverse(s->env, plan->maps[i].map, &inverse));

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * unequal.c: maps between axes of unequal extents that have an operator of their own on each side, as invertible maps have.
+ *
+ * Let P (n×m) produce, by P', and C (n×m) consume. What a weight W reads of the model's units x it reads of P'x as W C, so the function is kept when
+ * C P' = 1, which takes m >= n: an orthogonal embedding (P P' = 1, C = P) and copies of units (P picks, C divides by how many there are) do.
+ * Onto fewer units C P' is a projection, and what it takes away is lost.
+ */
+#include "maps/map.h"
+#include <math.h>
+#include <string.h>
+
+static tfuse_status fill_selection(tf_env *env, tf_map *map, const int64_t *source, const float *scale)
+{
+    map->source = tf_alloc_array(env, (size_t)map->m, sizeof *map->source);
+    map->scale = scale ? tf_alloc_array(env, (size_t)map->m, sizeof *map->scale) : NULL;
+    if (!map->source || (scale && !map->scale))
+        return TFUSE_ENOMEM;
+    for (int64_t j = 0; j < map->m; j++) {
+        if (source[j] < -1 || source[j] >= map->n)
+            return tf_fail(env, TFUSE_EINVAL, "unit %lld of a selection from %lld has source %lld", (long long)j, (long long)map->n, (long long)source[j]);
+        if (scale && !isnormal(scale[j]))
+            return tf_fail(env, TFUSE_EINVAL, "unit %lld of a selection has factor %g", (long long)j, (double)scale[j]);
+    }
+    memcpy(map->source, source, (size_t)map->m * sizeof *source);
+    if (scale)
+        memcpy(map->scale, scale, (size_t)map->m * sizeof *scale);
+    return TFUSE_OK;
+}
+
+tfuse_status tf_map_selection(tf_env *env, int64_t n, int64_t m, const int64_t *source, const float *scale, tf_map **out)
+{
+    TF_TRY(tf_map_new(env, TF_MAP_SELECTION, n, m, out));
+    const tfuse_status status = fill_selection(env, *out, source, scale);
+    if (status != TFUSE_OK) {
+        tf_map_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+tfuse_status tf_map_rectangular(tf_env *env, int64_t n, int64_t m, const float *produced, const float *consumed, tf_map **out)
+{
+    TF_TRY(tf_map_dense(env, TF_MAP_RECTANGULAR, n, m, produced, out));
+    if (!((*out)->inverse = tf_alloc_array(env, (size_t)(n * m), sizeof *consumed))) {
+        tf_map_free(*out);
+        *out = NULL;
+        return TFUSE_ENOMEM;
+    }
+    memcpy((*out)->inverse, consumed, (size_t)(n * m) * sizeof *consumed);
+    return TFUSE_OK;
+}
+
+tfuse_status tf_map_copies(tf_env *env, const tf_map *map, int64_t **out)
+{
+    const bool blocks = map->kind == TF_MAP_BLOCK;
+    const int64_t *source = blocks ? map->block_source : map->source, m = blocks ? map->blocks_m : map->m;
+    if (!(*out = tf_calloc(env, (size_t)(blocks ? map->blocks_n : map->n), sizeof **out)))
+        return TFUSE_ENOMEM;
+    for (int64_t j = 0; j < m; j++)
+        if (source[j] >= 0)
+            (*out)[source[j]]++;
+    return TFUSE_OK;
+}
+
+bool tf_map_is_sided(const tf_map *map)
+{
+    if (map->kind == TF_MAP_COUPLING || map->kind == TF_MAP_RAW)
+        return false;
+    for (int64_t b = 0; map->kind == TF_MAP_BLOCK && b < map->blocks_m; b++)
+        if (map->inner[b] && !tf_map_is_sided(map->inner[b]))
+            return false;
+    return true;
+}
+
+/* Whether every one of n sources is among the m; by search, so that nothing is allocated: extents of blocks are small, and unequal ones rare. */
+static bool takes_all(const int64_t *source, int64_t n, int64_t m)
+{
+    int64_t missing = n;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < m; j++)
+            if (source[j] == i) {
+                missing--;
+                break;
+            }
+    return missing == 0;
+}
+
+bool tf_map_is_lossless(const tf_map *map)
+{
+    if (tf_map_invertible(map))
+        return true;
+    if (map->n > map->m || !tf_map_is_sided(map))
+        return false;
+    if (map->kind == TF_MAP_SELECTION)
+        return takes_all(map->source, map->n, map->m);
+    for (int64_t b = 0; map->kind == TF_MAP_BLOCK && b < map->blocks_m; b++)
+        if (!map->inner[b] || !tf_map_is_lossless(map->inner[b]))
+            return false;
+    return map->kind != TF_MAP_BLOCK || takes_all(map->block_source, map->blocks_n, map->blocks_m);
+}
+
+tfuse_status tf_map_share(tf_env *env, tf_map *map, const int64_t *copies)
+{
+    if (!(map->share = tf_alloc_array(env, (size_t)map->blocks_m, sizeof *map->share)))
+        return TFUSE_ENOMEM;
+    for (int64_t b = 0; b < map->blocks_m; b++)
+        map->share[b] = map->block_source[b] < 0 ? 1 : 1 / (float)copies[map->block_source[b]];
+    return TFUSE_OK;
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Models of unequal widths: onto more units matching keeps the function (rotations become orthonormal embeddings, units, heads and groups are copied),
+ * for graphs with either norm, rotary positions, grouped queries and a gate; onto fewer it says that it does not, and repair runs on the plan.
+ *
+ * Tolerance: maps are found and applied in float32, so outputs of order one come back to some 1e-5 of the largest; 1e-4 leaves room.
+ */
+#include "align/align.h"
+#include "fuse/fuse.h"
+#include "t_graph.h"
+#include <unistd.h>
+
+enum { SAMPLES = 48, FEATURES = 6, TOKENS = 5, CLASSES = 9, WORDS = 96 };
+
+/* $S stream, $H heads or key/value heads, $G group, $Q units of queries, $V of values, $F of the FFN. */
+static const t_node llama[] = {
+    {"input", "x", "", "kind=features shape=5,6"},
+    {"linear", "embed", "x", "out=/stream:$S bias=0"},
+    {"rmsnorm", "l0/norm", "embed", ""},
+    {"linear", "l0/q", "l0/norm", "out=kv:$H*group:$G*qk:$Q bias=0"},
+    {"linear", "l0/k", "l0/norm", "out=kv:$H*qk:$Q bias=0"},
+    {"linear", "l0/v", "l0/norm", "out=kv:$H*vo:$V bias=0"},
+    {"attention", "l0/core", "l0/q l0/k l0/v", "rope=1 rope_theta=100 causal=1"},
+    {"linear", "l0/o", "l0/core", "out=/stream:$S bias=0"},
+    {"add", "l0/add", "embed l0/o", ""},
+    {"rmsnorm", "l0/norm2", "l0/add", ""},
+    {"linear", "l0/gate", "l0/norm2", "out=ffn:$F bias=0"},
+    {"activation", "l0/act", "l0/gate", "kind=silu"},
+    {"linear", "l0/up", "l0/norm2", "out=ffn:$F bias=0"},
+    {"multiply", "l0/mul", "l0/act l0/up", ""},
+    {"linear", "l0/down", "l0/mul", "out=/stream:$S bias=0"},
+    {"add", "l0/add2", "l0/add l0/down", ""},
+    {"rmsnorm", "last", "l0/add2", ""},
+    {"linear", "head", "last", "out=!classes:9 bias=0"},
+};
+
+static const t_node vit[] = {
+    {"input", "x", "", "kind=features shape=5,6"},
+    {"linear", "embed", "x", "out=/stream:$S"},
+    {"layernorm", "l0/norm", "embed", ""},
+    {"linear", "l0/q", "l0/norm", "out=heads:$H*qk:$Q"},
+    {"linear", "l0/k", "l0/norm", "out=heads:$H*qk:$Q"},
+    {"linear", "l0/v", "l0/norm", "out=heads:$H*vo:$V"},
+    {"attention", "l0/core", "l0/q l0/k l0/v", ""},
+    {"linear", "l0/o", "l0/core", "out=/stream:$S"},
+    {"add", "l0/add", "embed l0/o", ""},
+    {"layernorm", "l0/norm2", "l0/add", ""},
+    {"linear", "l0/up", "l0/norm2", "out=ffn:$F"},
+    {"activation", "l0/act", "l0/up", "kind=gelu"},
+    {"linear", "l0/down", "l0/act", "out=/stream:$S"},
+    {"add", "l0/add2", "l0/add l0/down", ""},
+    {"layernorm", "last", "l0/add2", ""},
+    {"linear", "head", "last", "out=!classes:9"},
+};
+
+static const t_node bert[] = {
+    {"input", "x", "", "kind=features shape=5,6"},
+    {"linear", "embed", "x", "out=/stream:$S"},
+    {"layernorm", "norm0", "embed", ""},
+    {"linear", "l0/q", "norm0", "out=heads:$H*qk:$Q"},
+    {"linear", "l0/k", "norm0", "out=heads:$H*qk:$Q"},
+    {"linear", "l0/v", "norm0", "out=heads:$H*vo:$V"},
+    {"attention", "l0/core", "l0/q l0/k l0/v", ""},
+    {"linear", "l0/o", "l0/core", "out=/stream:$S"},
+    {"add", "l0/add", "norm0 l0/o", ""},
+    {"layernorm", "l0/norm", "l0/add", ""},
+    {"linear", "l0/up", "l0/norm", "out=ffn:$F"},
+    {"activation", "l0/act", "l0/up", "kind=gelu"},
+    {"linear", "l0/down", "l0/act", "out=/stream:$S"},
+    {"add", "l0/add2", "l0/norm l0/down", ""},
+    {"layernorm", "l0/norm2", "l0/add2", ""},
+    {"linear", "head", "l0/norm2", "out=!classes:9"},
+};
+
+typedef struct widths {
+    int s, h, g, q, v, f;
+} widths;
+
+static int width_of(const widths *w, char letter)
+{
+    switch (letter) {
+    case 'S': return w->s;
+    case 'H': return w->h;
+    case 'G': return w->g;
+    case 'Q': return w->q;
+    case 'V': return w->v;
+    default: return w->f;
+    }
+}
+
+static tf_graph *graph_of(tf_env *env, const t_node *nodes, size_t count, const widths *w)
+{
+    static char text[32][WORDS];
+    t_node with[32];
+    for (size_t i = 0; i < count; i++) {
+        char *to = text[i], *end = text[i] + WORDS;
+        with[i] = nodes[i];
+        for (const char *at = nodes[i].attrs; *at && to < end - 8; at++) {
+            if (*at == '$')
+                to += snprintf(to, (size_t)(end - to), "%d", width_of(w, *++at));
+            else
+                *to++ = *at;
+        }
+        *to = '\0';
+        with[i].attrs = text[i];
+    }
+    return t_graph(env, with, count, "head");
+}
+
+typedef struct scene {
+    tf_env *env;
+    tf_graph *graphs[2];
+    t_model models[2];
+    tfuse_policy *policy;
+    tf_solver_registry solvers;
+    tfuse_array *calib;
+} scene;
+
+static void scene_open(scene *s, const t_node *nodes, size_t count, const widths *anchor, const widths *model)
+{
+    s->env = t_env(2);
+    s->graphs[0] = graph_of(s->env, nodes, count, anchor);
+    s->graphs[1] = graph_of(s->env, nodes, count, model);
+    for (int k = 0; k < 2; k++)
+        s->models[k] = t_random_model(s->env, s->graphs[k], 3 + 100 * (uint64_t)k);
+    t_ok(s->env, tf_solvers_init(s->env, &s->solvers));
+    t_ok(s->env, tf_policy_new(s->env, &s->policy));
+    t_ok(s->env, tf_policy_set(s->env, s->policy, "align.strategy", "matching"));
+    t_ok(s->env, tf_array_new(s->env, TFUSE_F32, 3, (const int64_t[]){SAMPLES, TOKENS, FEATURES}, &s->calib));
+    t_fill((float *)s->calib->data, (size_t)SAMPLES * TOKENS * FEATURES, 21);
+}
+
+static void scene_close(scene *s)
+{
+    tf_array_free(s->calib);
+    tf_policy_free(s->policy);
+    tf_solvers_free(&s->solvers);
+    for (int k = 0; k < 2; k++) {
+        t_model_free(&s->models[k]);
+        tf_graph_free(s->graphs[k]);
+    }
+    t_env_free(s->env);
+}
+
+static tf_fuse_job job_of(const scene *s, const tfuse_plan *plan, const tfuse_model **models)
+{
+    models[0] = s->models[0].m;
+    models[1] = s->models[1].m;
+    return (tf_fuse_job){.policy = s->policy, .plan = plan, .models = models, .graphs = (tf_graph *const *)s->graphs, .n = 2};
+}
+
+static tfuse_plan *align(scene *s, bool calibrated)
+{
+    const tfuse_model *models[2] = {s->models[0].m, s->models[1].m};
+    const tf_align_job job = {.policy = s->policy, .solvers = &s->solvers, .models = models, .graphs = s->graphs, .n = 2,
+                              .calib = calibrated ? s->calib : NULL};
+    tfuse_plan *plan;
+    t_ok(s->env, tf_align(s->env, &job, &plan));
+    return plan;
+}
+
+/* Largest difference of the outputs of the model and of it alone in the anchor's shape, over the largest output. */
+static double carried_distance(scene *s, const tfuse_plan *plan)
+{
+    const tfuse_model *models[2];
+    const tf_fuse_job job = job_of(s, plan, models);
+    const float *x = (const float *)s->calib->data;
+    tfuse_model *carried;
+    tf_view *was, *now;
+    t_ok(s->env, tf_policy_set(s->env, s->policy, "combine.weights", "0,1"));
+    t_ok(s->env, tf_fuse_to_model(s->env, &job, &carried));
+    t_ok(s->env, tf_view_root(s->env, s->graphs[1], s->models[1].m, &was));
+    t_ok(s->env, tf_view_root(s->env, s->graphs[0], carried, &now));
+    float *a = t_run(s->env, was, x, SAMPLES), *b = t_run(s->env, now, x, SAMPLES);
+    double worst = 0, most = 0;
+    for (size_t i = 0; i < (size_t)SAMPLES * TOKENS * CLASSES; i++) {
+        worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
+        most = fmax(most, fabs((double)a[i]));
+    }
+    tf_view_free(was);
+    tf_view_free(now);
+    tf_model_free(carried);
+    free(a);
+    free(b);
+    return worst / most;
+}
+
+static const widths narrow = {12, 3, 2, 4, 4, 10};
+
+static void check_widening(const t_node *nodes, size_t count, const widths *wide, bool calibrated)
+{
+    scene s;
+    const tfuse_model *models[2];
+    json_t *report;
+    scene_open(&s, nodes, count, wide, &narrow);
+    tfuse_plan *plan = align(&s, calibrated);
+    ck_assert(plan->exact && plan->carries && tf_plan_is_lossless(plan, 1));
+    const double d = carried_distance(&s, plan);
+    ck_assert_msg(d < 1e-4, "outputs deviate by %g", d);
+    const tf_fuse_job job = job_of(&s, plan, models);
+    t_ok(s.env, tf_fuse_selfcheck(s.env, &job, &report));
+    ck_assert(json_is_number(json_object_get(json_array_get(json_object_get(report, "models"), 1), "aligned")));
+    json_decref(report);
+    tf_plan_free(plan);
+    scene_close(&s);
+}
+
+START_TEST(test_widening)
+{
+    const widths llama_wide = {20, 5, 3, 4, 7, 17}, vit_wide = {17, 5, 1, 6, 7, 23}, bert_wide = {24, 4, 1, 6, 4, 13};
+    for (int calibrated = 0; calibrated < 2; calibrated++) {
+        check_widening(llama, TF_LEN(llama), &llama_wide, calibrated);
+        check_widening(vit, TF_LEN(vit), &vit_wide, calibrated);
+        check_widening(bert, TF_LEN(bert), &bert_wide, calibrated);
+    }
+}
+END_TEST
+
+/* Post-norm streams are permuted: 12 channels onto 20 cannot be copied equally often. */
+START_TEST(test_unequal_copies_are_not_exact)
+{
+    const widths wide = {20, 3, 1, 4, 4, 10};
+    scene s;
+    scene_open(&s, bert, TF_LEN(bert), &wide, &narrow);
+    tfuse_plan *plan = align(&s, false);
+    ck_assert(!plan->exact && plan->carries);
+    tf_plan_free(plan);
+    scene_close(&s);
+}
+END_TEST
+
+static void check_narrowing(const t_node *nodes, size_t count, const widths *wide)
+{
+    scene s;
+    const tfuse_model *models[2];
+    json_t *report;
+    float **fitted;
+    scene_open(&s, nodes, count, &narrow, wide);
+    tfuse_plan *plan = align(&s, true);
+    ck_assert(!plan->exact && plan->carries && !tf_plan_is_lossless(plan, 1));
+    const tf_fuse_job job = job_of(&s, plan, models);
+    t_ok(s.env, tf_fuse_selfcheck(s.env, &job, &report));
+    ck_assert(json_is_null(json_object_get(json_array_get(json_object_get(report, "models"), 1), "aligned")));
+    json_decref(report);
+    t_ok(s.env, tf_policy_set(s.env, s.policy, "repair", "select,refit,head"));
+    int stages;
+    t_ok(s.env, tf_repair_stages(s.env, s.policy, plan, true, &stages));
+    t_ok(s.env, tf_repair(s.env, &job, stages, s.calib, &fitted, &report));
+    const double kl = json_number_value(json_object_get(report, "kl_fused")), anchor = json_number_value(json_object_get(report, "kl_anchor"));
+    ck_assert_msg(kl > 0 && kl < anchor, "the repaired network is %g nats from the ensemble, the anchor %g", kl, anchor);
+    json_decref(report);
+    tf_fitted_free(s.env, s.graphs[0], fitted);
+    tf_plan_free(plan);
+    scene_close(&s);
+}
+
+START_TEST(test_narrowing)
+{
+    const widths llama_wide = {20, 5, 3, 4, 7, 17}, vit_wide = {17, 5, 1, 6, 7, 23}, bert_wide = {21, 4, 1, 6, 5, 13};
+    check_narrowing(llama, TF_LEN(llama), &llama_wide);
+    check_narrowing(vit, TF_LEN(vit), &vit_wide);
+    check_narrowing(bert, TF_LEN(bert), &bert_wide);
+}
+END_TEST
+
+/* A plan with maps of unequal extents is the same after a file. */
+START_TEST(test_plan_file)
+{
+    const widths wide = {20, 5, 3, 4, 7, 17};
+    for (int way = 0; way < 2; way++) {
+        scene s;
+        char path[] = "/tmp/tfuse-widths-XXXXXX";
+        tfuse_plan *read;
+        scene_open(&s, llama, TF_LEN(llama), way ? &wide : &narrow, way ? &narrow : &wide);
+        tfuse_plan *plan = align(&s, false);
+        const int file = mkstemp(path);
+        ck_assert_int_ge(file, 0);
+        close(file);
+        t_ok(s.env, tf_plan_save(s.env, plan, path, true));
+        t_ok(s.env, tf_plan_load(s.env, path, &read));
+        ck_assert(read->exact == plan->exact && read->carries && read->n_maps == plan->n_maps);
+        ck_assert(carried_distance(&s, plan) == carried_distance(&s, read));
+        unlink(path);
+        tf_plan_free(plan);
+        tf_plan_free(read);
+        scene_close(&s);
+    }
+}
+END_TEST
+
+START_TEST(test_refusals)
+{
+    const widths wide = {20, 3, 2, 6, 4, 10};
+    scene s;
+    tfuse_plan *plan;
+    scene_open(&s, llama, TF_LEN(llama), &narrow, &wide);
+    const tfuse_model *models[2] = {s.models[0].m, s.models[1].m};
+    const tf_align_job job = {.policy = s.policy, .solvers = &s.solvers, .models = models, .graphs = s.graphs, .n = 2};
+    t_fails(s.env, tf_align(s.env, &job, &plan), TFUSE_EGRAPH, "rotary");
+    t_ok(s.env, tf_policy_set(s.env, s.policy, "matching.stream", "none"));
+    t_fails(s.env, tf_align(s.env, &job, &plan), TFUSE_EGRAPH, "matching.stream");
+    scene_close(&s);
+}
+END_TEST
+
+Suite *make_suite(void)
+{
+    Suite *s = suite_create("widths");
+    TCase *c = tcase_create("recovery");
+    tcase_add_test(c, test_widening);
+    tcase_add_test(c, test_unequal_copies_are_not_exact);
+    tcase_add_test(c, test_narrowing);
+    tcase_add_test(c, test_plan_file);
+    tcase_add_test(c, test_refusals);
+    suite_add_tcase(s, c);
+    return s;
+}
