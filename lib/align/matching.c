@@ -74,7 +74,12 @@ static tfuse_status sweep(matching *mt, int64_t round)
     return run_phase(mt, STREAMS);
 }
 
-static tfuse_status objective(matching *mt, double *out)
+tfuse_status mt_sweep(matching *mt)
+{
+    return sweep(mt, 1);
+}
+
+tfuse_status mt_objective(matching *mt, double *out)
 {
     double sum = 0, count = 0;
     if (mt->use_weights)
@@ -85,8 +90,9 @@ static tfuse_status objective(matching *mt, double *out)
     return TFUSE_OK;
 }
 
-static tfuse_status clone_maps(matching *mt, const tf_class_map *from, tf_class_map **out)
+tfuse_status mt_clone_maps(matching *mt, tf_class_map **out)
 {
+    const tf_class_map *from = mt->maps;
     if (!(*out = tf_calloc(mt->env, mt->g->n_classes + 1, sizeof **out)))
         return TFUSE_ENOMEM;
     for (size_t c = 0; c < mt->g->n_classes; c++) {
@@ -113,7 +119,7 @@ static tfuse_status ascend(matching *mt, tfuse_plan *plan)
         double now = 0;
         status = sweep(mt, r);
         if (status == TFUSE_OK)
-            status = objective(mt, &now);
+            status = mt_objective(mt, &now);
         if (status == TFUSE_OK)
             status = tf_plan_add_round(mt->env, plan, (int32_t)mt->k, now);
         if (status != TFUSE_OK)
@@ -123,7 +129,7 @@ static tfuse_status ascend(matching *mt, tfuse_plan *plan)
         const bool gained = r == 0 || now > most + LEAST_GAIN * fabs(most);
         if (now > most) {
             tf_class_maps_free(mt->env, mt->g, best);
-            status = clone_maps(mt, mt->maps, &best);
+            status = mt_clone_maps(mt, &best);
             most = now;
         }
         if (!gained)
@@ -212,46 +218,96 @@ static tfuse_status match(matching *mt, const tf_view *const *views, const tf_st
     return ascend(mt, plan);
 }
 
-static tfuse_status align_model(tf_env *env, const tf_align_job *job, size_t k, const tf_view *const *views, tfuse_plan *plan)
+static tfuse_status open_model(matching *mt, const tf_view *const *views, tfuse_plan *plan)
 {
-    matching mt = {.env = env, .job = job, .k = k, .g = job->graphs[0], .use_weights = uses(job, "weights"),
-                   .use_activations = uses(job, "activations"), .activation_weight = 3};
     tf_stat_wants wants;
-    TF_TRY(matching_wants(env, job, k, &wants));
-    tf_class_map *maps = tf_calloc(env, mt.g->n_classes + 1, sizeof *maps);
-    tfuse_status status = maps ? mt_classes_make(&mt, views) : TFUSE_ENOMEM;
+    TF_TRY(matching_wants(mt->env, mt->job, mt->k, &wants));
+    tfuse_status status = mt_classes_make(mt, views);
     if (status == TFUSE_OK)
-        status = mt_models_make(&mt, views);
+        status = mt_models_make(mt, views);
     if (status == TFUSE_OK)
-        status = make_maps(&mt);
-    if (status == TFUSE_OK && job->tally)
-        status = mt_estimate(&mt, &wants, maps);
-    else if (status == TFUSE_OK)
-        status = match(&mt, views, &wants, plan);
-    if (status == TFUSE_OK && !job->tally)
-        status = mt_plan_maps(&mt, maps);
+        status = make_maps(mt);
+    if (status == TFUSE_OK && !mt->job->tally)
+        status = match(mt, views, &wants, plan);
+    tf_free(&mt->env->mem, wants.items);
+    return status;
+}
+
+/* The plan's maps from those that were found; under a tally, hollow ones. */
+static tfuse_status plan_model(matching *mt, tfuse_plan *plan)
+{
+    tf_env *env = mt->env;
+    tf_stat_wants wants;
+    TF_TRY(matching_wants(env, mt->job, mt->k, &wants));
+    tf_class_map *maps = tf_calloc(env, mt->g->n_classes + 1, sizeof *maps);
+    tfuse_status status = !maps ? TFUSE_ENOMEM : mt->job->tally ? mt_estimate(mt, &wants, maps) : mt_plan_maps(mt, maps);
     if (status == TFUSE_OK)
-        status = tf_class_plan(env, plan, (int32_t)k, mt.g, mt.side[MT_MODEL].g, maps);
+        status = tf_class_plan(env, plan, (int32_t)mt->k, mt->g, mt->side[MT_MODEL].g, maps);
     if (status == TFUSE_OK)
-        plan->exact = plan->exact && mt_is_exact(&mt);
-    tf_class_maps_free(env, mt.g, maps);
-    tf_class_maps_free(env, mt.g, mt.maps);
-    mt_values_free(&mt);
-    mt_models_free(&mt);
-    tf_free(&env->mem, mt.classes);
-    tf_free(&env->mem, mt.weight);
+        plan->exact = plan->exact && mt_is_exact(mt);
+    tf_class_maps_free(env, mt->g, maps);
     tf_free(&env->mem, wants.items);
+    return status;
+}
+
+static void close_model(matching *mt)
+{
+    tf_class_maps_free(mt->env, mt->g, mt->maps);
+    mt_values_free(mt);
+    mt_models_free(mt);
+    tf_free(&mt->env->mem, mt->peers);
+    tf_free(&mt->env->mem, mt->classes);
+    tf_free(&mt->env->mem, mt->weight);
+    mt->k = 0;
+}
+
+static bool has_mean(const tf_align_job *job)
+{
+    return job->n > 2 && tf_policy_flag(job->policy, "matching.mean");
+}
+
+static tfuse_status to_mean(matching *all, const tf_align_job *job, const tf_view *const *views, tfuse_plan *plan)
+{
+    tf_stat_wants wants;
+    TF_TRY(matching_wants(all->env, job, 1, &wants));
+    tfuse_status status = mt_match_to_mean(all, job->n - 1, views, &wants, plan);
+    for (size_t k = 1; k < job->n && status == TFUSE_OK; k++)
+        status = plan_model(&all[k - 1], plan);
+    tf_free(&all->env->mem, wants.items);
     return status;
 }
 
 static tfuse_status matching_align(tf_env *env, const tf_align_job *job, const tf_view *const *views, tfuse_plan *plan)
 {
-    for (size_t k = 1; k < job->n; k++) {
-        const tfuse_status status = align_model(env, job, k, views, plan);
+    const bool mean = has_mean(job) && !job->tally;
+    uint64_t open = 0;
+    matching *all = tf_calloc(env, job->n, sizeof *all);
+    tfuse_status status = all ? TFUSE_OK : TFUSE_ENOMEM;
+    for (size_t k = 1; k < job->n && status == TFUSE_OK; k++) {
+        matching *mt = &all[k - 1];
+        *mt = (matching){.env = env, .job = job, .k = k, .g = job->graphs[0], .use_weights = uses(job, "weights"),
+                         .use_activations = uses(job, "activations"), .activation_weight = 3};
+        status = open_model(mt, views, plan);
+        if (status == TFUSE_OK && !mean) /* one at a time: what is held of it is given back */
+            status = plan_model(mt, plan);
         if (status != TFUSE_OK)
-            return tf_fail_in(env, status, "aligning %s", tf_model_label(job->models[k]));
+            status = tf_fail_in(env, status, "aligning %s", tf_model_label(job->models[k]));
+        if (has_mean(job) && job->tally) {
+            tf_tally_take(&job->tally->memory, mt->open_bytes);
+            open += mt->open_bytes;
+        }
+        if (!mean)
+            close_model(mt);
     }
-    return TFUSE_OK;
+    if (open)
+        tf_tally_drop(&job->tally->memory, open);
+    if (status == TFUSE_OK && mean)
+        status = to_mean(all, job, views, plan);
+    for (size_t k = 1; all && k < job->n; k++)
+        if (all[k - 1].k)
+            close_model(&all[k - 1]);
+    tf_free(&env->mem, all);
+    return status;
 }
 
 static const char *const matching_passes[] = {"fold-norms.1", "drop-key-bias.1", "move-value-bias.1", "centre-writes.1", NULL};

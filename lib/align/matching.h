@@ -55,13 +55,15 @@ struct matching {
     mt_class *classes;
     tf_class_map *maps; /* R, one a class */
     double *weight;    /* of each node: 1 / (|A| |B|) of its tensors */
-    mt_value *values;
+    mt_value *values;  /* of what the model is matched to */
     size_t n_values;
+    mt_value *of_anchor, **of_peer; /* while that is a mean: the same of the anchor alone, and of each peer in its balanced units; NULL: unknown */
     bool use_weights, use_activations;
     double activation_weight;
     double stream_sum; /* agreement of weights at the last match of streams */
     matching **peers;  /* the other models: their mean with the anchor is what this one is matched to */
     size_t n_peers;
+    uint64_t open_bytes; /* estimated: what is held while all models are open */
 };
 
 enum { MT_ANCHOR, MT_MODEL };
@@ -133,6 +135,22 @@ void mt_values_free(matching *mt);
 tfuse_status mt_value_parts(matching *mt, const mt_value *v, tf_part **parts, int *count);
 tfuse_status mt_values_gram(matching *mt, tf_id cls, mt_gram *gram);
 tfuse_status mt_values_objective(matching *mt, double *sum, double *count);
+
+/* The values of the model against those of `other` in its own balanced units (NULL: the anchor); *out is freed by mt_values_drop. */
+tfuse_status mt_values_make_with(matching *mt, const matching *other, const tf_stats *stats, const tf_stat_wants *wants, mt_value **out);
+void mt_values_drop(matching *mt, mt_value *values);
+/* Adds the peer's map to a matrix of the model's units × the peer's, so that its columns are the anchor's: shape and matrix are replaced. */
+tfuse_status mt_value_columns(const matching *peer, size_t value, int64_t *shape, float **x);
+
+/* ---- matching.c ---- */
+/* One round over all classes but the first, from the maps as they are. */
+tfuse_status mt_sweep(matching *mt);
+tfuse_status mt_objective(matching *mt, double *out);
+tfuse_status mt_clone_maps(matching *mt, tf_class_map **out);
+
+/* ---- matching_mean.c: more than two models ---- */
+/* Matches each of the n models to the mean of all others until that gains nothing. */
+tfuse_status mt_match_to_mean(matching *all, size_t n, const tf_view *const *views, const tf_stat_wants *wants, tfuse_plan *plan);
 
 /* ---- matching_class.c: the best map of one class, given the others ---- */
 /* source[j]: the row i that column j gets, so that the sum of gain (n×m) is largest; *gap as certified. Of more rows than columns some go

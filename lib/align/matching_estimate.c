@@ -49,7 +49,7 @@ static void tally_class(const matching *mt, tf_id cls, uint64_t largest)
     tf_tally_spike(t, gram + (gather > solve ? gather : solve));
 }
 
-static tfuse_status tally_values(matching *mt, const tf_view *anchor, const tf_view *model, const tf_stat_wants *wants)
+static tfuse_status tally_values(matching *mt, const tf_view *anchor, const tf_view *model, const tf_stat_wants *wants, uint64_t *out)
 {
     tf_tally *t = &mt->job->tally->memory;
     uint64_t work = 0, kept = 0, values = 0;
@@ -64,13 +64,14 @@ static tfuse_status tally_values(matching *mt, const tf_view *anchor, const tf_v
     tf_tally_spike(t, work + kept);
     tf_tally_spike(t, kept + values);
     tf_tally_take(t, values);
+    *out = values;
     return TFUSE_OK;
 }
 
 tfuse_status mt_estimate(matching *mt, const tf_stat_wants *wants, tf_class_map *out)
 {
     tf_tally *t = &mt->job->tally->memory;
-    uint64_t held = 0, largest = 0, maps = 0;
+    uint64_t held = 0, largest = 0, maps = 0, values = 0;
     const tf_tally was = *t;
     for (size_t p = 0; p < mt->g->n_params; p++) {
         const int64_t count[2] = {tf_param_count(&mt->g->params[p]), tf_param_count(mt_param(mt, MT_MODEL, (tf_id)p))};
@@ -82,8 +83,9 @@ tfuse_status mt_estimate(matching *mt, const tf_stat_wants *wants, tf_class_map 
     for (size_t c = 0; c < mt->g->n_classes; c++)
         if (mt->classes[c].shape != MT_FIXED)
             maps += map_bytes(mt, (tf_id)c);
-    TF_TRY(tally_values(mt, mt->side[MT_ANCHOR].view, mt->side[MT_MODEL].view, wants));
+    TF_TRY(tally_values(mt, mt->side[MT_ANCHOR].view, mt->side[MT_MODEL].view, wants, &values));
     tf_tally_take(t, 3 * (held < mt_held_bytes(mt) ? held : mt_held_bytes(mt)) + 3 * maps); /* R, the best so far, the balance */
+    mt->open_bytes = t->live - was.live + (mt->job->n - 1) * values;
     for (size_t c = 0; c < mt->g->n_classes; c++) {
         if (mt->classes[c].shape == MT_FIXED)
             continue;

@@ -106,7 +106,8 @@ static double part_second(const tf_moments *m, const tf_part *part, bool centred
     return sum;
 }
 
-static void fill_part(const tf_stat *s, const tf_part *to, const tf_part *from, bool by_unit, bool centred, float *cross)
+/* units: of the anchor's part, over which correlations are averaged. */
+static void fill_part(const tf_stat *s, const tf_part *to, const tf_part *from, int64_t units, bool by_unit, bool centred, float *cross)
 {
     const int64_t m = s->anchor.units;
     const double all = sqrt(part_second(&s->anchor, to, centred) * part_second(&s->model, from, centred));
@@ -114,7 +115,7 @@ static void fill_part(const tf_stat *s, const tf_part *to, const tf_part *from, 
         for (int64_t v = 0; v < to->size; v++) {
             const int64_t i = tf_part_index(from, u), j = tf_part_index(to, v);
             const double x = s->cross[i * m + j] + (centred ? 0 : (double)s->anchor.rows * s->model.mean[i] * s->anchor.mean[j]);
-            const double most = by_unit ? sqrt(second(&s->model, i, centred) * second(&s->anchor, j, centred)) * (double)to->size : all;
+            const double most = by_unit ? sqrt(second(&s->model, i, centred) * second(&s->anchor, j, centred)) * (double)units : all;
             cross[i * m + j] = most > 0 ? (float)(x / most) : 0;
         }
 }
@@ -150,48 +151,78 @@ static tfuse_status move_side(tf_env *env, const tf_graph *g, const tf_binding *
     return status;
 }
 
-static tfuse_status make_value(matching *mt, const tf_stat *s, mt_value *out)
+static tfuse_status make_value(matching *mt, const matching *other, const tf_stat *s, size_t number, mt_value *out)
 {
+    const mt_model *sides[2] = {&mt->side[MT_MODEL], other ? &other->side[MT_MODEL] : &mt->side[MT_ANCHOR]};
+    const tf_id ids[2] = {out->value[MT_MODEL], other ? other->values[number].value[MT_MODEL] : out->value[MT_ANCHOR]};
     const bool centred = is_centred(mt, out->value[MT_ANCHOR]);
     int64_t shape[2] = {s->model.units, s->anchor.units};
     bool by_unit = true;
-    tf_part *parts[2] = {NULL, NULL};
+    tf_part *parts[3] = {NULL, NULL, NULL};
     int count = 0;
     if (!(out->cross = tf_calloc(mt->env, (size_t)(shape[0] * shape[1]), sizeof *out->cross)))
         return TFUSE_ENOMEM;
     tfuse_status status = mt_value_parts(mt, out, parts, &count);
+    if (status == TFUSE_OK)
+        status = tf_binding_parts(mt->env, sides[1]->g, tf_value_channels(sides[1]->g, ids[1]), &parts[2], &count);
     for (int i = 0; i < count && status == TFUSE_OK; i++) {
-        by_unit = by_unit && is_by_unit(mt, &parts[0][i]);
-        fill_part(s, &parts[MT_ANCHOR][i], &parts[MT_MODEL][i], is_by_unit(mt, &parts[0][i]), centred, out->cross);
+        by_unit = by_unit && is_by_unit(mt, &parts[MT_ANCHOR][i]);
+        fill_part(s, &parts[2][i], &parts[MT_MODEL][i], parts[MT_ANCHOR][i].size, is_by_unit(mt, &parts[MT_ANCHOR][i]), centred, out->cross);
     }
-    tf_free(&mt->env->mem, parts[0]);
-    tf_free(&mt->env->mem, parts[1]);
+    for (int i = 0; i < 3; i++)
+        tf_free(&mt->env->mem, parts[i]);
     for (int d = 0; d < 2 && status == TFUSE_OK && !by_unit; d++) { /* correlations know no scale */
-        const mt_model *m = &mt->side[d ? MT_ANCHOR : MT_MODEL];
-        const tf_binding *b = tf_value_channels(m->g, out->value[d ? MT_ANCHOR : MT_MODEL]);
-        status = move_side(mt->env, m->g, b, m->g, b, m->balance, d, shape, &out->cross);
+        const tf_binding *b = tf_value_channels(sides[d]->g, ids[d]);
+        status = move_side(mt->env, sides[d]->g, b, sides[d]->g, b, sides[d]->balance, d, shape, &out->cross);
     }
+    return status;
+}
+
+tfuse_status mt_value_columns(const matching *peer, size_t value, int64_t *shape, float **x)
+{
+    const mt_value *v = &peer->values[value];
+    const tf_graph *of = peer->side[MT_MODEL].g;
+    return move_side(peer->env, peer->g, tf_value_channels(peer->g, v->value[MT_ANCHOR]), of, tf_value_channels(of, v->value[MT_MODEL]), peer->maps, 1,
+                     shape, x);
+}
+
+tfuse_status mt_values_make_with(matching *mt, const matching *other, const tf_stats *stats, const tf_stat_wants *wants, mt_value **out)
+{
+    mt_value *values = tf_calloc(mt->env, wants->n + 1, sizeof *values);
+    tfuse_status status = values ? TFUSE_OK : TFUSE_ENOMEM;
+    mt->n_values = wants->n;
+    for (size_t i = 0; i < wants->n && status == TFUSE_OK; i++) {
+        for (int s = 0; s < 2; s++)
+            values[i].value[s] = tf_graph_find_value(mt->side[s].g, wants->items[i].value);
+        status = make_value(mt, other, &stats->items[i], i, &values[i]);
+    }
+    if (status != TFUSE_OK) {
+        mt_values_drop(mt, values);
+        values = NULL;
+    }
+    *out = values;
     return status;
 }
 
 tfuse_status mt_values_make(matching *mt, const tf_stats *stats, const tf_stat_wants *wants)
 {
-    if (!(mt->values = tf_calloc(mt->env, wants->n + 1, sizeof *mt->values)))
-        return TFUSE_ENOMEM;
-    for (size_t i = 0; i < wants->n; i++) {
-        for (int s = 0; s < 2; s++)
-            mt->values[i].value[s] = tf_graph_find_value(mt->side[s].g, wants->items[i].value);
-        mt->n_values = i + 1;
-        TF_TRY(make_value(mt, &stats->items[i], &mt->values[i]));
-    }
-    return TFUSE_OK;
+    return mt_values_make_with(mt, NULL, stats, wants, &mt->values);
+}
+
+void mt_values_drop(matching *mt, mt_value *values)
+{
+    for (size_t i = 0; values && i < mt->n_values; i++)
+        tf_free(&mt->env->mem, values[i].cross);
+    tf_free(&mt->env->mem, values);
 }
 
 void mt_values_free(matching *mt)
 {
-    for (size_t i = 0; i < mt->n_values; i++)
-        tf_free(&mt->env->mem, mt->values[i].cross);
-    tf_free(&mt->env->mem, mt->values);
+    mt_values_drop(mt, mt->values);
+    mt_values_drop(mt, mt->of_anchor);
+    for (size_t k = 0; mt->of_peer && k < mt->n_peers; k++)
+        mt_values_drop(mt, mt->of_peer[k]);
+    tf_free(&mt->env->mem, mt->of_peer);
 }
 
 /* ---- Grams of a class -------------------------------------------------------------------------------------------------- */

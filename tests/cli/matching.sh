@@ -31,6 +31,12 @@ works 'as a page' plan "$work/one.plan" --html "$work/one.html"
 check 'it has them too' "$(grep -c 'Mean correlation of what is matched' "$work/one.html")" = 1
 works 'dry run' fuse "$a" "$b" --align matching --dry-run --json -o "$work/dry"
 check 'no problems' "$(json problems)" = 0
+works 'three models, to their mean' fuse "$a" "$b" "$work/moved" --align matching --calib "$calib" --repair none --json -o "$work/three"
+check 'self-check of three' "$(json selfcheck result)" = passed
+said=$(json peak_bytes)
+works 'dry run of three' fuse "$a" "$b" "$work/moved" --align matching --calib "$calib" --repair none --dry-run --json -o "$work/dry"
+at_most 'estimate <= 1.15 x metered' "$(json peak_bytes)" "$(awk "BEGIN { print 1.15 * $said + 64 * 2097152 }")"
+at_most 'metered <= 1.15 x estimate' "$said" "$(awk "BEGIN { print 1.15 * $(json peak_bytes) }")"
 refuses 1 'calib' 'activations without calibration' fuse "$a" "$b" --align matching --set matching.use=activations -o "$work/x"
 refuses 1 'soft' 'soft couplings' fuse "$a" "$b" --align matching --solver sinkhorn -o "$work/x"
 refuses 2 'matching.inner' 'a wrong key value' fuse "$a" "$b" --align matching --set matching.inner=some -o "$work/x"

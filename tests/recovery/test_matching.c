@@ -11,6 +11,7 @@
 #include "align/gauge.h"
 #include "fuse/fuse.h"
 #include "t_graph.h"
+#include <stdlib.h>
 
 enum { SAMPLES = 64, FEATURES = 6, TOKENS = 5 };
 
@@ -215,6 +216,97 @@ START_TEST(test_noise)
 }
 END_TEST
 
+/* The model moved by another member of its group, with noise of a size on every weight; freed by tf_model_free. */
+static tfuse_model *moved(scene *s, const char *seed, float noise)
+{
+    tfuse_plan *plan;
+    tfuse_model *out;
+    uint64_t state = strtoull(seed, NULL, 10);
+    t_ok(s->env, tf_policy_set(s->env, s->policy, "run.seed", seed));
+    t_ok(s->env, tf_policy_set(s->env, s->policy, "combine.weights", "0,1"));
+    t_ok(s->env, tf_gauge(s->env, s->policy, s->m.m, s->g, &plan));
+    const tf_fuse_job job = {.policy = s->policy, .plan = plan, .models = (const tfuse_model *[]){s->m.m, s->m.m},
+                             .graphs = (tf_graph *[]){s->g, s->g}, .n = 2};
+    t_ok(s->env, tf_fuse_to_model(s->env, &job, &out));
+    t_ok(s->env, tf_policy_set(s->env, s->policy, "combine.weights", "equal"));
+    tf_plan_free(plan);
+    for (size_t i = 0; i < out->count; i++) {
+        float *x = (float *)(uintptr_t)out->tensors[i].data;
+        for (size_t k = 0; k < out->tensors[i].count; k++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            x[k] += noise * (float)((double)(state >> 11) / 4503599627370496.0 - 1);
+        }
+    }
+    return out;
+}
+
+/* Four models fused, the anchor first; the outputs' distance from the scene's model. */
+static double mean_distance(scene *s, const tfuse_model *const *models, bool calibrated, bool mean)
+{
+    tf_graph *graphs[] = {s->g, s->g, s->g, s->g};
+    tfuse_plan *plan;
+    tfuse_model *fused;
+    tf_view *was, *now;
+    t_ok(s->env, tf_policy_set(s->env, s->policy, "matching.mean", mean ? "1" : "0"));
+    const tf_align_job job = {.policy = s->policy, .solvers = &s->solvers, .models = models, .graphs = graphs, .n = 4,
+                              .calib = calibrated ? s->calib : NULL};
+    t_ok(s->env, tf_align(s->env, &job, &plan));
+    ck_assert(plan->exact);
+    for (size_t k = 1; k < 4; k++) /* rounds to the anchor, then to the mean */
+        ck_assert_uint_eq(json_array_size(json_array_get(plan->objective, k)) > 1, mean);
+    const tf_fuse_job fuse = {.policy = s->policy, .plan = plan, .models = models, .graphs = graphs, .n = 4};
+    t_ok(s->env, tf_fuse_to_model(s->env, &fuse, &fused));
+    t_ok(s->env, tf_view_root(s->env, s->g, s->m.m, &was));
+    t_ok(s->env, tf_view_root(s->env, s->g, fused, &now));
+    float *a = t_run(s->env, was, (const float *)s->calib->data, SAMPLES), *b = t_run(s->env, now, (const float *)s->calib->data, SAMPLES);
+    double worst = 0, most = 0;
+    for (size_t i = 0; i < (size_t)SAMPLES * TOKENS * 9; i++) {
+        worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
+        most = fmax(most, fabs((double)a[i]));
+    }
+    tf_view_free(was);
+    tf_view_free(now);
+    tf_model_free(fused);
+    tf_plan_free(plan);
+    free(a);
+    free(b);
+    return worst / most;
+}
+
+/* A model and three moved copies come back through their mean; of copies with noise the mean is nearer to the model than any was. */
+static void check_mean(const t_node *nodes, size_t count)
+{
+    static const char *const seeds[] = {"5", "6", "7"};
+    scene s;
+    scene_open(&s, nodes, count, 2);
+    const tfuse_model *models[4] = {s.m.m};
+    tfuse_model *copies[3];
+    for (int noisy = 0; noisy < 2; noisy++) {
+        for (size_t k = 0; k < 3; k++)
+            models[k + 1] = copies[k] = moved(&s, seeds[k], noisy ? 0.02f : 0);
+        for (int calibrated = 0; calibrated < 2; calibrated++) {
+            const double d = mean_distance(&s, models, calibrated, true);
+            ck_assert_msg(d < (noisy ? 0.15 : 2e-3), "outputs deviate by %g", d);
+        }
+        ck_assert(mean_distance(&s, models, false, false) < (noisy ? 0.15 : 2e-3));
+        for (size_t k = 0; k < 3; k++)
+            tf_model_free(copies[k]);
+    }
+    scene_close(&s);
+}
+
+START_TEST(test_mean_llama)
+{
+    check_mean(llama, TF_LEN(llama));
+}
+END_TEST
+
+START_TEST(test_mean_bert)
+{
+    check_mean(bert, TF_LEN(bert));
+}
+END_TEST
+
 START_TEST(test_refusals)
 {
     scene s;
@@ -242,6 +334,9 @@ Suite *make_suite(void)
     tcase_add_test(c, test_bert_shape);
     tcase_add_test(c, test_threads);
     tcase_add_test(c, test_noise);
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, test_mean_llama);
+    tcase_add_test(c, test_mean_bert);
     tcase_add_test(c, test_refusals);
     suite_add_tcase(s, c);
     return s;
