@@ -213,7 +213,7 @@ static tfuse_status add_outputs(tf_env *env, side *a, side *b, const tf_inputs *
 
 static tfuse_status output_error(tf_env *env, const tf_moe *s, const tfuse_array *calib, double *error)
 {
-    side dense = {NULL}, routed = {NULL};
+    side dense = {.view = NULL}, routed = {.view = NULL};
     tfuse_model *made = NULL;
     tf_inputs in;
     tfuse_status status = tf_inputs_make(env, s->dense, s->model, calib, tf_policy_int(s->policy, "calib.samples"), &in);
