@@ -226,6 +226,8 @@ static tfuse_status run(const repair *with, const tfuse_array *calib, float ***f
         status = make_report(&r, report);
     if (status == TFUSE_OK && fitted && r.samples > 0 && (r.stages & RP_MIX))
         status = keep_mixed(&r);
+    for (int set = 0; set < 2; set++)
+        tf_free(&r.env->mem, r.shared.xx[set]);
     rp_blocks_free(&r);
     rp_circuits_free(&r);
     rp_lanes_free(&r);

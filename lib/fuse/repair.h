@@ -66,6 +66,13 @@ typedef struct rp_circuit {
     size_t first; /* step of the first of the two linears */
 } rp_circuit;
 
+/* Grams of inputs (with a column of ones when there is a bias) and targets, of samples to fit by and held out. */
+typedef struct rp_grams {
+    int64_t n, m;            /* columns of the inputs, ones included; targets */
+    double *xx[2], *xy[2];   /* n×n, n×m: fitted, held out */
+    double *yy[2];           /* squares of each target: m */
+} rp_grams;
+
 typedef struct repair {
     tf_env *env;
     const tf_fuse_job *job;
@@ -88,6 +95,9 @@ typedef struct repair {
     size_t n_blocks;
     rp_circuit *circuits;
     size_t n_circuits;
+    rp_grams shared;    /* xx of the input of a linear that others read as well; n 0: none */
+    tf_id shared_in;
+    bool shared_class;  /* of the class tokens alone */
     float **base;       /* of each parameter of the anchor that a circuit has: its part in the mean circuits; NULL: the parents' mean */
     float **fitted;     /* of each parameter of the anchor; NULL: as averaged */
     json_t *report;     /* rows of linears */
@@ -137,19 +147,15 @@ void rp_target(const repair *r, tf_id value, tf_id residual, int64_t row, float 
 /* ---- repair_fit.c ---- */
 /* Rows that are multiplied at a time; a tile of a product, one for each thread. */
 enum { RP_ROWS = 1024, RP_TILE_ROWS = 512, RP_TILE_COLS = 256 };
-/* Grams of inputs (with a column of ones when there is a bias) and targets, of samples to fit by and held out. */
-typedef struct rp_grams {
-    int64_t n, m;            /* columns of the inputs, ones included; targets */
-    double *xx[2], *xy[2];   /* n×n, n×m: fitted, held out */
-    double yy[2];
-} rp_grams;
-/* `count` rows, of these indices, one after the other. */
+/* Targets, spread evenly over all, by which a ridge's strength is chosen. */
+enum { RP_TRIAL = 128 };
+/* *out in: xx of the same rows and inputs, which is kept then, or zeros. `count` rows, of these indices, one after the other. */
 typedef void (*rp_rows_fn)(const repair *r, const void *arg, const int64_t *row, int64_t count, float *out);
 tfuse_status rp_grams_make(repair *r, const rp_rows *rows, int64_t n, rp_rows_fn input, const void *input_arg, int64_t m, rp_rows_fn target,
                            const void *target_arg, rp_grams *out);
 void rp_grams_free(repair *r, rp_grams *g);
 /* W (n×m) of min |X W - Y|² + rho |W - base|², rho from held-out samples unless given; *base is replaced. before, after: relative squared
- * errors on held-out samples. */
+ * errors on held-out samples, of the targets by which rho is chosen. */
 tfuse_status rp_ridge(repair *r, const rp_grams *g, double *w, double *rho, double *before, double *after);
 
 /* ---- repair_head.c ---- */

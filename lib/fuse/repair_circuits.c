@@ -213,7 +213,7 @@ static tfuse_status make_moment(repair *r, units *u, bool centred)
     tfuse_status status = sum ? TFUSE_OK : TFUSE_ENOMEM;
     for (size_t k = 0; k < r->n && status == TFUSE_OK; k++) {
         const input_arg arg = {k, u->side->in};
-        rp_grams g;
+        rp_grams g = {0};
         status = rp_grams_make(r, &rows, n, input_rows, &arg, 1, no_target, NULL, &g);
         for (int64_t i = 0; i < n * n && status == TFUSE_OK; i++)
             sum[i] += fabs(r->mix[k]) * (g.xx[0][i] + g.xx[1][i]);

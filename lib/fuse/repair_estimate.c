@@ -87,14 +87,15 @@ static uint64_t live_at(const repair *r, size_t step, int64_t tokens)
 /* Grams, and what rows are gathered and multiplied in. */
 static uint64_t gram_bytes(const repair *r, int64_t n, int64_t m)
 {
-    return 2 * doubles(n, n) + 2 * doubles(n, m) + floats(RP_ROWS, n) + floats(RP_ROWS, m) + doubles(RP_ROWS, 1) +
+    return 2 * doubles(n, n) + 2 * doubles(n, m) + 2 * doubles(m, 1) + floats(RP_ROWS, n) + floats(RP_ROWS, m) + doubles(RP_ROWS, 1) +
            floats(RP_TILE_ROWS, RP_TILE_COLS) * tf_threads(r->env);
 }
 
 /* Fitting a linear of n inputs to m outputs: Grams, and the larger of gathering rows and solving. */
 static uint64_t fit_bytes(const repair *r, int64_t n, int64_t m)
 {
-    const uint64_t gather = gram_bytes(r, n, m), solve = 4 * doubles(n, n) + 6 * doubles(n, m);
+    const uint64_t gather = gram_bytes(r, n, m), few = doubles(n, m < RP_TRIAL ? m : RP_TRIAL);
+    const uint64_t solve = 4 * doubles(n, n) + 6 * doubles(n, m) + 3 * few;
     return doubles(n, m) + (gather > solve ? gather : solve);
 }
 

@@ -3,7 +3,8 @@
  * repair_fit.c: ridge regression from Grams. Blocks of rows are multiplied in float32 and summed in float64; the solution is by Cholesky in float64.
  *
  * The strength rho, in units of the mean diagonal of X'X, is chosen from a grid by the error on every fifth sample, left out of the fit for
- * that; the weights are then fitted on all. Errors follow from the Grams: |Y - X W|² = Y'Y - 2 <W, X'Y> + <W, X'X W>.
+ * that, over at most RP_TRIAL targets spread evenly; the weights are then fitted on all. Errors follow from the Grams:
+ * |Y - X W|² = Y'Y - 2 <W, X'Y> + <W, X'X W>.
  */
 #include "base/pool.h"
 #include "fuse/repair.h"
@@ -24,6 +25,7 @@ typedef struct gathering {
     const void *input_arg, *target_arg;
     rp_grams *out;
     int set;
+    bool given; /* X'X is there already */
     float *x, *y, *tile; /* RP_ROWS × n, RP_ROWS × m, a product for each thread */
     int64_t row[RP_ROWS];   /* those that are gathered */
     int64_t filled;
@@ -70,7 +72,7 @@ static void product_tile(void *arg, uint32_t t, uint32_t thread)
     if (i >= square) {
         const int64_t k = i - square, across = tiles(m, RP_TILE_COLS);
         add_tile(w, w->y, m, k / across * RP_TILE_ROWS, k % across * RP_TILE_COLS, tile, w->out->xy[w->set]);
-    } else if ((i % wide + 1) * RP_TILE_COLS > i / wide * RP_TILE_ROWS) {
+    } else if (!w->given && (i % wide + 1) * RP_TILE_COLS > i / wide * RP_TILE_ROWS) {
         add_tile(w, w->x, n, i / wide * RP_TILE_ROWS, i % wide * RP_TILE_COLS, tile, w->out->xx[w->set]);
     }
 }
@@ -83,7 +85,9 @@ static void flush(gathering *w)
         return;
     tf_parallel_for(env, (uint32_t)tiles(w->filled, CHUNK), fill_chunk, w);
     tf_parallel_lanes(env, (uint32_t)(tiles(g->n, RP_TILE_ROWS) * (tiles(g->n, RP_TILE_COLS) + tiles(g->m, RP_TILE_COLS))), product_tile, w);
-    w->out->yy[w->set] += tf_sum_sq(w->y, (size_t)(w->filled * g->m));
+    for (int64_t i = 0; i < w->filled; i++)
+        for (int64_t j = 0; j < g->m; j++)
+            g->yy[w->set][j] += (double)w->y[i * g->m + j] * (double)w->y[i * g->m + j];
     w->filled = 0;
 }
 
@@ -104,7 +108,7 @@ static tfuse_status gather_set(gathering *w)
         TF_TRY(tf_check_cancel(r->env));
     }
     flush(w);
-    for (int64_t i = 0; i < w->out->n; i++)
+    for (int64_t i = 0; i < w->out->n && !w->given; i++)
         for (int64_t j = 0; j < i; j++)
             xx[i * w->out->n + j] = xx[j * w->out->n + i];
     return TFUSE_OK;
@@ -117,16 +121,19 @@ tfuse_status rp_grams_make(repair *r, const rp_rows *rows, int64_t n, rp_rows_fn
     gathering *w = tf_calloc(env, 1, sizeof *w);
     if (!w)
         return TFUSE_ENOMEM;
-    *w = (gathering){.r = r, .rows = rows, .input = input, .input_arg = input_arg, .target = target, .target_arg = target_arg, .out = out};
+    *w = (gathering){.r = r, .rows = rows, .input = input, .input_arg = input_arg, .target = target, .target_arg = target_arg, .out = out,
+                      .given = out->xx[0] != NULL};
     w->x = tf_alloc_array(env, (size_t)(RP_ROWS * n), sizeof *w->x);
     w->y = tf_alloc_array(env, (size_t)(RP_ROWS * m), sizeof *w->y);
     w->tile = tf_alloc_array(env, (size_t)RP_TILE_ROWS * RP_TILE_COLS * tf_threads(env), sizeof *w->tile);
     tfuse_status status = w->x && w->y && w->tile ? TFUSE_OK : TFUSE_ENOMEM;
-    *out = (rp_grams){.n = n, .m = m};
+    *out = (rp_grams){.n = n, .m = m, .xx = {out->xx[0], out->xx[1]}};
     for (w->set = 0; w->set < 2 && status == TFUSE_OK; w->set++) {
-        out->xx[w->set] = tf_calloc(env, (size_t)(n * n), sizeof(double));
+        if (!w->given)
+            out->xx[w->set] = tf_calloc(env, (size_t)(n * n), sizeof(double));
         out->xy[w->set] = tf_calloc(env, (size_t)(n * m), sizeof(double));
-        status = out->xx[w->set] && out->xy[w->set] ? gather_set(w) : TFUSE_ENOMEM;
+        out->yy[w->set] = tf_calloc(env, (size_t)m, sizeof(double));
+        status = out->xx[w->set] && out->xy[w->set] && out->yy[w->set] ? gather_set(w) : TFUSE_ENOMEM;
     }
     tf_free(&env->mem, w->x);
     tf_free(&env->mem, w->y);
@@ -140,6 +147,7 @@ void rp_grams_free(repair *r, rp_grams *g)
     for (int set = 0; set < 2; set++) {
         tf_free(&r->env->mem, g->xx[set]);
         tf_free(&r->env->mem, g->xy[set]);
+        tf_free(&r->env->mem, g->yy[set]);
     }
 }
 
@@ -151,10 +159,18 @@ static tf_dmat dmat(const double *x, int64_t rows, int64_t cols)
     return (tf_dmat){p.m, rows, cols, cols, 1};
 }
 
+static double total(const rp_grams *g, int set)
+{
+    double sum = 0;
+    for (int64_t j = 0; j < g->m; j++)
+        sum += g->yy[set][j];
+    return sum;
+}
+
 /* |Y - X W|² of a set; work: n×m. */
 static double error_of(repair *r, const rp_grams *g, int set, const double *w, double *work)
 {
-    double sum = g->yy[set];
+    double sum = total(g, set);
     tf_dgemm(r->env, 1, dmat(g->xx[set], g->n, g->n), dmat(w, g->n, g->m), 0, dmat(work, g->n, g->m));
     for (int64_t i = 0; i < g->n * g->m; i++)
         sum += w[i] * (work[i] - 2 * g->xy[set][i]);
@@ -186,32 +202,53 @@ static bool is_finite(const double *x, int64_t count)
     return sum == 0;
 }
 
-/* A strength at which the Gram is not positive is passed over; where none is better than the base, the base stays. */
-tfuse_status rp_ridge(repair *r, const rp_grams *g, double *w, double *rho, double *before, double *after)
+/* Some columns of a matrix of m, evenly spread: `count` of them. */
+static void pick_columns(const double *x, int64_t rows, int64_t m, int64_t count, double *out)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < count; j++)
+            out[i * count + j] = x[i * m + j * m / count];
+}
+
+/* The strength with the least error on held-out samples. A strength at which the Gram is not positive is passed over; where none is better than the base,
+ * *rho is infinite. g: of the targets that are tried; work: n² + 2 n m. */
+static tfuse_status choose_strength(repair *r, const rp_grams *g, const double *base, double *work, double *rho, double *before, double *after)
 {
     const int64_t n = g->n, m = g->m;
-    const int held = g->yy[1] > 0;
-    double *work = tf_alloc_array(r->env, (size_t)(n * n + 2 * n * m), sizeof *work), *now = work + n * n + n * m;
-    if (!work)
-        return TFUSE_ENOMEM;
-    const double size = g->yy[held] > 0 ? g->yy[held] : 1;
-    *before = error_of(r, g, held, w, work) / size;
-    *after = *before;
+    const int held = total(g, 1) > 0;
+    const double all = total(g, held), size = all > 0 ? all : 1;
+    double *now = work + n * n + n * m;
+    *before = *after = error_of(r, g, held, base, work) / size;
     *rho = INFINITY;
-    tfuse_status status = TFUSE_OK;
-    for (size_t i = 0; i < (r->ridge > 0 ? 1 : TF_LEN(grid)) && status == TFUSE_OK; i++) {
+    for (size_t i = 0; i < (r->ridge > 0 ? 1 : TF_LEN(grid)); i++) {
         const double strength = r->ridge > 0 ? r->ridge : grid[i];
-        status = solve(r, g, false, strength, w, work, now);
-        if (status == TFUSE_ENUMERIC) {
-            status = TFUSE_OK;
+        const tfuse_status status = solve(r, g, false, strength, base, work, now);
+        if (status == TFUSE_ENUMERIC)
             continue;
-        }
-        const double error = status == TFUSE_OK && is_finite(now, n * m) ? error_of(r, g, held, now, work) / size : INFINITY;
+        TF_TRY(status);
+        const double error = is_finite(now, n * m) ? error_of(r, g, held, now, work) / size : INFINITY;
         if (error < *after || (r->ridge > 0 && isfinite(error))) {
             *after = error;
             *rho = strength;
         }
     }
+    return TFUSE_OK;
+}
+
+tfuse_status rp_ridge(repair *r, const rp_grams *g, double *w, double *rho, double *before, double *after)
+{
+    const int64_t n = g->n, m = g->m, few = m < RP_TRIAL ? m : RP_TRIAL;
+    double *work = tf_alloc_array(r->env, (size_t)(n * n + 2 * n * m + 3 * n * few + 2 * few), sizeof *work);
+    if (!work)
+        return TFUSE_ENOMEM;
+    double *now = work + n * n + n * m, *base = now + n * m, *xy = base + n * few, *yy = xy + 2 * n * few;
+    const rp_grams some = {n, few, {g->xx[0], g->xx[1]}, {xy, xy + n * few}, {yy, yy + few}};
+    pick_columns(w, n, m, few, base);
+    for (int set = 0; set < 2; set++) {
+        pick_columns(g->xy[set], n, m, few, some.xy[set]);
+        pick_columns(g->yy[set], 1, m, few, some.yy[set]);
+    }
+    tfuse_status status = choose_strength(r, &some, base, work, rho, before, after);
     if (status == TFUSE_OK && isfinite(*rho)) {
         status = solve(r, g, r->all, *rho, w, work, now);
         if (status == TFUSE_OK && is_finite(now, n * m))

@@ -192,7 +192,7 @@ static tfuse_status add_parent(repair *r, const linear *l, const rp_rows *rows, 
 {
     const input_arg arg = {l, k};
     const int64_t n = l->n, m = l->m;
-    rp_grams own;
+    rp_grams own = {0};
     tfuse_status status = rp_grams_make(r, rows, n, input_rows, &arg, 1, no_target, NULL, &own);
     if (status == TFUSE_OK) {
         for (int64_t i = 0; i < n * n; i++)
@@ -305,14 +305,54 @@ static tfuse_status report_linear(repair *r, const linear *l, double rho, double
     return json_array_append_new(r->report, row) ? tf_fail(r->env, TFUSE_ENOMEM, "out of memory for the report of repair") : TFUSE_OK;
 }
 
+/* Queries, keys and values read one input: its Gram is kept for the next linear when that reads it too. */
+static void forget_shared(repair *r)
+{
+    for (int set = 0; set < 2; set++)
+        tf_free(&r->env->mem, r->shared.xx[set]);
+    r->shared = (rp_grams){0};
+}
+
+static bool is_shared(const repair *r, const linear *l)
+{
+    return r->shared.n == l->n && r->shared_in == l->in && r->shared_class == r->class_only[l->out];
+}
+
+static bool next_reads(const repair *r, const linear *l)
+{
+    size_t s = 0;
+    while (r->nodes[s] != tf_node_id(r->g, l->node))
+        s++;
+    for (s++; s < r->n_nodes; s++)
+        if (r->g->nodes[r->nodes[s]].op == &tf_op_linear)
+            return r->g->nodes[r->nodes[s]].inputs[0] == l->in;
+    return false;
+}
+
+static void keep_shared(repair *r, const linear *l, rp_grams *g)
+{
+    if (!next_reads(r, l) || !g->xx[0] || !g->xx[1])
+        return;
+    r->shared = (rp_grams){.n = l->n, .xx = {g->xx[0], g->xx[1]}};
+    r->shared_in = l->in;
+    r->shared_class = r->class_only[l->out];
+    g->xx[0] = g->xx[1] = NULL;
+}
+
 static tfuse_status refit(repair *r, linear *l, const rp_rows *rows)
 {
     const input_arg arg = {l, r->n};
-    rp_grams grams;
+    rp_grams grams = {0};
+    if (is_shared(r, l)) {
+        grams = r->shared;
+        r->shared = (rp_grams){0};
+    }
+    forget_shared(r);
     double rho = INFINITY, before = 0, after = 0;
     tfuse_status status = rp_grams_make(r, rows, l->n, input_rows, &arg, l->m, l->is_feed ? circuit_rows : target_rows, l, &grams);
     if (status == TFUSE_OK)
         status = rp_ridge(r, &grams, l->w, &rho, &before, &after);
+    keep_shared(r, l, &grams);
     rp_grams_free(r, &grams);
     return status == TFUSE_OK ? report_linear(r, l, rho, before, after) : status;
 }
