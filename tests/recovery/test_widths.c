@@ -198,7 +198,7 @@ static void check_widening(const t_node *nodes, size_t count, const widths *wide
     const double d = carried_distance(&s, plan);
     ck_assert_msg(d < 1e-4, "outputs deviate by %g", d);
     const tf_fuse_job job = job_of(&s, plan, models);
-    t_ok(s.env, tf_fuse_selfcheck(s.env, &job, &report));
+    t_ok(s.env, tf_fuse_selfcheck(s.env, &job, NULL, &report));
     ck_assert(json_is_number(json_object_get(json_array_get(json_object_get(report, "models"), 1), "aligned")));
     json_decref(report);
     tf_plan_free(plan);
@@ -239,7 +239,7 @@ static void check_narrowing(const t_node *nodes, size_t count, const widths *wid
     tfuse_plan *plan = align(&s, true);
     ck_assert(!plan->exact && plan->carries && !tf_plan_is_lossless(plan, 1));
     const tf_fuse_job job = job_of(&s, plan, models);
-    t_ok(s.env, tf_fuse_selfcheck(s.env, &job, &report));
+    t_ok(s.env, tf_fuse_selfcheck(s.env, &job, NULL, &report));
     ck_assert(json_is_null(json_object_get(json_array_get(json_object_get(report, "models"), 1), "aligned")));
     json_decref(report);
     t_ok(s.env, tf_policy_set(s.env, s.policy, "repair", "select,refit,head"));
