@@ -98,12 +98,13 @@ void mt_rows(const tf_param *p, int64_t extent, const float *x, int dim, const t
 /* ---- matching_weights.c ---- */
 /* Sum over tensors of a class's evidence: inner products of the model's units (rows) with the anchor's (columns). */
 typedef struct mt_gram {
-    int64_t n, m, instances;
+    int64_t n, m, instances, first; /* first: of these instances */
     float *x;       /* instances × n × m */
     float *neutral; /* the same of what keeps its sign whatever the map's; NULL where no map has signs */
     double *most;   /* instances: what perfect agreement would give */
 } mt_gram;
-tfuse_status mt_gram_make(matching *mt, tf_id cls, mt_gram *out);
+/* Of `instances` instances from `first` on. */
+tfuse_status mt_gram_make(matching *mt, tf_id cls, int64_t first, int64_t instances, mt_gram *out);
 void mt_gram_free(matching *mt, mt_gram *gram);
 
 /* A part of a tensor in which a class is factor `factor`, of both sides. */
@@ -122,6 +123,31 @@ tfuse_status mt_weights_gram(matching *mt, tf_id cls, mt_gram *gram);
 tfuse_status mt_node_weights(matching *mt);
 /* Mean correlation of all nodes' tensors under the maps. Those that a stream moves are in the sums of its own match. */
 tfuse_status mt_weights_objective(matching *mt, double *sum, double *count);
+
+/* ---- matching_blocks.c: the same a block at a time ---- */
+enum { MT_MOST_PLACES = 32 };
+/* A place with its rows in order of units, the model's moved; the tensor's weight. */
+typedef struct mt_block_place {
+    tf_part part[2];
+    int factor;
+    int64_t width;
+    double weight;
+    bool neutral;
+    float *rows[2];
+} mt_block_place;
+typedef struct mt_blocks {
+    int64_t n, m; /* units of a block of the model, of the anchor */
+    bool nested;  /* only places where the class is inside of another */
+    mt_block_place places[MT_MOST_PLACES];
+    int count;
+} mt_blocks;
+/* All places with the class innermost; freed by mt_blocks_free also on failure. */
+tfuse_status mt_blocks_make(matching *mt, tf_id cls, bool nested, mt_blocks *out);
+void mt_blocks_free(matching *mt, mt_blocks *blocks);
+/* Adds to x (n × m) a place's products of the model's block b with the anchor's block a. */
+void mt_blocks_add(matching *mt, const mt_blocks *blocks, const mt_block_place *p, int64_t b, int64_t a, float *x);
+/* Evidence of the one instance of the Gram. */
+void mt_blocks_gram(matching *mt, const mt_blocks *blocks, mt_gram *gram);
 
 /* ---- matching_balance.c: G of both models; the maps of the plan ---- */
 tfuse_status mt_balance(matching *mt, int side);

@@ -82,7 +82,8 @@ tfuse_status mt_set_permutation(matching *mt, tf_id cls, int64_t instance, const
 static tfuse_status match_units(matching *mt, tf_id cls, int64_t instance, const mt_gram *gram, double *gap)
 {
     const int64_t n = gram->n, m = gram->m;
-    const float *x = gram->x + instance * n * m, *neutral = gram->neutral ? gram->neutral + instance * n * m : NULL;
+    const int64_t at = (instance - gram->first) * n * m;
+    const float *x = gram->x + at, *neutral = gram->neutral ? gram->neutral + at : NULL;
     const bool has_signs = mt->classes[cls].shape == MT_SIGNED_UNITS;
     float *gain = tf_alloc_array(mt->env, (size_t)(n * m + m), sizeof *gain), *sign = gain + n * m;
     int64_t *source = tf_alloc_array(mt->env, (size_t)m, sizeof *source);
@@ -165,7 +166,7 @@ static tfuse_status match_rotation(matching *mt, tf_id cls, int64_t instance, co
     tf_map *map = NULL;
     tfuse_status status = x && t ? TFUSE_OK : TFUSE_ENOMEM;
     for (size_t i = 0; i < count && status == TFUSE_OK; i++)
-        x[i] = (double)gram->x[(size_t)instance * count + i];
+        x[i] = (double)gram->x[(size_t)(instance - gram->first) * count + i];
     if (status == TFUSE_OK && mt->classes[cls].shape == MT_ROTATION_ONES)
         keep_ones(x, n, m);
     if (status == TFUSE_OK)
@@ -186,7 +187,7 @@ static tfuse_status match_pair_signs(matching *mt, tf_id cls, int64_t instance, 
 {
     const int64_t n = gram->n;
     const bool side = tf_class_is_interleaved(mt->g, cls);
-    const float *x = gram->x + instance * n * n;
+    const float *x = gram->x + (instance - gram->first) * n * n;
     int64_t *source = tf_alloc_array(mt->env, (size_t)n, sizeof *source);
     float *sign = tf_alloc_array(mt->env, (size_t)n, sizeof *sign);
     tf_map *map = NULL;
@@ -208,7 +209,7 @@ static tfuse_status match_pairs(matching *mt, tf_id cls, int64_t instance, const
 {
     const int64_t n = gram->n;
     const bool side = tf_class_is_interleaved(mt->g, cls);
-    const float *x = gram->x + instance * n * n;
+    const float *x = gram->x + (instance - gram->first) * n * n;
     float *t = tf_calloc(mt->env, (size_t)(n * n), sizeof *t);
     tf_map *map = NULL;
     if (!t)
@@ -247,8 +248,8 @@ static tfuse_status match_instance(matching *mt, tf_id cls, int64_t instance, co
 /* sum_ij T_ij X_ij of what was found. */
 static tfuse_status agreement(matching *mt, tf_id cls, int64_t instance, const mt_gram *gram, double *sum)
 {
-    const int64_t count = gram->n * gram->m;
-    const float *x = gram->x + instance * count, *neutral = gram->neutral ? gram->neutral + instance * count : NULL;
+    const int64_t count = gram->n * gram->m, at = (instance - gram->first) * count;
+    const float *x = gram->x + at, *neutral = gram->neutral ? gram->neutral + at : NULL;
     float *t = tf_alloc_array(mt->env, (size_t)count, sizeof *t);
     if (!t)
         return TFUSE_ENOMEM;
@@ -259,9 +260,9 @@ static tfuse_status agreement(matching *mt, tf_id cls, int64_t instance, const m
     return TFUSE_OK;
 }
 
-static bool has_evidence(const mt_gram *gram, int64_t instance)
+static bool has_evidence(const mt_gram *gram, int64_t i)
 {
-    return gram->most[instance] > 0;
+    return gram->most[i] > 0;
 }
 
 static tfuse_status copy_gram(matching *mt, const mt_gram *from, mt_gram *to)
@@ -278,43 +279,83 @@ static tfuse_status copy_gram(matching *mt, const mt_gram *from, mt_gram *to)
     return TFUSE_OK;
 }
 
-tfuse_status mt_match_class(matching *mt, tf_id cls)
+/* What all instances of a class come to. */
+typedef struct found {
+    double agreed, most, gap;
+    bool any;
+} found;
+
+/* Matches the instances of a Gram. weights: of streams, the part of the Gram that is of weights. */
+static tfuse_status match_instances(matching *mt, tf_id cls, const mt_gram *gram, const mt_gram *weights, found *f)
 {
-    mt_gram gram;
-    double agreed = 0, most = 0, gap = 0;
-    bool any = false;
-    tfuse_status status = mt_gram_make(mt, cls, &gram);
+    for (int64_t i = 0; i < gram->instances; i++) {
+        const int64_t instance = gram->first + i;
+        double own = 0;
+        if (!has_evidence(gram, i))
+            continue;
+        TF_TRY(match_instance(mt, cls, instance, gram, &own));
+        TF_TRY(agreement(mt, cls, instance, gram, &f->agreed));
+        if (weights->x)
+            TF_TRY(agreement(mt, cls, instance, weights, &mt->stream_sum));
+        f->most += gram->most[i];
+        f->gap += own;
+        f->any = true;
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status match_together(matching *mt, tf_id cls, found *f)
+{
+    const bool stream = tf_class_is_stream(mt->g, cls);
+    mt_gram gram, weights = {0};
+    tfuse_status status = mt_gram_make(mt, cls, 0, tf_class_instances(mt->g, cls), &gram);
     if (status == TFUSE_OK && mt->use_weights)
         status = mt_weights_gram(mt, cls, &gram);
-    mt_gram weights = {0};
-    const bool stream = tf_class_is_stream(mt->g, cls);
     if (status == TFUSE_OK && stream && mt->use_weights)
         status = copy_gram(mt, &gram, &weights);
     if (status == TFUSE_OK && mt->use_activations)
         status = mt_values_gram(mt, cls, &gram);
-    for (int64_t i = 0; i < gram.instances && status == TFUSE_OK; i++) {
-        double own = 0;
-        if (!has_evidence(&gram, i))
-            continue;
-        status = match_instance(mt, cls, i, &gram, &own);
-        if (status == TFUSE_OK)
-            status = agreement(mt, cls, i, &gram, &agreed);
-        if (status == TFUSE_OK && weights.x)
-            status = agreement(mt, cls, i, &weights, &mt->stream_sum);
-        most += gram.most[i];
-        gap += own;
-        any = true;
-    }
+    if (status == TFUSE_OK)
+        status = match_instances(mt, cls, &gram, &weights, f);
     mt_gram_free(mt, &gram);
     mt_gram_free(mt, &weights);
     if (stream)
         mt_forget_streams(mt);
+    return status;
+}
+
+/* Units of many blocks, one block after the other. */
+static tfuse_status match_apart(matching *mt, tf_id cls, found *f)
+{
+    const mt_gram none = {0};
+    mt_blocks blocks = {0};
+    tfuse_status status = mt->use_weights ? mt_blocks_make(mt, cls, false, &blocks) : TFUSE_OK;
+    for (int64_t i = 0; i < tf_class_instances(mt->g, cls) && status == TFUSE_OK; i++) {
+        mt_gram gram;
+        status = mt_gram_make(mt, cls, i, 1, &gram);
+        if (status == TFUSE_OK)
+            mt_blocks_gram(mt, &blocks, &gram);
+        if (status == TFUSE_OK && mt->use_activations)
+            status = mt_values_gram(mt, cls, &gram);
+        if (status == TFUSE_OK)
+            status = match_instances(mt, cls, &gram, &none, f);
+        mt_gram_free(mt, &gram);
+    }
+    mt_blocks_free(mt, &blocks);
+    return status;
+}
+
+tfuse_status mt_match_class(matching *mt, tf_id cls)
+{
+    found f = {0};
+    const bool apart = mt->classes[cls].shape >= MT_UNITS && tf_class_instances(mt->g, cls) > 1;
+    const tfuse_status status = (apart ? match_apart : match_together)(mt, cls, &f);
     if (status != TFUSE_OK)
         return tf_fail_in(mt->env, status, "matching %s", mt->g->class_name[cls]);
     tf_class_map *out = &mt->maps[cls];
     out->solver = mt->classes[cls].shape >= MT_UNITS ? tf_policy_text(mt->job->policy, "solver.name") : "procrustes";
-    out->cost = any ? 1 - agreed / most : NAN;
-    out->gap = any ? gap / most : NAN;
-    mt->classes[cls].known = mt->classes[cls].known || any;
+    out->cost = f.any ? 1 - f.agreed / f.most : NAN;
+    out->gap = f.any ? f.gap / f.most : NAN;
+    mt->classes[cls].known = mt->classes[cls].known || f.any;
     return TFUSE_OK;
 }

@@ -11,11 +11,10 @@ static uint64_t square_of(int64_t n, size_t size)
     return tf_area(n, n, size);
 }
 
+/* Rotations, not assignments: by the largest groups that there may be. */
 static bool is_dense(const matching *mt, tf_id cls)
 {
-    const bool stream = tf_class_is_stream(mt->g, cls);
-    const char *key = stream ? "matching.stream" : "matching.inner";
-    return !mt->classes[cls].outer && (stream || tf_class_parent(mt->g, cls) >= 0) && !tf_policy_is(mt->job->policy, key, "permutation");
+    return mt->classes[cls].shape != MT_FIXED && mt->classes[cls].shape < MT_UNITS;
 }
 
 /* Of the class's maps: their bytes. */
@@ -37,16 +36,50 @@ static tfuse_status hollow(matching *mt, tf_id cls, tf_class_map *out)
     return TFUSE_OK;
 }
 
-static void tally_class(const matching *mt, tf_id cls, uint64_t largest)
+/* Tensors in which the class stands innermost: *all bytes of both sides' rows, *squares of the products of all units of the largest with each other. */
+static tfuse_status places_of(matching *mt, tf_id cls, uint64_t *all, uint64_t *square)
 {
-    tf_tally *t = &mt->job->tally->memory;
+    *all = *square = 0;
+    for (size_t i = 0; i < mt->g->n_params; i++)
+        for (int d = 0; d < mt->g->params[i].rank; d++) {
+            const tf_param *p = &mt->g->params[i];
+            tf_part *parts;
+            int count;
+            TF_TRY(tf_binding_parts(mt->env, mt->g, p->dims[d], &parts, &count));
+            for (int q = 0; q < count; q++) {
+                const uint64_t one = square_of(parts[q].size, sizeof(float));
+                if (parts[q].n_factors == 0 || tf_class_of(mt->g, parts[q].port[parts[q].n_factors - 1]) != cls)
+                    continue;
+                *all += 2 * tf_area(parts[q].size, tf_param_count(p) / p->shape[d], sizeof(float));
+                *square = one > *square ? one : *square;
+            }
+            tf_free(&mt->env->mem, parts);
+        }
+    return TFUSE_OK;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* largest: of one tensor, which is loaded, moved along each dimension, and gathered in rows. */
+static tfuse_status tally_class(matching *mt, tf_id cls, uint64_t largest)
+{
     const int64_t own = mt_extent(mt, MT_MODEL, cls), m = mt_extent(mt, MT_ANCHOR, cls), instances = tf_class_instances(mt->g, cls);
     const int64_t n = own < m ? own * ((m + own - 1) / own) : own; /* of a square problem */
     const tf_ot_bytes ot = tf_ot_bytes_of(tf_policy_text(mt->job->policy, "solver.name"), n, n);
-    const uint64_t gram = (uint64_t)instances * tf_area(own, m, sizeof(float));
-    const uint64_t gather = 4 * largest, rotate = 8 * square_of(n, sizeof(double)), assign = 2 * square_of(n, sizeof(float)) + ot.work + ot.kept;
-    const uint64_t solve = is_dense(mt, cls) ? rotate : assign;
-    tf_tally_spike(t, gram + (gather > solve ? gather : solve));
+    const uint64_t one = tf_area(own, m, sizeof(float)), rotate = 8 * square_of(n, sizeof(double));
+    const uint64_t assign = 2 * square_of(n, sizeof(float)) + ot.work + ot.kept;
+    const bool inside = tf_class_parent(mt->g, cls) >= 0, apart = !is_dense(mt, cls) && instances > 1;
+    uint64_t rows = 0, square = 0;
+    tf_tally *t = &mt->job->tally->memory;
+    TF_TRY(places_of(mt, cls, &rows, &square));
+    const uint64_t signs = mt->classes[cls].shape == MT_SIGNED_UNITS ? 2 : 1, gram = (apart ? 1 : (uint64_t)instances) * one * signs;
+    tf_tally_spike(t, gram + (apart ? rows : 0) + larger(4 * largest, is_dense(mt, cls) ? rotate : assign));
+    if (inside && !mt->classes[cls].outer) /* blocks with it inside are compared before it is matched */
+        tf_tally_spike(t, 4 * largest + (is_dense(mt, cls) ? 4 * square : rows + one));
+    return TFUSE_OK;
 }
 
 static tfuse_status tally_values(matching *mt, const tf_view *anchor, const tf_view *model, const tf_stat_wants *wants, uint64_t *out)
@@ -90,7 +123,7 @@ tfuse_status mt_estimate(matching *mt, const tf_stat_wants *wants, tf_class_map 
         if (mt->classes[c].shape == MT_FIXED)
             continue;
         TF_TRY(hollow(mt, (tf_id)c, &out[c]));
-        tally_class(mt, (tf_id)c, largest);
+        TF_TRY(tally_class(mt, (tf_id)c, largest));
     }
     t->live = was.live;
     tf_tally_take(t, maps);

@@ -246,6 +246,46 @@ static void add_scaled(double *sum, const double *table, int64_t count)
         sum[i] += table[i] / sqrt(size);
 }
 
+static bool is_by_unit(const matching *mt, tf_id cls)
+{
+    return mt->classes[cls].shape >= MT_UNITS;
+}
+
+static tfuse_status pair_gains(matching *mt, const outer *o, tf_id cls, const mt_blocks *blocks, double *table)
+{
+    const int64_t cols = o->blocks[MT_ANCHOR], size = blocks->n * blocks->m;
+    float *s = tf_alloc_array(mt->env, (size_t)size, sizeof *s);
+    tfuse_status status = s ? TFUSE_OK : TFUSE_ENOMEM;
+    for (int64_t i = 0; i < o->blocks[MT_MODEL] * cols && status == TFUSE_OK; i++) {
+        memset(s, 0, (size_t)size * sizeof *s);
+        for (int k = 0; k < blocks->count; k++) {
+            const mt_block_place *p = &blocks->places[k];
+            const int64_t own = p->part[MT_MODEL].size / blocks->n, all = p->part[MT_ANCHOR].size / blocks->m;
+            mt_blocks_add(mt, blocks, p, i / cols / (o->blocks[MT_MODEL] / own), i % cols / (cols / all), s);
+        }
+        table[i] = best_partners(s, blocks->n, blocks->m, mt->classes[cls].shape == MT_SIGNED_UNITS);
+        status = tf_check_cancel(mt->env);
+    }
+    tf_free(&mt->env->mem, s);
+    return status;
+}
+
+/* Where units are assigned, both sides' products are one sum, and it is enough to have them for a pair of blocks at a time. */
+static tfuse_status unit_gains(matching *mt, const outer *o, tf_id cls, double *table, double *gain)
+{
+    mt_blocks blocks = {0};
+    const mt_class was = mt->classes[cls];
+    mt->classes[cls].outer = true; /* as in gather */
+    tfuse_status status = mt_blocks_make(mt, cls, true, &blocks);
+    mt->classes[cls] = was;
+    if (status == TFUSE_OK && blocks.count > 0) {
+        status = pair_gains(mt, o, cls, &blocks, table);
+        add_scaled(gain, table, status == TFUSE_OK ? o->blocks[MT_ANCHOR] * o->blocks[MT_MODEL] : 0);
+    }
+    mt_blocks_free(mt, &blocks);
+    return status;
+}
+
 /* Gains of all pairs of blocks at full depth, the model's in rows. */
 static tfuse_status all_gains(matching *mt, const outer *o, double *gain)
 {
@@ -257,7 +297,9 @@ static tfuse_status all_gains(matching *mt, const outer *o, double *gain)
             continue;
         float *work = tf_alloc_array(mt->env, (size_t)(2 * mt_extent(mt, MT_MODEL, (tf_id)c) * mt_extent(mt, MT_ANCHOR, (tf_id)c)), sizeof *work);
         status = work ? TFUSE_OK : TFUSE_ENOMEM;
-        for (int kind = 0; kind < KINDS && status == TFUSE_OK; kind++) {
+        if (is_by_unit(mt, (tf_id)c) && status == TFUSE_OK)
+            status = unit_gains(mt, o, (tf_id)c, table, gain);
+        for (int kind = is_by_unit(mt, (tf_id)c) ? FROM_ACTIVATIONS : FROM_WEIGHTS; kind < KINDS && status == TFUSE_OK; kind++) {
             for (int64_t i = 0; i < count; i++)
                 table[i] = inner_gain(mt, o, (tf_id)c, kind, i / cols, i % cols, work);
             add_scaled(gain, table, count);
@@ -335,7 +377,7 @@ static tfuse_status gather(matching *mt, outer *o)
             continue;
         const mt_class was = mt->classes[c];
         mt->classes[c].outer = true; /* what stands around it is what is being matched: its places count as known */
-        tfuse_status status = mt_each_place(mt, (tf_id)c, add_inner, o);
+        tfuse_status status = is_by_unit(mt, (tf_id)c) ? TFUSE_OK : mt_each_place(mt, (tf_id)c, add_inner, o);
         mt->classes[c] = was;
         for (size_t v = 0; v < mt->n_values && status == TFUSE_OK && mt->use_activations; v++)
             status = add_value(mt, &mt->values[v], o);

@@ -234,7 +234,9 @@ static void add_blocks(matching *mt, const float *x, int64_t stride, const tf_pa
     for (int64_t block = 0; block < to->size / m; block++) {
         int64_t at[TF_MAX_FACTORS];
         tf_part_units(to, last, block, at);
-        const int64_t i = tf_class_instance(mt->g, to, last, at), source = tf_class_block_source(mt->g, mt->maps, from, to, at);
+        const int64_t i = tf_class_instance(mt->g, to, last, at) - gram->first, source = tf_class_block_source(mt->g, mt->maps, from, to, at);
+        if (i < 0 || i >= gram->instances)
+            continue;
         float *sum = gram->x + i * n * m;
         for (int64_t u = 0; u < n && source >= 0; u++)
             for (int64_t v = 0; v < m; v++)

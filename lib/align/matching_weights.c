@@ -136,11 +136,11 @@ tfuse_status mt_weights_gram(matching *mt, tf_id cls, mt_gram *gram)
     return mt_each_place(mt, cls, add_place, &to);
 }
 
-tfuse_status mt_gram_make(matching *mt, tf_id cls, mt_gram *out)
+tfuse_status mt_gram_make(matching *mt, tf_id cls, int64_t first, int64_t instances, mt_gram *out)
 {
-    const int64_t n = mt_extent(mt, MT_MODEL, cls), m = mt_extent(mt, MT_ANCHOR, cls), instances = tf_class_instances(mt->g, cls);
+    const int64_t n = mt_extent(mt, MT_MODEL, cls), m = mt_extent(mt, MT_ANCHOR, cls);
     const bool has_signs = mt->classes[cls].shape == MT_SIGNED_UNITS;
-    *out = (mt_gram){.n = n, .m = m, .instances = instances};
+    *out = (mt_gram){.n = n, .m = m, .instances = instances, .first = first};
     out->x = tf_calloc(mt->env, (size_t)(instances * n * m), sizeof *out->x);
     out->neutral = has_signs ? tf_calloc(mt->env, (size_t)(instances * n * m), sizeof *out->neutral) : NULL;
     out->most = tf_calloc(mt->env, (size_t)instances, sizeof *out->most);
