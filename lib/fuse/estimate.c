@@ -34,7 +34,9 @@ static tfuse_status dense_work(tf_env *env, const tf_fusion *f, const tf_fuse_jo
         const tf_map *map = tf_fusion_map(f, k, param, dim, i);
         if (!map || map->kind == TF_MAP_IDENTITY || map->source)
             continue;
-        const uint64_t bytes = tf_area(map->n, map->m, sizeof(float)) + sides;
+        const bool blocks = map->kind == TF_MAP_BLOCK; /* each is moved by itself */
+        const int64_t n = blocks ? map->n / map->blocks_n : map->n, m = blocks ? map->m / map->blocks_m : map->m;
+        const uint64_t bytes = tf_area(n, m, sizeof(float)) + (blocks ? sides / (uint64_t)map->blocks_m : sides);
         *out = bytes > *out ? bytes : *out;
     }
     tf_free(&env->mem, parts);
