@@ -103,6 +103,16 @@ run fuse tests/data/llama-kjv-e tests/data/llama-kjv-f -o "$work/real" --dry-run
 at_most 'a config alone: written' "$planned" "$(json write_bytes)"
 at_most 'a config alone: and not less than the header' "$(json write_bytes)" "$((planned + 8192))"
 check 'a config alone: peak' "$peak" -gt 1000000
+# A mixture of 8 experts of 14336 units each: pairs of experts are compared one at a time.
+mkdir "$work/m1" "$work/m2"
+for d in m1 m2; do
+    cat >"$work/$d/config.json" <<'END'
+{"model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
+ "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 32000, "num_local_experts": 8, "num_experts_per_tok": 2}
+END
+done
+run fuse "$work/m1" "$work/m2" -o "$work/planned" --align matching --dry-run --json
+at_most 'a mixture of 8 experts: peak' "$(json peak_bytes)" 24e9
 # An encoder of 24 layers of 2048 units, by disentangled attention, from its config alone.
 mkdir "$work/v1" "$work/v2"
 for d in v1 v2; do
