@@ -79,14 +79,15 @@ class Bert:
 
     @staticmethod
     def new(config, generator):
-        """Positions begin as waves in a random basis, so that one linear map looks at the neighbour of every position, and linears with outputs of half their inputs'
-        size: from the usual start (0.02 everywhere) a BERT of this width takes thousands of steps before it attends to anything."""
+        """Positions begin as waves in a random basis, so that one linear map looks at the neighbour of every position, larger than the words, and linears with outputs
+        of half their inputs' size. From the usual start, 0.02 everywhere, the words of so narrow a BERT outgrow its positions (they are the decoder as well), and it takes
+        thousands of steps before it attends to anything."""
         d, m = config["hidden_size"], config["intermediate_size"]
-        p = {f"bert.embeddings.{name}.weight": normal(generator, config[size], d) for name, size in (
+        p = {f"bert.embeddings.{name}.weight": normal(generator, config[size], d, std=0.1) for name, size in (
             ("word_embeddings", "vocab_size"), ("position_embeddings", "max_position_embeddings"), ("token_type_embeddings", "type_vocab_size"))}
         angles = torch.outer(torch.arange(config["max_position_embeddings"]).float(), 1000 ** -torch.linspace(0, 1, d // 2))
         basis = torch.linalg.qr(torch.randn(d, d, generator=generator))[0]
-        p["bert.embeddings.position_embeddings.weight"] = 0.03 * torch.cat([angles.sin(), angles.cos()], 1) @ basis
+        p["bert.embeddings.position_embeddings.weight"] = 0.3 * torch.cat([angles.sin(), angles.cos()], 1) @ basis
         new_norm(p, "bert.embeddings.LayerNorm", d)
         for i in range(config["num_hidden_layers"]):
             at = f"bert.encoder.layer.{i}"

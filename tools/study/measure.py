@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs `tfuse` for the study's pages and remembers what it measured, so an interrupted study goes on where it was: a fusion is known by the build, the models'
 weights and the options; a score by the weights alone, since how a checkpoint is evaluated does not change from build to build."""
+import fcntl
 import hashlib
 import json
 import os
@@ -32,10 +33,7 @@ class Tool:
         self.tool, self.work, self.file = tool, work, f"{work}/measured.json"
         self.build, self.models = sha256(tool)[:16], {}
         os.makedirs(work, exist_ok=True)
-        self.known = {}
-        if os.path.exists(self.file):
-            with open(self.file, encoding="utf-8") as f:
-                self.known = json.load(f)
+        self.known = self.read()
 
     def call(self, *args):
         done = subprocess.run([self.tool, *args], capture_output=True, text=True, check=False)
@@ -58,11 +56,20 @@ class Tool:
 
     def remembered(self, key, measure):
         if key not in self.known:
-            self.known[key] = measure()
-            with open(f"{self.file}.part", "w", encoding="utf-8") as f:
-                json.dump(self.known, f, indent=0)
-            os.replace(f"{self.file}.part", self.file)
+            found = measure()
+            with open(f"{self.file}.lock", "w", encoding="utf-8") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self.known = {**self.read(), key: found}
+                with open(f"{self.file}.part", "w", encoding="utf-8") as f:
+                    json.dump(self.known, f, indent=0)
+                os.replace(f"{self.file}.part", self.file)
         return self.known[key]
+
+    def read(self):
+        if not os.path.exists(self.file):
+            return {}
+        with open(self.file, encoding="utf-8") as f:
+            return json.load(f)
 
     def fuse(self, models, options, out):
         return json.loads(self.call("fuse", *models, *options, "-o", out, "--force", "--quiet", "--json"))
