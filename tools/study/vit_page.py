@@ -42,7 +42,8 @@ def free_rows():
     yield "paper, exact", PAPER
     yield "paper, Sinkhorn 0.06", [*PAPER, *SOFT, "0.06"]
     yield "matching, permuted stream", ["--set", "matching.stream=permutation"]
-    yield "matching", []
+    yield "matching, no repair", ["--repair", "none"]
+    yield "matching + circuits (auto)", []
 
 
 def calibrated_rows(n):
@@ -162,7 +163,8 @@ def many_table(page, groups):
     page.say("| parents | " + " | ".join(", ".join(f"{page.score(m)[0]:.2f}" for m in g) for g in groups) + " |")
     page.say("| ensemble | " + " | ".join(f"{page.ensemble(g):.2f}" for g in groups) + " |")
     rows = [("plain average", ["--align", "none"]), (f"paper, {STAGES} images, its best", [*PAPER_BEST, *calibrated(STAGES)]),
-            ("matching, from weights", []), (f"matching, {STAGES} images, no repair", [*calibrated(STAGES), "--repair", "none"]),
+            ("matching, from weights", []), ("the same, each to the anchor alone", ["--set", "matching.mean=0"]),
+            (f"matching, {STAGES} images, no repair", [*calibrated(STAGES), "--repair", "none"]),
             *((f"{AUTO}, {n} images", calibrated(n)) for n in SAMPLES if n >= STAGES)]
     for name, options in rows:
         page.say(f"| {name} | " + " | ".join("{:.2f} ({:.3f})".format(*page.tool.fused(g, options, page.score)) for g in groups) + " |")
