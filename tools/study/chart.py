@@ -52,6 +52,7 @@ def steps(low, high, most=8):
 def lines(path, title, subtitle, series, x_of, x_ticks, y_range, x_name, y_name):
     """series: (name, [(x, y)], extra class) in the order of the colours; a name whose class has "level" is one y for the whole width. Points outside of y_range
     are cut at its edge. x_of maps a value to 0..1; x_ticks: (value, label)."""
+    series = [s for s in series if s[1]]
     left, top, right, bottom = 64, 78, 560, 420
     picture = Picture(900, 470, title, subtitle)
 

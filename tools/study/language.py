@@ -78,15 +78,29 @@ class Bert:
                 "tie_word_embeddings": True, "torch_dtype": "float32"}
 
     @staticmethod
-    def new(config, generator):
-        """Positions begin as waves in a random basis, so that one linear map looks at the neighbour of every position, larger than the words, and linears with outputs
-        of half their inputs' size. From the usual start, 0.02 everywhere, the words of so narrow a BERT outgrow its positions (they are the decoder as well), and it takes
-        thousands of steps before it attends to anything."""
+    def look_at_neighbours(p, heads, speeds, basis, generator):
+        """Queries and keys of the first layer: a head's keys are the fastest waves, its queries the same ones a token before or behind, in a random order of the heads."""
+        width, half = len(basis) // heads, len(speeds)
+        fast = width // 2
+        keys = torch.cat([basis[:fast], basis[half: half + fast]])
+        query, key = (p[f"bert.encoder.layer.0.attention.self.{part}.weight"] for part in ("query", "key"))
+        for head in range(heads):
+            turn = speeds[:fast, None] * (-1) ** int(torch.randint(2, (), generator=generator))
+            sin, cos = keys[:fast], keys[fast:]
+            rows = slice(head * width, (head + 1) * width)
+            key[rows] += keys
+            query[rows] += torch.cat([sin * turn.cos() + cos * turn.sin(), cos * turn.cos() - sin * turn.sin()])
+
+    @classmethod
+    def new(cls, config, generator):
+        """Linears begin with outputs of half their inputs' size, words and positions larger than usual, the positions as waves in a random basis, and the heads of the
+        first layer look at neighbours. From the usual start, 0.02 everywhere, so narrow a BERT takes thousands of steps before it looks at anything but the
+        frequencies of the words around."""
         d, m = config["hidden_size"], config["intermediate_size"]
         p = {f"bert.embeddings.{name}.weight": normal(generator, config[size], d, std=0.1) for name, size in (
             ("word_embeddings", "vocab_size"), ("position_embeddings", "max_position_embeddings"), ("token_type_embeddings", "type_vocab_size"))}
-        angles = torch.outer(torch.arange(config["max_position_embeddings"]).float(), 1000 ** -torch.linspace(0, 1, d // 2))
-        basis = torch.linalg.qr(torch.randn(d, d, generator=generator))[0]
+        speeds, basis = 1000 ** -torch.linspace(0, 1, d // 2), torch.linalg.qr(torch.randn(d, d, generator=generator))[0]
+        angles = torch.outer(torch.arange(config["max_position_embeddings"]).float(), speeds)
         p["bert.embeddings.position_embeddings.weight"] = 0.3 * torch.cat([angles.sin(), angles.cos()], 1) @ basis
         new_norm(p, "bert.embeddings.LayerNorm", d)
         for i in range(config["num_hidden_layers"]):
@@ -97,6 +111,7 @@ class Bert:
             new_linear(p, generator, f"{at}.intermediate.dense", m, d, std=0.5 * d ** -0.5)
             new_linear(p, generator, f"{at}.output.dense", d, m, std=0.5 * m ** -0.5)
             new_norm(p, f"{at}.output.LayerNorm", d)
+        cls.look_at_neighbours(p, config["num_attention_heads"], speeds, basis, generator)
         new_linear(p, generator, "cls.predictions.transform.dense", d, d, std=0.5 * d ** -0.5)
         new_norm(p, "cls.predictions.transform.LayerNorm", d)
         p["cls.predictions.bias"] = torch.zeros(config["vocab_size"])

@@ -8,12 +8,13 @@ text. Writes docs/study-language.md. Run by `make study-language`.
 PAIR: two model directories with a comma between; Llamas are scored on the next token, BERTs on the tokens that were masked. VAL and CALIB are windows of tokens."""
 import argparse
 import json
+import os
 
 import numpy as np
 import torch
 
 import language
-from measure import Tool, name_of, short
+from measure import Tool, Unmeasured, name_of, short
 
 
 def log_probabilities(logits):
@@ -54,16 +55,22 @@ class Pair:
         self.tool, self.models, self.task = tool, models, task
 
     def loss(self, model):
-        out = f"{self.tool.work}/logits.npy"
+        out = f"{model}.logits.npy"
         self.tool.call("run", model, "--inputs", self.task.inputs, "-o", out, "--force", "--quiet")
-        return loss_of(log_probabilities(np.load(out)), self.task.labels)
+        loss = loss_of(log_probabilities(np.load(out)), self.task.labels)
+        os.remove(out)
+        return loss
 
     def ensemble(self):
         mean = sum(np.exp(log_probabilities(self.tool.logits(m, self.task.inputs))) for m in self.models) / 2
         return loss_of(np.log(mean), self.task.labels)
 
     def fused(self, options):
-        return [self.tool.fused(order, options, self.loss) for order in (self.models, self.models[::-1])]
+        """losses of both orders; empty when the time was over"""
+        try:
+            return [self.tool.fused(order, options, self.loss) for order in (self.models, self.models[::-1])]
+        except Unmeasured:
+            return []
 
     def rows(self, counts):
         yield "the parents", [loss_of(log_probabilities(self.tool.logits(m, self.task.inputs)), self.task.labels) for m in self.models]
@@ -105,7 +112,8 @@ def section(pair, counts):
     yield from ("", f"## {names[0]} and {names[1]}", "", f"{what} of two seeds. Loss: {task}.", "",
                 f"| | anchor {short(names[0])} | anchor {short(names[1])} | mean |", "|---|---|---|---|")
     for name, losses in pair.rows(counts):
-        yield f"| {name} | {losses[0]:.3f} | {losses[1]:.3f} | {sum(losses) / 2:.3f} |"
+        cells = [f"{loss:.3f}" for loss in losses] + [f"{sum(losses) / 2:.3f}"] if losses else ["–"] * 3
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 def main():
@@ -114,8 +122,9 @@ def main():
         parser.add_argument(name)
     parser.add_argument("pairs", nargs="+", metavar="A,B")
     parser.add_argument("--windows", default="128,2048", help="numbers of calibration windows")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after them nothing more is measured: a dash stands for it")
     options = parser.parse_args()
-    tool, counts, tasks = Tool(options.tfuse, options.work), [int(n) for n in options.windows.split(",")], {}
+    tool, counts, tasks = Tool(options.tfuse, options.work, options.minutes), [int(n) for n in options.windows.split(",")], {}
     lines = ["# Pairs of language models, fused", "",
              f"Models trained on the same text, the King James Bible in 512 tokens. Losses on {len(np.load(options.val))} held-out windows, in nats, written by",
              "`make study-language`; calibration text is unlabelled training text. In every row of one model's figures the anchor is the model named above; the parents stand",

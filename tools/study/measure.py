@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 
@@ -26,10 +27,16 @@ def short(model):
     return name_of(model).rsplit("-", 1)[-1]
 
 
-class Tool:
-    """tool: the command; work: a folder for scratch and for measured.json, what is known already. Failed commands end the study with their message."""
+class Unmeasured(Exception):
+    """The time is over and this was not measured before."""
 
-    def __init__(self, tool, work):
+
+class Tool:
+    """tool: the command; work: a folder for scratch and for measured.json, what is known already; minutes: after them nothing more is measured. Failed commands end
+    the study with their message."""
+
+    def __init__(self, tool, work, minutes=float("inf")):
+        self.end = time.monotonic() + 60 * minutes
         self.tool, self.work, self.file = tool, work, f"{work}/measured.json"
         self.build, self.models = sha256(tool)[:16], {}
         os.makedirs(work, exist_ok=True)
@@ -56,6 +63,8 @@ class Tool:
 
     def remembered(self, key, measure):
         if key not in self.known:
+            if time.monotonic() > self.end:
+                raise Unmeasured(key)
             found = measure()
             with open(f"{self.file}.lock", "w", encoding="utf-8") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)

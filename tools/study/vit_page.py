@@ -16,7 +16,7 @@ import os
 import numpy as np
 
 import chart
-from measure import Tool, name_of, short
+from measure import Tool, Unmeasured, name_of, short
 
 DATA = os.environ.get("FASHION_MNIST", "/usr/share/datasets/fashion-mnist")
 INPUTS, LABELS = f"{DATA}/t10k-images-idx3-ubyte.gz", f"{DATA}/t10k-labels-idx1-ubyte.gz"
@@ -87,10 +87,23 @@ class Page:
         return 100 * float((mean.argmax(1) == with_labels).mean())
 
     def orders(self, pair, name, options):
-        """[[accuracy, loss]] of both orders; of the row ALONE: of both models"""
+        """[[accuracy, loss]] of both orders; of the row ALONE: of both models; empty when the time was over"""
+        try:
+            return self.measured_orders(pair, name, options)
+        except Unmeasured:
+            return []
+
+    def measured_orders(self, pair, name, options):
         if name == ALONE:
             return [self.tool.fused((m, self.tool.gauged(m)), options, self.score) for m in pair]
         return [self.tool.fused(order, options, self.score) for order in ((pair,) if name in ONE_ORDER else (pair, pair[::-1]))]
+
+    def once(self, models, options):
+        """accuracy (loss) as a cell"""
+        try:
+            return "{:.2f} ({:.3f})".format(*self.tool.fused(models, options, self.score))
+        except Unmeasured:
+            return "–"
 
     def say(self, *lines):
         self.lines.extend(lines)
@@ -107,10 +120,12 @@ def pair_name(pair):
 
 
 def mean(scores):
-    return sum(a for a, _ in scores) / len(scores)
+    return sum(a for a, _ in scores) / len(scores) if scores else None
 
 
 def cell(scores):
+    if not scores:
+        return "–"
     spread = f" ± {abs(scores[0][0] - scores[1][0]) / 2:.2f}" if len(scores) == 2 else ""
     return f"{mean(scores):.2f}{spread} ({sum(l for _, l in scores) / len(scores):.3f})"
 
@@ -128,14 +143,13 @@ def main_table(page):
             continue
         scores = [page.orders(pair, name, options) for pair in page.pairs]
         found[section, name] = [mean(s) for s in scores]
-        page.say(f"| {name} | " + " | ".join(", ".join(f"{a:.2f}" for a, _ in s) if name == ALONE else cell(s) for s in scores) + " |")
+        page.say(f"| {name} | " + " | ".join(", ".join(f"{a:.2f}" for a, _ in s) if name == ALONE and s else cell(s) for s in scores) + " |")
     return found
 
 
 def draw_methods(page, found, path):
-    shown = [s for s in ("controls", "from weights only", f"{STAGES} calibration images")]
     rows = []
-    for section in shown:
+    for section in ("controls", "from weights only", f"{STAGES} calibration images"):
         rows.append((section, None))
         rows += [(name, values) for (s, name), values in found.items() if s == section]
     chart.dots(path, "Fused accuracy by method", "Fashion-MNIST, test images, mean over both orders; dashed: the better parent of the pair",
@@ -146,8 +160,8 @@ def draw_methods(page, found, path):
 def draw_samples(page, found, path):
     pair = page.pairs[0]
     names = [AUTO, "matching, no repair", LEAD, "paper, Sinkhorn 0.01, skip (its best)"]
-    series = [(name, [(n, found[f"{n} calibration images", name][0]) for n in SAMPLES if (f"{n} calibration images", name) in found], "bold" if not i else "")
-              for i, name in enumerate(names)]
+    known = {name: [(n, found.get((f"{n} calibration images", name), [None])[0]) for n in SAMPLES] for name in names}
+    series = [(name, [p for p in known[name] if p[1] is not None], "bold" if name == AUTO else "") for name in names]
     wide = [SAMPLES[0], SAMPLES[-1]]
     series += [(f"parent {short(m)}", [(n, page.score(m)[0]) for n in wide], "level dash") for m in pair]
     series.append(("ensemble", [(n, page.ensemble(pair)) for n in wide], "level dash"))
@@ -167,7 +181,7 @@ def many_table(page, groups):
             (f"matching, {STAGES} images, no repair", [*calibrated(STAGES), "--repair", "none"]),
             *((f"{AUTO}, {n} images", calibrated(n)) for n in SAMPLES if n >= STAGES)]
     for name, options in rows:
-        page.say(f"| {name} | " + " | ".join("{:.2f} ({:.3f})".format(*page.tool.fused(g, options, page.score)) for g in groups) + " |")
+        page.say(f"| {name} | " + " | ".join(page.once(g, options) for g in groups) + " |")
 
 
 def wide_table(page, pair):
@@ -182,8 +196,7 @@ def wide_table(page, pair):
             *((f"{AUTO}, {n} images", calibrated(n)) for n in SAMPLES if n >= STAGES),
             (f"control: the other model alone, carried over, {STAGES} images", [*calibrated(STAGES), "--weights", "0,1", "--repair", "refit,head"])]
     for name, options in rows:
-        scores = [page.tool.fused(order, options, page.score) for order in (pair, pair[::-1])]
-        page.say(f"| {name} | " + " | ".join(f"{a:.2f} ({l:.3f})" for a, l in scores) + " |")
+        page.say(f"| {name} | " + " | ".join(page.once(order, options) for order in (pair, pair[::-1])) + " |")
 
 
 def best_rate(runs):
@@ -247,9 +260,10 @@ def main():
     parser.add_argument("pairs", nargs="+", metavar="A,B")
     parser.add_argument("--wide", metavar="A,W", help="two models of unequal widths")
     parser.add_argument("--many", action="append", default=[], metavar="A,B,C,...", help="more than two parents")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after them nothing more is measured: a dash stands for it")
     parser.add_argument("--tuned", help="what finetune.py left")
     options = parser.parse_args()
-    page = Page(Tool(options.tfuse, options.work), [tuple(p.split(",")) for p in options.pairs])
+    page = Page(Tool(options.tfuse, options.work, options.minutes), [tuple(p.split(",")) for p in options.pairs])
     page.say(HEAD)
     found = main_table(page)
     draw_methods(page, found, f"{options.out}/study-methods.svg")
