@@ -98,6 +98,7 @@ int cmd_plan(tool *t)
         print_objective(report);
         print_maps(plan);
         print_heads(report, true);
+        print_owners(report);
         print_totals(&totals);
         if (t->html)
             printf("page written to %s; open it in a browser\n", t->html);

@@ -316,6 +316,50 @@ static void print_shrinking(FILE *f)
           "one layer is missing in the next, so that a fused network of soft maps answers more weakly than its parents.</p>\n", f);
 }
 
+/* Units' owners as a strip of colour, the anchor's light: a piece for each run of units of one owner. */
+static void print_strip(FILE *f, const json_t *owners, size_t models)
+{
+    const json_t *of = json_object_get(owners, "model");
+    const size_t units = json_array_size(of);
+    fprintf(f, "<svg width=\"360\" height=\"14\" viewBox=\"0 0 %zu 1\" preserveAspectRatio=\"none\" shape-rendering=\"crispEdges\">", units);
+    for (size_t i = 0, end; i < units; i = end) {
+        const json_int_t k = json_integer_value(json_array_get(of, i));
+        for (end = i + 1; end < units && json_integer_value(json_array_get(of, end)) == k; end++)
+            ;
+        fprintf(f, "<rect x=\"%zu\" width=\"%zu\" height=\"1\" fill=\"hsl(%.0f 55%% %d%%)\"/>", i, end - i,
+                210 + 360 * (double)k / (double)models, k ? 45 : 78);
+    }
+    fputs("</svg>", f);
+}
+
+static void print_owner_table(FILE *f, const page *p)
+{
+    const json_t *rows = json_object_get(p->report, "owners"), *models = json_object_get(p->report, "models");
+    size_t i, k;
+    json_t *row, *model;
+    if (!json_array_size(rows))
+        return;
+    fputs("<h2>Whose units</h2>\n<p class=\"soft\">Where repair chose heads and hidden units instead of averaging them, each is one "
+          "model\xe2\x80\x99s: how many, and which, in the anchor\xe2\x80\x99s order; the anchor\xe2\x80\x99s own are light.</p>\n"
+          "<div class=\"wide\"><table><thead><tr><th class=\"name\">axis</th>", f);
+    json_array_foreach(models, k, model) {
+        fputs("<th>", f);
+        print_escaped(f, text_of(model, "name"));
+        fputs("</th>", f);
+    }
+    fputs("<th class=\"name\">units</th></tr></thead><tbody>\n", f);
+    json_array_foreach(rows, i, row) {
+        fputs("<tr>", f);
+        print_name(f, text_of(row, "axis"));
+        json_array_foreach(models, k, model)
+            print_cell(f, (double)count_owned(row, k), 9, "");
+        fputs("<td class=\"name\">", f);
+        print_strip(f, row, json_array_size(models));
+        fputs("</td></tr>\n", f);
+    }
+    fputs("</tbody></table></div>\n", f);
+}
+
 void print_page(FILE *f, const void *subject)
 {
     const page *p = subject;
@@ -343,6 +387,7 @@ void print_page(FILE *f, const void *subject)
     print_cards(f, p);
     for (size_t k = 1; k < json_array_size(models); k++)
         print_model(f, p, k, json_array_get(models, k), json_array_size(models) > 2);
+    print_owner_table(f, p);
     print_shrinking(f);
     print_table(f, p);
     print_provenance(f, p);

@@ -66,6 +66,29 @@ void print_heads(const json_t *report, bool all)
     }
 }
 
+size_t count_owned(const json_t *owners, size_t model)
+{
+    size_t i, count = 0;
+    json_t *of;
+    json_array_foreach(json_object_get(owners, "model"), i, of)
+        count += json_integer_value(of) == (json_int_t)model;
+    return count;
+}
+
+void print_owners(const json_t *report)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(report, "owners"), i, row) {
+        printf("  units of ");
+        print_text(json_string_value(json_object_get(row, "axis")), 0);
+        printf(": %zu of the anchor", count_owned(row, 0));
+        for (size_t k = 1; k < json_array_size(json_object_get(report, "models")); k++)
+            printf(", %zu of model %zu", count_owned(row, k), k);
+        putchar('\n');
+    }
+}
+
 int plan_object(const tool *t, const tfuse_plan *plan, json_t **out)
 {
     char *text = NULL;

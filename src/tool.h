@@ -103,6 +103,10 @@ map_totals total_maps(const tfuse_plan *plan);
 void print_totals(const map_totals *totals);
 /* A line for each map of heads of the plan's report (all of them, or those of unequal counts): where each head of the anchor comes from. */
 void print_heads(const json_t *report, bool all);
+/* Whose units repair selected, by axis: of a plan that was saved with it. */
+void print_owners(const json_t *report);
+/* Units of a row of owners that came from a model. */
+size_t count_owned(const json_t *owners, size_t model);
 /* The plan's report as JSON. */
 int plan_object(const tool *t, const tfuse_plan *plan, json_t **out);
 /* Options that exclude --plan. */

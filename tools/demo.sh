@@ -71,7 +71,8 @@ echo "  the paper's method, from activations:"
     fuse "  Sinkhorn 0.01, residual skip, all tokens (best)" --align otfusion $acts --solver sinkhorn --reg 0.01 \
         --set otfusion.residual=skip
     echo "  matching, maps that keep each model's function:"
-    fuse "  from weights" --align matching
+    fuse "  from weights" --align matching --repair none
+    fuse "  from weights, with circuits averaged" --align matching
     fuse "  from weights and activations" --align matching $acts --repair none
     fuse "  and repair" --align matching $acts
     fuse "  the same with 600 images" --align matching $acts --samples 600

@@ -47,10 +47,18 @@ TFUSE_API tfuse_status tfuse_repair_new(tfuse_ctx *ctx, const tfuse_policy *poli
  * network and of the anchor alone from the ensemble, whose logits are the parents' mean (null without samples); "circuits": [{"name", "circuit", "kept":
  * share of the squared singular values, "dropped": singular values left out over the largest, mean over heads}]; "linears": [{"name", "ridge" (null:
  * nothing was better than what was there), "before", "after": squared error on held-out samples over the target's square}],
- * "selected": [{"axis", "units": how many of each parent}]}. {"stages": []} when nothing was asked for. NULL: NULL.
+ * "selected": [{"axis", "units": how many of each parent}], "owners": [{"axis", "model": [...], "unit": [...]}]: of each unit of a selected axis the model
+ * that it came from, the anchor being 0, and which unit it was there (-1: a mix of several, as between unequal widths)}. {"stages": []} when nothing was
+ * asked for. NULL: NULL.
  */
 TFUSE_API const char *tfuse_repair_report(const tfuse_repair *repair);
 TFUSE_API void tfuse_repair_free(tfuse_repair *repair);
+
+/**
+ * tfuse_plan_save, and with it whose the units are that the repair selected ("owners" of its report), which tfuse_plan_report then shows. Applying a
+ * plan does not look at them. repair NULL, or one that selected nothing: what the plan holds is kept. Since 0.2. Errors: as tfuse_plan_save.
+ */
+TFUSE_API tfuse_status tfuse_plan_save_repaired(tfuse_ctx *ctx, const tfuse_plan *plan, const tfuse_repair *repair, const char *path, int32_t force);
 
 /**
  * tfuse_fuse and tfuse_fuse_model with the fitted weights in place of the combined ones. The policy's combine.weights hold for tensors that

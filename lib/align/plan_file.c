@@ -94,10 +94,10 @@ static json_t *plan_head(const tfuse_plan *plan, json_t *maps)
     }
     for (size_t i = 0; i < plan->n_passes; i++)
         failed |= json_array_append_new(passes, json_string(plan->passes[i]));
-    json_t *head = json_pack("{s:i, s:s, s:b, s:b, s:O, s:O, s:o, s:o, s:O, s:o}", "tfuse_plan", PLAN_VERSION, "strategy", plan->strategy, "exact",
+    json_t *head = json_pack("{s:i, s:s, s:b, s:b, s:O, s:O, s:o, s:o, s:O, s:o, s:O*}", "tfuse_plan", PLAN_VERSION, "strategy", plan->strategy, "exact",
                              (int)plan->exact, "carries", (int)plan->carries, "policy", plan->policy,
                              "objective", plan->objective, "passes", passes, "models", models, "maps", maps,
-                             "table", table);
+                             "table", table, "owners", json_array_size(plan->owners) ? plan->owners : NULL);
     if (head && !failed)
         return head;
     json_decref(head);
@@ -406,6 +406,35 @@ static tfuse_status take_objective(reader *r, const json_t *objective, tfuse_pla
     return TFUSE_OK;
 }
 
+static bool is_integers_from(const json_t *list, json_int_t least, json_int_t most)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(list, i, item)
+        if (!json_is_integer(item) || json_integer_value(item) < least || json_integer_value(item) > most)
+            return false;
+    return json_is_array(list);
+}
+
+/* Optional, and nothing that is applied. */
+static tfuse_status take_owners(reader *r, const json_t *owners, tfuse_plan *plan)
+{
+    size_t i;
+    json_t *row;
+    if (owners && !json_is_array(owners))
+        return malformed(r, "its owners are no list");
+    json_array_foreach(owners, i, row) {
+        const json_t *model = json_object_get(row, "model"), *unit = json_object_get(row, "unit");
+        if (!json_is_string(json_object_get(row, "axis")) || !is_integers_from(model, 0, (json_int_t)plan->n_models - 1) ||
+            !is_integers_from(unit, -1, MAX_UNITS) || json_array_size(model) != json_array_size(unit))
+            return malformed(r, "a row of owners lacks axis, or a model and a unit for each unit");
+        json_t *kept = json_pack("{s:O, s:O, s:O}", "axis", json_object_get(row, "axis"), "model", model, "unit", unit);
+        if (json_array_append_new(plan->owners, kept))
+            return tf_fail(r->env, TFUSE_ENOMEM, "out of memory for %s", r->label);
+    }
+    return TFUSE_OK;
+}
+
 static tfuse_status take_plan(reader *r, const json_t *head, tfuse_plan **out)
 {
     const json_t *models = json_object_get(head, "models"), *passes = json_object_get(head, "passes");
@@ -433,6 +462,7 @@ static tfuse_status take_plan(reader *r, const json_t *head, tfuse_plan **out)
     }
     TF_TRY(take_models(r, models, *out));
     TF_TRY(take_objective(r, json_object_get(head, "objective"), *out));
+    TF_TRY(take_owners(r, json_object_get(head, "owners"), *out));
     TF_TRY(take_maps(r, json_object_get(head, "maps"), *out));
     return take_table(r, json_object_get(head, "table"), *out);
 }

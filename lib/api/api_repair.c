@@ -14,6 +14,7 @@ struct tfuse_repair {
     tf_graph *graph; /* the anchor's, by which the tensors are counted; NULL: nothing was fitted */
     float **fitted;
     char signature[17];
+    json_t *owners; /* of the units that were selected; NULL: none */
     char *report;
 };
 
@@ -27,6 +28,7 @@ void tfuse_repair_free(tfuse_repair *repair)
     tf_free(&mem, repair->fitted);
     tf_graph_free(repair->graph);
     tfuse_string_free(repair->report);
+    json_decref(repair->owners);
     tf_free(&mem, repair);
 }
 
@@ -50,6 +52,8 @@ static tfuse_status run(tf_env *env, const tf_fuse_job *job, tf_graph **graphs, 
         graphs[0] = NULL;
         tf_graph_signature(out->graph, out->signature);
     }
+    if (status == TFUSE_OK)
+        out->owners = json_incref(json_object_get(report, "owners"));
     if (status == TFUSE_OK)
         return tf_api_report(env, report, JSON_COMPACT | JSON_REAL_PRECISION(17), &out->report);
     json_decref(report);
@@ -90,6 +94,20 @@ tfuse_status tfuse_repair_new(tfuse_ctx *ctx, const tfuse_policy *policy, const 
     TF_OUT(out);
     TF_ENTER(ctx, TF_IS(plan, PLAN), TF_ARG(models), TF_ARG(out), TF_MAYBE(policy, POLICY), TF_MAYBE(calib, ARRAY));
     return tf_api_leave(ctx, repair_new(&ctx->env, policy, plan, models, n_models, calib, out));
+}
+
+static tfuse_status save_plan(tf_env *env, const tfuse_plan *plan, const tfuse_repair *repair, const char *path, bool force)
+{
+    tfuse_plan with = *plan;
+    if (repair && repair->owners)
+        with.owners = repair->owners;
+    return tf_plan_save(env, &with, path, force);
+}
+
+tfuse_status tfuse_plan_save_repaired(tfuse_ctx *ctx, const tfuse_plan *plan, const tfuse_repair *repair, const char *path, int32_t force)
+{
+    TF_ENTER(ctx, TF_IS(plan, PLAN), TF_MAYBE(repair, REPAIR), TF_ARG(path));
+    return tf_api_leave(ctx, save_plan(&ctx->env, plan, repair, path, force != 0));
 }
 
 /* Where a fused model goes: one of them is set. */

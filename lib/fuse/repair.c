@@ -151,9 +151,9 @@ static json_t *numbers(const double *x, size_t n)
 
 static tfuse_status pack_report(repair *r, double fused, double anchor, json_t **out)
 {
-    *out = json_pack("{s:o, s:I, s:o, s:o, s:o, s:O, s:O, s:O}", "stages", stage_names(r), "samples", (json_int_t)r->samples, "mix",
+    *out = json_pack("{s:o, s:I, s:o, s:o, s:o, s:O, s:O, s:O, s:O}", "stages", stage_names(r), "samples", (json_int_t)r->samples, "mix",
                      numbers(r->mix, r->n), "kl_fused", number(fused), "kl_anchor", number(anchor), "circuits", r->merged, "linears", r->report,
-                     "selected", r->selected);
+                     "selected", r->selected, "owners", r->owners);
     return *out ? TFUSE_OK : tf_fail(r->env, TFUSE_ENOMEM, "out of memory for the report of repair");
 }
 
@@ -184,8 +184,9 @@ static tfuse_status prepare(repair *r, const tfuse_array *calib)
     r->fitted = tf_calloc(env, r->g->n_params + 1, sizeof *r->fitted);
     r->report = json_array();
     r->selected = json_array();
+    r->owners = json_array();
     r->merged = json_array();
-    if (!r->fitted || !r->report || !r->selected || !r->merged)
+    if (!r->fitted || !r->report || !r->selected || !r->owners || !r->merged)
         return TFUSE_ENOMEM;
     TF_TRY(tf_value_class_only(env, r->g, &r->class_only));
     TF_TRY(rp_lanes_make(r, calib));
@@ -234,6 +235,7 @@ static tfuse_status run(const repair *with, const tfuse_array *calib, float ***f
     tf_free(&r.env->mem, r.class_only);
     json_decref(r.report);
     json_decref(r.selected);
+    json_decref(r.owners);
     json_decref(r.merged);
     if (status == TFUSE_OK && fitted)
         *fitted = r.fitted;

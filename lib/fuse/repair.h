@@ -102,6 +102,7 @@ typedef struct repair {
     float **fitted;     /* of each parameter of the anchor; NULL: as averaged */
     json_t *report;     /* rows of linears */
     json_t *selected;
+    json_t *owners;     /* rows of selected axes, as in tfuse_plan */
     json_t *merged;     /* rows of circuits */
 } repair;
 

@@ -379,6 +379,40 @@ static tfuse_status place_units(repair *r, rp_block *b, const int64_t *chosen)
     return TFUSE_OK;
 }
 
+/* The map of the units that a write reads; NULL: they stay. */
+static const tf_map *map_of(const repair *r, const rp_block *b, int32_t parent)
+{
+    const tfuse_plan *plan = r->job->plan;
+    const char *weight = r->g->params[r->g->nodes[b->write].params[0]].name;
+    for (size_t i = 0; i < plan->n_entries; i++) {
+        const tf_plan_entry *e = &plan->entries[i];
+        if (e->model == parent && e->dim == 1 && e->part == 0 && !strcmp(e->param, weight))
+            return plan->maps[e->map].map;
+    }
+    return NULL;
+}
+
+/* The parent's own unit that the map brings to `at`; -1: several, or none. */
+static int64_t unit_before(const tf_map *map, int64_t units, int64_t at)
+{
+    if (!map || map->kind == TF_MAP_IDENTITY)
+        return at;
+    if (map->kind == TF_MAP_BLOCK)
+        return map->blocks_m == units ? map->block_source[at] : -1;
+    return map->source && map->m == units ? map->source[at] : -1;
+}
+
+static tfuse_status report_owners(repair *r, const rp_block *b)
+{
+    json_t *model = json_array(), *unit = json_array();
+    for (int64_t j = 0; j < b->units && model && unit; j++) {
+        model = tf_json_append(model, json_integer(b->owner[j]));
+        unit = tf_json_append(unit, json_integer(unit_before(map_of(r, b, b->owner[j]), b->units, b->from[j])));
+    }
+    json_t *row = json_pack("{s:s, s:o, s:o}", "axis", r->g->class_name[b->cls], "model", model, "unit", unit);
+    return json_array_append_new(r->owners, row) ? tf_fail(r->env, TFUSE_ENOMEM, "out of memory for the report of repair") : TFUSE_OK;
+}
+
 static tfuse_status report_block(repair *r, const rp_block *b)
 {
     json_t *counts = json_array();
@@ -390,7 +424,7 @@ static tfuse_status report_block(repair *r, const rp_block *b)
     }
     if (!counts || json_array_append_new(r->selected, json_pack("{s:s, s:o}", "axis", r->g->class_name[b->cls], "units", counts)))
         return tf_fail(r->env, TFUSE_ENOMEM, "out of memory for the report of repair");
-    return TFUSE_OK;
+    return report_owners(r, b);
 }
 
 static tfuse_status prepare_choice(repair *r, const rp_grams *grams, int64_t units, choice *ch)

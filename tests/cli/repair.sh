@@ -11,7 +11,7 @@ repairs() { # repairs NAME ARGS...
     check "$name" "$code" = 0
 }
 
-repairs 'auto' -o "$work/auto"
+repairs 'auto' -o "$work/auto" --save-plan "$work/auto.plan"
 check 'four stages' "$(json repair stages)" = 4
 check 'samples' "$(json repair samples)" = 40
 at_most 'the ensemble is near' "$(json repair kl_fused)" 1
@@ -35,6 +35,14 @@ run fuse "$a" "$b" --repair circuits --json -o "$work/circuits"
 check 'circuits from weights' "$code$(json repair circuits)" = 08
 run fuse "$a" "$b" --repair circuits --set matching.use=weights --dry-run --json -o "$work/dry"
 check 'and a dry run of it' "$code$(json problems)" = 00
+works 'whose units they are is in the plan' plan "$work/auto.plan" --json
+owned=$(python3 -c '
+import json, sys
+rows = json.load(sys.stdin)["owners"]
+pairs = [list(zip(r["model"], r["unit"])) for r in rows]
+whole = all(len(set(p)) == len(p) and set(r["model"]) <= {0, 1} and min(r["unit"]) >= 0 and max(r["unit"]) < len(p) for p, r in zip(pairs, rows))
+print(len(rows), sorted({len(p) for p in pairs}), len({k for r in rows for k in r["model"]}), whole)' <"$work/out")
+check 'each unit is one of a model, taken once' "$owned" = "8 [4, 128] 2 True"
 works 'it runs' run "$work/auto" --inputs "$images" -o "$work/auto.npy"
 refuses 1 'calib' 'without calibration' fuse "$a" "$b" --align matching --repair refit -o "$work/x"
 run fuse "$a" "$b" --align matching --repair refit --dry-run --json -o "$work/x"

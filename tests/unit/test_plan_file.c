@@ -85,6 +85,32 @@ START_TEST(damage_is_refused)
 }
 END_TEST
 
+START_TEST(owners_come_back)
+{
+    t_pair p;
+    char *dir, *other;
+    t_pair_open(&p, "ba");
+    t_pair_set(&p, "align.strategy", "none");
+    t_ok(p.env, t_pair_align(&p, false));
+    json_t *row = json_pack("{s:s, s:[i, i, i], s:[i, i, i]}", "axis", "layer.0/ffn", "model", 0, 1, 0, "unit", 2, -1, 0);
+    ck_assert_int_eq(json_array_append(p.plan->owners, row), 0);
+    tf_buf bytes = saved(&p, &dir);
+    tf_plan_free(p.plan);
+    t_ok(p.env, tf_plan_parse(p.env, "ab.plan", (const uint8_t *)bytes.data, bytes.len, &p.plan));
+    ck_assert_uint_eq(json_array_size(p.plan->owners), 1);
+    ck_assert(json_equal(json_array_get(p.plan->owners, 0), row));
+    tf_buf again = saved(&p, &other);
+    ck_assert_uint_eq(again.len, bytes.len);
+    ck_assert_mem_eq(again.data, bytes.data, bytes.len);
+    json_decref(row);
+    tf_buf_free(&again);
+    tf_buf_free(&bytes);
+    t_rmdir(dir);
+    t_rmdir(other);
+    t_pair_close(&p);
+}
+END_TEST
+
 static tfuse_status parse_head(tf_env *env, const char *head, const void *data, size_t size)
 {
     char *dir = t_mkdtemp(), path[256];
@@ -112,7 +138,13 @@ START_TEST(lies_are_refused)
     const int64_t swap[] = {1, 0}, bad[] = {1, 1};
     t_ok(env, parse_head(env, HEAD_WITH(PERMUTATION, "[1, \"w\", 0, 0, 0, true]"), swap, 16));
     t_ok(env, parse_head(env, HEAD_WITH(PERMUTATION, "], \"objective\": [[], [0.5, 1]"), swap, 16));
+    t_ok(env, parse_head(env, HEAD_WITH(PERMUTATION, "], \"owners\": [{\"axis\": \"x\", \"model\": [0, 1], \"unit\": [1, -1]}"), swap, 16));
     static const char *const heads[] = {
+        HEAD_WITH(PERMUTATION, "], \"owners\": [{\"model\": [0], \"unit\": [1]}"), /* no axis */
+        HEAD_WITH(PERMUTATION, "], \"owners\": [{\"axis\": \"x\", \"model\": [0, 2], \"unit\": [1, 1]}"),
+        HEAD_WITH(PERMUTATION, "], \"owners\": [{\"axis\": \"x\", \"model\": [0, 1], \"unit\": [1]}"),
+        HEAD_WITH(PERMUTATION, "], \"owners\": [{\"axis\": \"x\", \"model\": [0], \"unit\": [-2]}"),
+        HEAD_WITH(PERMUTATION, "], \"owners\": [{\"axis\": \"x\", \"model\": [0]}"), HEAD_WITH(PERMUTATION, "], \"owners\": [3"),
         "[]", "{}", "{\"tfuse_plan\": 1}",
         "{\"tfuse_plan\": 1, \"strategy\": \"x\", \"exact\": false, \"policy\": {}, \"passes\": [], \"models\": [[\"b\", " HEX ", " HEX ", " HEX
         "], [\"a\", " HEX ", " HEX ", \"\\u001b[31m\"]], \"maps\": [], \"table\": []}",
@@ -148,6 +180,7 @@ Suite *make_suite(void)
     T_SUITE("plan_file");
     tcase_add_loop_test(t_case, a_plan_comes_back_and_fuses_to_the_same_bits, 0, (int)TF_LEN(kinds));
     T_ADD(damage_is_refused);
+    T_ADD(owners_come_back);
     T_ADD(lies_are_refused);
     return t_suite;
 }

@@ -486,6 +486,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         POINTER(tfuse_array), POINTER(POINTER(tfuse_repair))]),
     "tfuse_repair_report": (c_char_p, [POINTER(tfuse_repair)]),
     "tfuse_repair_free": (None, [POINTER(tfuse_repair)]),
+    "tfuse_plan_save_repaired": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_plan), POINTER(tfuse_repair), c_char_p, c_int32]),
     "tfuse_fuse_repaired": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_policy), POINTER(tfuse_plan), POINTER(POINTER(tfuse_model)), c_size_t,
         POINTER(tfuse_repair), c_char_p]),
     "tfuse_fuse_model_repaired": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_policy), POINTER(tfuse_plan), POINTER(POINTER(tfuse_model)), c_size_t,

@@ -755,7 +755,8 @@ extern "C" {
     pub fn tfuse_plan_matrix(ctx: *mut tfuse_ctx, plan: *const tfuse_plan, index: usize, out: *mut *mut tfuse_array) -> tfuse_status;
     /// The plan as one JSON object: {"strategy", "policy", "objective": for each model the strategy's objective after each round (matching: the mean
     /// correlation of what is matched), "models": [{"name", "graph", "header", "weights"}], "passes", "maps": [...],
-    /// "table": [...]}; tfuse_string_free. A map of heads has "heads": for each head of the anchor the shares that each head of the model has in it.
+    /// "table": [...], "owners": as of tfuse_repair_report where the plan was saved by tfuse_plan_save_repaired, else []}; tfuse_string_free. A map of heads
+    /// has "heads": for each head of the anchor the shares that each head of the model has in it.
     pub fn tfuse_plan_report(ctx: *mut tfuse_ctx, plan: *const tfuse_plan, out: *mut *mut c_char) -> tfuse_status;
     /// Draws a random member of a model's symmetry group (gauge.stream, run.seed) as a plan of two models, the model twice, that carries the second onto
     /// other coordinates: tfuse_fuse with {model, model} and combine.weights=0,1 gives the same function with moved weights. What may
@@ -806,9 +807,14 @@ extern "C" {
     /// network and of the anchor alone from the ensemble, whose logits are the parents' mean (null without samples); "circuits": [{"name", "circuit", "kept":
     /// share of the squared singular values, "dropped": singular values left out over the largest, mean over heads}]; "linears": [{"name", "ridge" (null:
     /// nothing was better than what was there), "before", "after": squared error on held-out samples over the target's square}],
-    /// "selected": [{"axis", "units": how many of each parent}]}. {"stages": []} when nothing was asked for. NULL: NULL.
+    /// "selected": [{"axis", "units": how many of each parent}], "owners": [{"axis", "model": [...], "unit": [...]}]: of each unit of a selected axis the model
+    /// that it came from, the anchor being 0, and which unit it was there (-1: a mix of several, as between unequal widths)}. {"stages": []} when nothing was
+    /// asked for. NULL: NULL.
     pub fn tfuse_repair_report(repair: *const tfuse_repair) -> *const c_char;
     pub fn tfuse_repair_free(repair: *mut tfuse_repair);
+    /// tfuse_plan_save, and with it whose the units are that the repair selected ("owners" of its report), which tfuse_plan_report then shows. Applying a
+    /// plan does not look at them. repair NULL, or one that selected nothing: what the plan holds is kept. Since 0.2. Errors: as tfuse_plan_save.
+    pub fn tfuse_plan_save_repaired(ctx: *mut tfuse_ctx, plan: *const tfuse_plan, repair: *const tfuse_repair, path: *const c_char, force: i32) -> tfuse_status;
     /// tfuse_fuse and tfuse_fuse_model with the fitted weights in place of the combined ones. The policy's combine.weights hold for tensors that
     /// were not fitted. Errors: also TFUSE_EGRAPH when the fitted weights are of another graph. repair NULL: none.
     pub fn tfuse_fuse_repaired(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, plan: *const tfuse_plan, models: *const *const tfuse_model, n_models: usize, repair: *const tfuse_repair, out: *const c_char) -> tfuse_status;

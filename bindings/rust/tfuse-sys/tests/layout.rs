@@ -271,6 +271,7 @@ fn every_function_is_there() {
         tfuse_repair_new as *const (),
         tfuse_repair_report as *const (),
         tfuse_repair_free as *const (),
+        tfuse_plan_save_repaired as *const (),
         tfuse_fuse_repaired as *const (),
         tfuse_fuse_model_repaired as *const (),
         tfuse_fuse_into as *const (),
