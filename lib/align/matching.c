@@ -238,9 +238,12 @@ static tfuse_status plan_model(matching *mt, tfuse_plan *plan)
 {
     tf_env *env = mt->env;
     tf_stat_wants wants;
+    tfuse_status merged = TFUSE_OK;
     TF_TRY(matching_wants(env, mt->job, mt->k, &wants));
     tf_class_map *maps = tf_calloc(env, mt->g->n_classes + 1, sizeof *maps);
-    tfuse_status status = !maps ? TFUSE_ENOMEM : mt->job->tally ? mt_estimate(mt, &wants, maps) : mt_plan_maps(mt, maps);
+    if (maps && !mt->job->tally)
+        merged = mt_merge(mt);
+    tfuse_status status = !maps ? TFUSE_ENOMEM : merged != TFUSE_OK ? merged : mt->job->tally ? mt_estimate(mt, &wants, maps) : mt_plan_maps(mt, maps);
     if (status == TFUSE_OK)
         status = tf_class_plan(env, plan, (int32_t)mt->k, mt->g, mt->side[MT_MODEL].g, maps);
     if (status == TFUSE_OK)

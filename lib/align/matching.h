@@ -187,6 +187,11 @@ tfuse_status mt_first_map(matching *mt, tf_id cls, tf_map **out);
 tfuse_status mt_match_class(matching *mt, tf_id cls);
 tfuse_status mt_set_permutation(matching *mt, tf_id cls, int64_t instance, const int64_t *source);
 
+/* ---- matching_merge.c: onto fewer hidden units ---- */
+/* The selections that were found become maps that also carry what was left over, as far as it is like what was taken. */
+tfuse_status mt_merge(matching *mt);
+bool mt_is_merged(const matching *mt, tf_id cls);
+
 /* ---- matching_table.c: tables of the outside (words, positions) that are too large to be held: read some rows at a time ---- */
 bool mt_is_table(const matching *mt, tf_id param);
 /* Adds the sum of squares of side s's. */

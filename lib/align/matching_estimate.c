@@ -21,7 +21,7 @@ static bool is_dense(const matching *mt, tf_id cls)
 static uint64_t map_bytes(const matching *mt, tf_id cls)
 {
     const int64_t n = mt_extent(mt, MT_MODEL, cls), m = mt_extent(mt, MT_ANCHOR, cls);
-    const uint64_t one = is_dense(mt, cls) ? 2 * tf_area(n, m, sizeof(float)) : tf_area(m, 1, sizeof(int64_t));
+    const uint64_t one = is_dense(mt, cls) || mt_is_merged(mt, cls) ? 2 * tf_area(n, m, sizeof(float)) : tf_area(m, 1, sizeof(int64_t));
     return (uint64_t)tf_class_instances(mt->g, cls) * one;
 }
 
@@ -77,6 +77,8 @@ static tfuse_status tally_class(matching *mt, tf_id cls, uint64_t largest)
     TF_TRY(places_of(mt, cls, &rows, &square));
     const uint64_t signs = mt->classes[cls].shape == MT_SIGNED_UNITS ? 2 : 1, gram = (apart ? 1 : (uint64_t)instances) * one * signs;
     tf_tally_spike(t, gram + (apart ? rows : 0) + larger(4 * largest, is_dense(mt, cls) ? rotate : assign));
+    if (mt_is_merged(mt, cls))
+        tf_tally_spike(t, (uint64_t)instances * 2 * tf_area(own - m, m, sizeof(float)) + 4 * largest);
     if (inside && !mt->classes[cls].outer) /* blocks with it inside are compared before it is matched */
         tf_tally_spike(t, 4 * largest + (is_dense(mt, cls) ? 4 * square : rows + one));
     return TFUSE_OK;

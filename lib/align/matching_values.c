@@ -120,9 +120,16 @@ static void fill_part(const tf_stat *s, const tf_part *to, const tf_part *from, 
         }
 }
 
+/* Whether the units of what the value's linear makes keep their signs whatever the class's map does: gates. */
+static bool is_neutral(const matching *mt, const mt_value *v)
+{
+    const tf_node *n = &mt->g->nodes[mt->g->values[v->value[MT_ANCHOR]].node];
+    return n->op == &tf_op_linear && n->n_params > 0 && n->params[0] >= 0 && mt->g->params[n->params[0]].use[0] == TF_USE_NEUTRAL;
+}
+
 /* Moves one side of a matrix of extents `shape`, both replaced, from the channels of one graph's value to those of another's by maps of classes. */
 static tfuse_status move_side(tf_env *env, const tf_graph *g, const tf_binding *to, const tf_graph *of, const tf_binding *from,
-                              const tf_class_map *maps, int dim, int64_t *shape, float **x)
+                              const tf_class_map *maps, bool neutral, int dim, int64_t *shape, float **x)
 {
     float *moved = tf_calloc(env, (size_t)(to->extent * shape[1 - dim]), sizeof *moved);
     tf_part *parts = NULL, *own = NULL;
@@ -135,10 +142,11 @@ static tfuse_status move_side(tf_env *env, const tf_graph *g, const tf_binding *
         bool dual = false;
         for (int f = 0; f < parts[i].n_factors; f++)
             dual = dual || (parts[i].port[f] >= 0 && g->class_dual[parts[i].port[f]]);
+        const tf_use use = neutral ? TF_USE_NEUTRAL : dual ? TF_USE_DUAL : TF_USE_PRODUCED;
         if (tf_class_moves(g, maps, &parts[i]))
             status = tf_class_part_map(env, g, maps, &own[i], &parts[i], &map);
         if (status == TFUSE_OK)
-            status = tf_carry_part(env, map, dual ? TF_USE_DUAL : TF_USE_PRODUCED, true, *x, 2, shape, dim, &own[i], &parts[i], to->extent, moved);
+            status = tf_carry_part(env, map, use, true, *x, 2, shape, dim, &own[i], &parts[i], to->extent, moved);
         tf_map_free(map);
     }
     tf_free(&env->mem, parts);
@@ -173,7 +181,7 @@ static tfuse_status make_value(matching *mt, const matching *other, const tf_sta
         tf_free(&mt->env->mem, parts[i]);
     for (int d = 0; d < 2 && status == TFUSE_OK && !by_unit; d++) { /* correlations know no scale */
         const tf_binding *b = tf_value_channels(sides[d]->g, ids[d]);
-        status = move_side(mt->env, sides[d]->g, b, sides[d]->g, b, sides[d]->balance, d, shape, &out->cross);
+        status = move_side(mt->env, sides[d]->g, b, sides[d]->g, b, sides[d]->balance, false, d, shape, &out->cross);
     }
     return status;
 }
@@ -182,8 +190,8 @@ tfuse_status mt_value_columns(const matching *peer, size_t value, int64_t *shape
 {
     const mt_value *v = &peer->values[value];
     const tf_graph *of = peer->side[MT_MODEL].g;
-    return move_side(peer->env, peer->g, tf_value_channels(peer->g, v->value[MT_ANCHOR]), of, tf_value_channels(of, v->value[MT_MODEL]), peer->maps, 1,
-                     shape, x);
+    return move_side(peer->env, peer->g, tf_value_channels(peer->g, v->value[MT_ANCHOR]), of, tf_value_channels(of, v->value[MT_MODEL]), peer->maps,
+                     is_neutral(peer, v), 1, shape, x);
 }
 
 tfuse_status mt_values_make_with(matching *mt, const matching *other, const tf_stats *stats, const tf_stat_wants *wants, mt_value **out)
@@ -227,7 +235,8 @@ void mt_values_free(matching *mt)
 
 /* ---- Grams of a class -------------------------------------------------------------------------------------------------- */
 
-static void add_blocks(matching *mt, const float *x, int64_t stride, const tf_part *to, const tf_part *from, mt_gram *gram)
+static void add_blocks(matching *mt, const float *x, int64_t stride, const tf_part *to, const tf_part *from, bool neutral,
+                       mt_gram *gram)
 {
     const int last = to->n_factors - 1;
     const int64_t n = gram->n, m = gram->m;
@@ -237,7 +246,7 @@ static void add_blocks(matching *mt, const float *x, int64_t stride, const tf_pa
         const int64_t i = tf_class_instance(mt->g, to, last, at) - gram->first, source = tf_class_block_source(mt->g, mt->maps, from, to, at);
         if (i < 0 || i >= gram->instances)
             continue;
-        float *sum = gram->x + i * n * m;
+        float *sum = (neutral && gram->neutral ? gram->neutral : gram->x) + i * n * m;
         for (int64_t u = 0; u < n && source >= 0; u++)
             for (int64_t v = 0; v < m; v++)
                 sum[u * m + v] += (float)mt->activation_weight *
@@ -264,7 +273,7 @@ static tfuse_status add_value(matching *mt, const mt_value *v, tf_id cls, mt_gra
     for (int i = 0; i < count && status == TFUSE_OK; i++) {
         const tf_part *to = &parts[MT_ANCHOR][i];
         if (tf_class_of(mt->g, to->port[to->n_factors - 1]) == cls && knows_blocks(mt, to))
-            add_blocks(mt, v->cross, tf_value_channels(mt->g, v->value[MT_ANCHOR])->extent, to, &parts[MT_MODEL][i], gram);
+            add_blocks(mt, v->cross, tf_value_channels(mt->g, v->value[MT_ANCHOR])->extent, to, &parts[MT_MODEL][i], is_neutral(mt, v), gram);
     }
     tf_free(&mt->env->mem, parts[0]);
     tf_free(&mt->env->mem, parts[1]);
@@ -290,7 +299,7 @@ tfuse_status mt_values_objective(matching *mt, double *sum, double *count)
         if (!x)
             return TFUSE_ENOMEM;
         memcpy(x, v->cross, size * sizeof *x);
-        TF_TRY(move_side(mt->env, mt->g, to, of, from, mt->maps, 0, shape, &x));
+        TF_TRY(move_side(mt->env, mt->g, to, of, from, mt->maps, is_neutral(mt, v), 0, shape, &x));
         for (int64_t u = 0; u < to->extent; u++)
             *sum += mt->activation_weight * (double)x[u * to->extent + u];
         *count += mt->activation_weight;

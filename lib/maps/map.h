@@ -60,6 +60,10 @@ tfuse_status tf_map_block(tf_env *env, int64_t blocks_n, int64_t blocks_m, const
 tfuse_status tf_map_selection(tf_env *env, int64_t n, int64_t m, const int64_t *source, const float *scale, tf_map **out);
 /* Both n×m, copied. */
 tfuse_status tf_map_rectangular(tf_env *env, int64_t n, int64_t m, const float *produced, const float *consumed, tf_map **out);
+/* Rectangular: unit i goes into unit into[i] (-1: nowhere), produced with the one factor and consumed with the other. */
+tfuse_status tf_map_merge(tf_env *env, int64_t n, int64_t m, const int64_t *into, const float *produced, const float *consumed, tf_map **out);
+/* Of such a map, tf_map_neutral. */
+tfuse_status tf_map_neutral_merge(tf_env *env, const tf_map *map, tf_map **out);
 /* How many units each of a selection's n becomes, or blocks each of a block map's blocks_n; freed by tf_free. */
 tfuse_status tf_map_copies(tf_env *env, const tf_map *map, int64_t **out);
 /* Whether the consumed operator is the other side of the produced one (all kinds but couplings and raw matrices, and blocks of those). */
@@ -82,7 +86,8 @@ bool tf_map_invertible(const tf_map *map);
 tfuse_status tf_map_inverse(tf_env *env, const tf_map *map, tf_map **out);
 /* First a (n onto k), then b (k onto m). Maps with both sides (tf_map_is_sided) only. */
 tfuse_status tf_map_compose(tf_env *env, const tf_map *a, const tf_map *b, tf_map **out);
-/* What the map does where only a permutation may act (norm gains, gates): without its scales. TFUSE_EINVAL for a rotation or a rectangular map. */
+/* What the map does where only a permutation may act (norm gains, gates): without its scales; the mean of merged units. TFUSE_EINVAL for a
+ * rotation or any other rectangular map. */
 tfuse_status tf_map_neutral(tf_env *env, const tf_map *map, tf_map **out);
 
 /* combine.c: residual joins. a, b: maps of the same n and m; weight of a for each anchor unit: wa[j] (m of them), of b: 1 - wa[j].

@@ -182,6 +182,8 @@ tfuse_status tf_map_neutral(tf_env *env, const tf_map *map, tf_map **out)
         return tf_map_selection(env, map->n, map->m, map->source, NULL, out);
     if (map->source)
         return tf_map_permutation(env, map->n, map->source, out);
+    if (map->kind == TF_MAP_RECTANGULAR)
+        return tf_map_neutral_merge(env, map, out);
     return tf_fail(env, TFUSE_EINVAL, "a %s map of %lld units moves what only a permutation may move", tf_map_kind_name(map->kind),
                    (long long)map->n);
 }
@@ -222,6 +224,44 @@ static bool is_orthogonal(const tf_map *map)
     return all;
 }
 
+/* The rows of a rectangular map as units with scales say, and the columns: no products of matrices. */
+static tfuse_status compose_rows(tf_env *env, const tf_map *a, const tf_map *b, tf_map **out)
+{
+    const int64_t n = a->n, m = b->m;
+    float *t = tf_alloc_array(env, (size_t)(2 * n * m), sizeof *t);
+    if (!t)
+        return TFUSE_ENOMEM;
+    for (int64_t k = 0; k < n; k++) {
+        const int64_t i = a->source ? a->source[k] : k;
+        const float by = a->scale ? a->scale[k] : 1;
+        for (int64_t j = 0; j < m; j++) {
+            t[i * m + j] = by * b->dense[k * m + j];
+            t[(n + i) * m + j] = b->inverse[k * m + j] / by;
+        }
+    }
+    const tfuse_status status = tf_map_rectangular(env, n, m, t, t + n * m, out);
+    tf_free(&env->mem, t);
+    return status;
+}
+
+static tfuse_status compose_columns(tf_env *env, const tf_map *a, const tf_map *b, tf_map **out)
+{
+    const int64_t n = a->n, m = b->m;
+    float *t = tf_alloc_array(env, (size_t)(2 * n * m), sizeof *t);
+    if (!t)
+        return TFUSE_ENOMEM;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < m; j++) {
+            const int64_t k = b->source ? b->source[j] : j;
+            const float by = b->scale ? b->scale[j] : 1;
+            t[i * m + j] = by * a->dense[i * m + k];
+            t[(n + i) * m + j] = a->inverse[i * m + k] / by;
+        }
+    const tfuse_status status = tf_map_rectangular(env, n, m, t, t + n * m, out);
+    tf_free(&env->mem, t);
+    return status;
+}
+
 /* Of unequal extents: each side's operators in turn. */
 static tfuse_status compose_sides(tf_env *env, const tf_map *a, const tf_map *b, tf_map **out)
 {
@@ -248,6 +288,10 @@ tfuse_status tf_map_compose(tf_env *env, const tf_map *a, const tf_map *b, tf_ma
         return tf_fail(env, TFUSE_EINVAL, "a %s and a %s map do not compose", tf_map_kind_name(a->kind), tf_map_kind_name(b->kind));
     if (is_units(a) && is_units(b))
         return compose_units(env, a, b, out);
+    if (is_units(a) && tf_map_invertible(a) && b->kind == TF_MAP_RECTANGULAR)
+        return compose_rows(env, a, b, out);
+    if (a->kind == TF_MAP_RECTANGULAR && is_units(b) && tf_map_invertible(b))
+        return compose_columns(env, a, b, out);
     if (!tf_map_invertible(a) || !tf_map_invertible(b))
         return compose_sides(env, a, b, out);
     const int64_t n = a->n;

@@ -4,7 +4,9 @@
  *
  * Let P (n×m) produce, by P', and C (n×m) consume. What a weight W reads of the model's units x it reads of P'x as W C, so the function is kept when
  * C P' = 1, which takes m >= n: an orthogonal embedding (P P' = 1, C = P) and copies of units (P picks, C divides by how many there are) do.
- * Onto fewer units C P' is a projection, and what it takes away is lost.
+ * Onto fewer units C P' is a projection, and what it takes away is lost. Units that are merged into one have P_ij C_ij summing to one over them: then
+ * P' C = 1, and units that are multiples of one another are lost no more than copies are. Where neither side's factor may act (gates) they
+ * are averaged by those products.
  */
 #include "maps/map.h"
 #include <math.h>
@@ -49,6 +51,51 @@ tfuse_status tf_map_rectangular(tf_env *env, int64_t n, int64_t m, const float *
     }
     memcpy((*out)->inverse, consumed, (size_t)(n * m) * sizeof *consumed);
     return TFUSE_OK;
+}
+
+tfuse_status tf_map_merge(tf_env *env, int64_t n, int64_t m, const int64_t *into, const float *produced, const float *consumed, tf_map **out)
+{
+    float *both = tf_calloc(env, (size_t)(2 * n * m), sizeof *both);
+    tfuse_status status = both ? TFUSE_OK : TFUSE_ENOMEM;
+    *out = NULL;
+    for (int64_t i = 0; i < n && status == TFUSE_OK; i++) {
+        if (into[i] < -1 || into[i] >= m)
+            status = tf_fail(env, TFUSE_EINVAL, "unit %lld is merged into unit %lld of %lld", (long long)i, (long long)into[i], (long long)m);
+        else if (into[i] >= 0) {
+            both[i * m + into[i]] = produced[i];
+            both[(n + i) * m + into[i]] = consumed[i];
+        }
+    }
+    if (status == TFUSE_OK)
+        status = tf_map_rectangular(env, n, m, both, both + n * m, out);
+    tf_free(&env->mem, both);
+    return status;
+}
+
+tfuse_status tf_map_neutral_merge(tf_env *env, const tf_map *map, tf_map **out)
+{
+    const int64_t n = map->n, m = map->m;
+    int64_t *into = tf_alloc_array(env, (size_t)n, sizeof *into);
+    float *share = tf_alloc_array(env, (size_t)(2 * n), sizeof *share), *ones = share + n;
+    tfuse_status status = into && share ? TFUSE_OK : TFUSE_ENOMEM;
+    for (int64_t i = 0; i < n && status == TFUSE_OK; i++) {
+        into[i] = -1;
+        share[i] = ones[i] = 1;
+        for (int64_t j = 0; j < m && status == TFUSE_OK; j++) {
+            if (map->dense[i * m + j] == 0 && map->inverse[i * m + j] == 0)
+                continue;
+            if (into[i] >= 0)
+                status = tf_fail(env, TFUSE_EINVAL, "a rectangular map of %lld units onto %lld moves what only a permutation may move", (long long)n,
+                                 (long long)m);
+            into[i] = j;
+            share[i] = map->dense[i * m + j] * map->inverse[i * m + j];
+        }
+    }
+    if (status == TFUSE_OK)
+        status = tf_map_merge(env, n, m, into, share, ones, out);
+    tf_free(&env->mem, into);
+    tf_free(&env->mem, share);
+    return status;
 }
 
 tfuse_status tf_map_copies(tf_env *env, const tf_map *map, int64_t **out)

@@ -159,17 +159,17 @@ static tfuse_plan *align(scene *s, bool calibrated)
     return plan;
 }
 
-/* Largest difference of the outputs of the model and of it alone in the anchor's shape, over the largest output. */
-static double carried_distance(scene *s, const tfuse_plan *plan)
+/* Largest difference of the outputs of model k and of the fused network, over the largest output. */
+static double distance(scene *s, const tfuse_plan *plan, const char *weights, int k)
 {
     const tfuse_model *models[2];
     const tf_fuse_job job = job_of(s, plan, models);
     const float *x = (const float *)s->calib->data;
     tfuse_model *carried;
     tf_view *was, *now;
-    t_ok(s->env, tf_policy_set(s->env, s->policy, "combine.weights", "0,1"));
+    t_ok(s->env, tf_policy_set(s->env, s->policy, "combine.weights", weights));
     t_ok(s->env, tf_fuse_to_model(s->env, &job, &carried));
-    t_ok(s->env, tf_view_root(s->env, s->graphs[1], s->models[1].m, &was));
+    t_ok(s->env, tf_view_root(s->env, s->graphs[k], s->models[k].m, &was));
     t_ok(s->env, tf_view_root(s->env, s->graphs[0], carried, &now));
     float *a = t_run(s->env, was, x, SAMPLES), *b = t_run(s->env, now, x, SAMPLES);
     double worst = 0, most = 0;
@@ -183,6 +183,12 @@ static double carried_distance(scene *s, const tfuse_plan *plan)
     free(a);
     free(b);
     return worst / most;
+}
+
+/* Of the model alone in the anchor's shape. */
+static double carried_distance(scene *s, const tfuse_plan *plan)
+{
+    return distance(s, plan, "0,1", 1);
 }
 
 static const widths narrow = {12, 3, 2, 4, 4, 10};
@@ -226,6 +232,71 @@ START_TEST(test_unequal_copies_are_not_exact)
     ck_assert(!plan->exact && plan->carries);
     tf_plan_free(plan);
     scene_close(&s);
+}
+END_TEST
+
+/* ---- redundant units ---- */
+
+static bool ends_in(const char *name, const char *end)
+{
+    const size_t n = strlen(name), k = strlen(end);
+    return n >= k && !strcmp(name + n - k, end);
+}
+
+/* Model 1 becomes the anchor with every hidden unit several times, in another order, copies dividing what they write; a gated copy has a factor that
+ * is undone where it is consumed. */
+static void make_copies(scene *s, int few, int many)
+{
+    const tf_graph *g = s->graphs[0], *wide = s->graphs[1];
+    for (size_t i = 0; i < g->n_params; i++) {
+        const tf_param *p = &g->params[i];
+        const float *from = s->models[0].data[i];
+        const tf_id id = tf_graph_find_param(wide, p->name);
+        float *to = s->models[1].data[id];
+        const bool gated = tf_graph_find_param(g, "l0/gate.weight") >= 0, up = ends_in(p->name, "l0/up.weight"), down = ends_in(p->name, "l0/down.weight");
+        const bool hidden = up || ends_in(p->name, "l0/up.bias") || ends_in(p->name, "l0/gate.weight");
+        const size_t width = t_param_count(g, (tf_id)i) / (size_t)(hidden ? few : 1);
+        for (int u = 0; u < many && (hidden || down); u++) {
+            const int b = (7 * u + 3) % few, copies = many / few + ((u % few) < many % few);
+            const float factor = gated && u % 2 ? -2.0f : 1.0f;
+            for (size_t k = 0; k < width && hidden; k++)
+                to[(size_t)u * width + k] = from[(size_t)b * width + k] * (up ? factor : 1);
+            for (int64_t r = 0; r < p->shape[0] && down; r++)
+                to[r * many + u] = from[r * few + b] / (factor * (float)copies);
+        }
+        if (!hidden && !down)
+            memcpy(to, from, width * sizeof *to);
+    }
+}
+
+static void check_redundant(const t_node *nodes, size_t count, int many, bool calibrated)
+{
+    widths wide = narrow;
+    scene s;
+    wide.f = many;
+    scene_open(&s, nodes, count, &narrow, &wide);
+    make_copies(&s, narrow.f, many);
+    for (int merge = 0; merge < 2; merge++) {
+        t_ok(s.env, tf_policy_set(s.env, s.policy, "matching.merge", merge ? "1" : "0"));
+        tfuse_plan *plan = align(&s, calibrated);
+        ck_assert(!plan->exact && plan->carries);
+        const double d = carried_distance(&s, plan);
+        const double fused = distance(&s, plan, "0.5,0.5", 0);
+        ck_assert_msg(merge ? d < 1e-4 : d > 1e-2, "with matching.merge=%d outputs deviate by %g", merge, d);
+        ck_assert_msg(merge ? fused < 1e-4 : fused > 1e-2, "with matching.merge=%d the fused network deviates by %g", merge, fused);
+        tf_plan_free(plan);
+    }
+    scene_close(&s);
+}
+
+START_TEST(test_redundant_units)
+{
+    for (int calibrated = 0; calibrated < 2; calibrated++)
+        for (int many = 20; many < 24; many += 3) {
+            check_redundant(llama, TF_LEN(llama), many, calibrated);
+            check_redundant(vit, TF_LEN(vit), many, calibrated);
+            check_redundant(bert, TF_LEN(bert), many, calibrated);
+        }
 }
 END_TEST
 
@@ -309,6 +380,7 @@ Suite *make_suite(void)
     TCase *c = tcase_create("recovery");
     tcase_add_test(c, test_widening);
     tcase_add_test(c, test_unequal_copies_are_not_exact);
+    tcase_add_test(c, test_redundant_units);
     tcase_add_test(c, test_narrowing);
     tcase_add_test(c, test_plan_file);
     tcase_add_test(c, test_refusals);
