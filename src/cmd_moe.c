@@ -52,8 +52,11 @@ static void show_dense(const tool *t, const json_t *report)
 static int show(const tool *t, char *text)
 {
     json_t *report = text ? json_loads(text, 0, NULL) : NULL;
+    uint64_t peak = 0;
     tfuse_string_free(text);
-    if (!report || json_object_set_new(report, "out", json_string(t->out))) {
+    tfuse_ctx_memory(t->ctx, NULL, &peak);
+    if (!report || json_object_set_new(report, "peak_bytes", json_integer((json_int_t)peak)) ||
+        json_object_set_new(report, "out", json_string(t->out))) {
         json_decref(report);
         return fail("out of memory");
     }

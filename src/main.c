@@ -53,8 +53,8 @@ const command commands[] = {
      "--layout emoe (the default) takes any model; mixtral, qwen2_moe and qwen3_moe are for models that are those but for their\n"
      "experts, and transformers loads them. `tfuse moe MODEL --dense -o OUT` goes back. --calib adds what routing costs: squared\n"
      "error over the square of what the dense model has, beside contiguous and random splits. --json prints {layout, experts,\n"
-     "top_k, weights, selfcheck, spread, error, output_error, ffns: [{name, units, iterations, swaps, spread, error}], out},\n"
-     "with --dense {layout, experts, top_k, ffns, ordered, out}.",
+     "top_k, weights, selfcheck, spread, error, output_error, ffns: [{name, units, iterations, swaps, spread, error}], peak_bytes,\n"
+     "out}, with --dense {layout, experts, top_k, ffns, ordered, peak_bytes, out}.",
      CMD_MOE, 1, 1, cmd_moe},
     {"path", "A B --inputs F [--labels F]", "loss and accuracy along the line from one model to another",
      "Aligns B to A as fuse would, and scores the fused models on the straight line between them: t is the weight of B,\n"

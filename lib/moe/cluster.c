@@ -223,12 +223,16 @@ static tfuse_status prepare(cluster_work *w)
 
 uint64_t tf_cluster_bytes(int64_t count, int64_t width, int64_t clusters)
 {
-    uint64_t bytes = tf_area(clusters, width, sizeof(double)) + tf_area(TILE, width, sizeof(double)) + tf_area(TILE + 1, clusters, sizeof(double)) +
-                     tf_area(2, count, sizeof(double)) + tf_area(count, clusters, sizeof(float)) + tf_area(3, count, sizeof(int64_t));
-    if (makes_gram(count, clusters))
-        bytes += tf_area(count, count, sizeof(double)) + tf_area(count, width, sizeof(double));
+    const bool gram = makes_gram(count, clusters);
+    const uint64_t held = tf_area(clusters, width, sizeof(double)) + tf_area(TILE, width, sizeof(double)) + tf_area(TILE + 1, clusters, sizeof(double)) +
+                          tf_area(2, count, sizeof(double)) + tf_area(count, clusters, sizeof(float)) + tf_area(2, count, sizeof(int64_t)) +
+                          (gram ? tf_area(count, count, sizeof(double)) : 0);
     const tf_ot_bytes solve = tf_ot_bytes_of("exact", count, clusters);
-    return bytes + solve.work + solve.kept;
+    const uint64_t spikes[] = {gram ? tf_area(count, width, sizeof(double)) : 0, gram ? tf_exchange_bytes(count, clusters) : 0, solve.work + solve.kept};
+    uint64_t most = 0;
+    for (size_t i = 0; i < TF_LEN(spikes); i++)
+        most = spikes[i] > most ? spikes[i] : most;
+    return held + most;
 }
 
 /* Clusters by their first points, so that their numbers depend on nothing else. */

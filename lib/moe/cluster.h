@@ -29,5 +29,6 @@ uint64_t tf_cluster_bytes(int64_t count, int64_t width, int64_t clusters);
 
 /* exchange.c: pairs of points of two clusters change places as long as that makes them tighter. gram: count × count inner products. */
 tfuse_status tf_exchange(tf_env *env, const tf_points *p, const double *gram, int64_t *of, int64_t *swaps);
+uint64_t tf_exchange_bytes(int64_t count, int64_t clusters);
 
 #endif

@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { BATCH_BYTES = 64 << 20, TILE = 256 };
+enum { BATCH_BYTES = TF_MOE_BATCH_BYTES, TILE = TF_MOE_TILE };
 
 /* ---- one FFN ---- */
 
@@ -113,17 +113,23 @@ typedef struct errors_run {
     int64_t batch;
 } errors_run;
 
+tfuse_status tf_moe_compared(tf_env *env, const tf_moe *s, tf_id **out)
+{
+    tf_id *values = *out = tf_alloc_array(env, 2 * s->n, sizeof *values);
+    for (size_t i = 0; values && i < s->n; i++) {
+        values[2 * i] = s->dense->nodes[s->ffns[i].dense.key].outputs[0];
+        values[2 * i + 1] = s->dense->nodes[s->ffns[i].dense.hidden].outputs[0];
+    }
+    return values ? TFUSE_OK : TFUSE_ENOMEM;
+}
+
 static tfuse_status open_run(tf_env *env, const tf_moe *s, const tfuse_array *calib, errors_run *r)
 {
-    r->keep = tf_alloc_array(env, 2 * s->n, sizeof *r->keep);
+    TF_TRY(tf_moe_compared(env, s, &r->keep));
     r->dst = tf_calloc(env, 2 * s->n, sizeof(float *));
     r->lanes = tf_calloc(env, s->n, sizeof *r->lanes);
-    if (!r->keep || !r->dst || !r->lanes)
+    if (!r->dst || !r->lanes)
         return TFUSE_ENOMEM;
-    for (size_t i = 0; i < s->n; i++) {
-        r->keep[2 * i] = s->dense->nodes[s->ffns[i].dense.key].outputs[0];
-        r->keep[2 * i + 1] = s->dense->nodes[s->ffns[i].dense.hidden].outputs[0];
-    }
     TF_TRY(tf_view_root(env, s->dense, s->model, &r->view));
     TF_TRY(tf_inputs_make(env, s->dense, s->model, calib, tf_policy_int(s->policy, "calib.samples"), &r->in));
     TF_TRY(tf_evaluator_new(env, r->view, r->keep, 2 * s->n, &r->ev));
@@ -255,12 +261,16 @@ static tfuse_status whole(tf_env *env, void *arg, tf_id param, float **x)
     return status;
 }
 
+bool tf_moe_has_rows(const tf_moe *s, tf_id param)
+{
+    const tf_id source = tf_graph_find_param(s->dense, s->routed->params[param].name);
+    return source >= 0 && !tf_moe_ffn_of(s, s->routed->params[param].node) && tf_param_has_rows(s->dense, source);
+}
+
 static tfuse_status have_rows(tf_env *env, void *arg, tf_id param, bool *out)
 {
-    const tf_moe *s = arg;
-    const tf_id source = tf_graph_find_param(s->dense, s->routed->params[param].name);
     (void)env;
-    *out = source >= 0 && !tf_moe_ffn_of(s, s->routed->params[param].node) && tf_param_has_rows(s->dense, source);
+    *out = tf_moe_has_rows(arg, param);
     return TFUSE_OK;
 }
 

@@ -50,11 +50,15 @@ static tfuse_status check_calibration(moe_dry *d)
     tf_inputs in;
     if (!d->calib_path)
         return TFUSE_OK;
-    const tfuse_status status = tf_array_open(d->env, d->calib_path, &d->calib);
+    tfuse_status status = tf_array_open(d->env, d->calib_path, &d->calib);
     if (status != TFUSE_OK)
         return note(d, status);
     tf_dry_count_file(d->calib_path, &d->sizes.read);
-    return d->graph ? note(d, tf_inputs_make(d->env, d->graph, d->model, d->calib, 0, &in)) : TFUSE_OK;
+    if (!d->graph || (status = tf_inputs_make(d->env, d->graph, d->model, d->calib, 0, &in)) == TFUSE_OK)
+        return TFUSE_OK;
+    tf_array_free(d->calib); /* there are no sizes without it */
+    d->calib = NULL;
+    return note(d, status);
 }
 
 static tfuse_status size_up(moe_dry *d, const tf_moe *s)

@@ -7,6 +7,7 @@
  * sweeps go on until one finds nothing.
  */
 #include "moe/cluster.h"
+#include "base/meter.h"
 
 enum { MOST_SWEEPS = 100 };
 #define LEAST_GAIN 1e-10 /* of points of about unit length: less is rounding */
@@ -79,4 +80,9 @@ tfuse_status tf_exchange(tf_env *env, const tf_points *p, const double *gram, in
     }
     tf_free(&env->mem, x.onto);
     return status;
+}
+
+uint64_t tf_exchange_bytes(int64_t count, int64_t clusters)
+{
+    return tf_area(count, clusters, sizeof(double));
 }

@@ -75,6 +75,8 @@ tfuse_status tf_moe_keys(tf_env *env, const tf_moe *s, const tf_moe_ffn *f, floa
 /* ---- tensors.c ---- */
 /* A logical tensor of the target. */
 tfuse_status tf_moe_param(tf_env *env, const tf_moe *s, tf_id param, float *dst);
+/* What that takes beside dst. */
+uint64_t tf_moe_param_bytes(const tf_moe *s, tf_id param);
 /* Scales of the routers, from the keys and the orders. */
 tfuse_status tf_moe_scale_routers(tf_env *env, tf_moe *s);
 
@@ -87,6 +89,9 @@ tfuse_status tf_moe_to_checkpoint(tf_env *env, const tf_moe *s, const char *out)
 tfuse_status tf_moe_to_model(tf_env *env, const tf_moe *s, tfuse_model **out);
 
 /* ---- compare.c ---- */
+enum { TF_MOE_BATCH_BYTES = 64 << 20, TF_MOE_TILE = 256 }; /* what is kept of a batch of samples; tokens of a tile */
+/* The values that are compared: keys and hidden units of every FFN, 2n, freed by tf_free. */
+tfuse_status tf_moe_compared(tf_env *env, const tf_moe *s, tf_id **out);
 /* Fills error and size of each FFN, on the dense model's own values of calib.samples samples. */
 tfuse_status tf_moe_errors(tf_env *env, const tf_moe *s, const tfuse_array *calib, tf_moe_found *found);
 /* Squared error of the routed model's outputs over the squares of the dense one's, for every split; leaves s->ffns with the clustered orders. */
@@ -94,8 +99,10 @@ tfuse_status tf_moe_output_errors(tf_env *env, tf_moe *s, const tfuse_array *cal
 /* Largest difference of outputs over the largest one between the dense model and the split one with all experts chosen, on a few random inputs;
  * TFUSE_ENUMERIC beyond the tolerance. */
 tfuse_status tf_moe_selfcheck(tf_env *env, const tf_moe *s, double *deviation);
+/* Whether rows of a routed parameter are rows of the dense model's, so that they can be made without the rest. */
+bool tf_moe_has_rows(const tf_moe *s, tf_id param);
 
-/* ---- moe.c: all of it; the report is that of tfuse/moe.h. out NULL: into *made. ---- */
+/* ---- run.c: all of it; the report is that of tfuse/moe.h. out NULL: into *made. ---- */
 tfuse_status tf_moe_split(tf_env *env, const tfuse_policy *policy, const tf_solver_registry *solvers, const tfuse_model *m, const tfuse_array *calib,
                           const char *out, tfuse_model **made, json_t **report);
 tfuse_status tf_moe_join(tf_env *env, const tfuse_policy *policy, const tfuse_model *m, const char *out, tfuse_model **made, json_t **report);

@@ -11,6 +11,7 @@
  * 2^-24: logits that spread by about 2^-8 leave weights true to about 2^-8 and an order true to 2^-16 of the spread. With every expert chosen no order is
  * needed, and logits that spread by 2^-32 have equal weights.
  */
+#include "base/meter.h"
 #include "graph/naming.h"
 #include "graph/op.h"
 #include "moe/moe.h"
@@ -141,6 +142,33 @@ tfuse_status tf_moe_param(tf_env *env, const tf_moe *s, tf_id param, float *dst)
         return tf_param_read(env, from, s->model, source, dst);
     memset(dst, 0, (size_t)tf_param_count(p) * sizeof *dst);
     return TFUSE_OK;
+}
+
+/* The largest piece that is read by itself to be laid into a logical tensor. */
+static uint64_t piece_bytes(const tf_source *source)
+{
+    uint64_t most = source->n_parts > 0 ? 0 : sizeof(float);
+    for (int d = 0; source->n_parts == 0 && d < source->rank; d++)
+        most *= (uint64_t)source->shape[d];
+    for (int i = 0; i < source->n_parts; i++) {
+        const uint64_t bytes = piece_bytes(source->parts[i]);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+uint64_t tf_moe_param_bytes(const tf_moe *s, tf_id param)
+{
+    const tf_param *p = &tf_moe_target(s)->params[param];
+    const tf_moe_ffn *f = tf_moe_ffn_of(s, p->node);
+    if (!f)
+        return 0;
+    if (!s->back && p->node == f->routed.router) /* keys and their means */
+        return tf_area(f->dense.units, f->dense.width, sizeof(float)) + tf_area(f->routed.experts, f->dense.width, sizeof(double));
+    const tf_id source = tf_graph_find_param(tf_moe_source(s), p->name);
+    const tf_source *from = source >= 0 ? tf_moe_source(s)->params[source].source : NULL;
+    const bool whole = !from || from->kind == TF_SOURCE_STORED || from->kind == TF_SOURCE_SLICE;
+    return tf_area(tf_param_count(p), 1, sizeof(float)) + (whole ? 0 : piece_bytes(from));
 }
 
 /* ---- scales of routers ---- */

@@ -172,23 +172,21 @@ static uint64_t copying_bytes(const tf_tensor *t)
     return narrow && t->count > PART ? (uint64_t)PART * sizeof(float) : t->size;
 }
 
-/* A logical tensor and the one it is made from, for a router the float64 means too, and the stored one. */
+/* The logical tensor that comes first while it is made; then it, the stored tensor, and each of the others while it is made. */
 static uint64_t laying_bytes(const tf_moe *s, const tf_stored *stored)
 {
     const tf_graph *to = tf_moe_target(s);
-    uint64_t most = 0;
+    const tf_id first = stored->pieces[0].param;
+    const uint64_t logical = tf_area(tf_param_count(&to->params[first]), 1, sizeof(float)), made = tf_moe_param_bytes(s, first);
+    uint64_t values = sizeof(float), others = 0;
     for (int i = 0; i < stored->n_pieces; i++) {
-        const tf_param *p = &to->params[stored->pieces[i].param];
-        const tf_moe_ffn *f = tf_moe_ffn_of(s, p->node);
-        uint64_t bytes = tf_area(tf_param_count(p), 2, sizeof(float));
-        if (f && !s->back)
-            bytes += tf_area(f->dense.units, f->dense.width, sizeof(float)) + tf_area(f->routed.experts, f->dense.width, sizeof(double));
-        most = bytes > most ? bytes : most;
+        const tf_id param = stored->pieces[i].param;
+        const uint64_t bytes = param == first ? 0 : tf_area(tf_param_count(&to->params[param]), 1, sizeof(float)) + tf_moe_param_bytes(s, param);
+        others = bytes > others ? bytes : others;
     }
-    int64_t count = 1;
     for (int d = 0; d < stored->rank; d++)
-        count *= stored->shape[d];
-    return 2 * most + tf_area(count, 1, sizeof(float));
+        values *= (uint64_t)stored->shape[d];
+    return logical + (made > values + others ? made : values + others);
 }
 
 uint64_t tf_moe_writing_bytes(const tf_moe *s, const tf_tensor *rows, size_t count)

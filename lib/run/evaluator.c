@@ -198,15 +198,19 @@ size_t tf_evaluator_bytes_per_sample(const tf_evaluator *ev)
     return bytes;
 }
 
-int64_t tf_batch_size(const tf_evaluator *ev, int64_t n, size_t budget)
+int64_t tf_batch_fit(uint64_t sample_bytes, int64_t shard, int64_t n, uint64_t budget)
 {
-    const size_t fit = budget / tf_evaluator_bytes_per_sample(ev);
-    const int64_t shard = ev->plan.shard;
-    if (fit >= (size_t)n)
+    const uint64_t fit = budget / sample_bytes;
+    if (fit >= (uint64_t)n)
         return n;
-    if (fit >= (size_t)shard)
+    if (fit >= (uint64_t)shard)
         return (int64_t)fit / shard * shard;
     return fit ? (int64_t)fit : 1;
+}
+
+int64_t tf_batch_size(const tf_evaluator *ev, int64_t n, size_t budget)
+{
+    return tf_batch_fit(tf_evaluator_bytes_per_sample(ev), ev->plan.shard, n, budget);
 }
 
 /* ---- running ------------------------------------------------------------------------------------------------------------- */

@@ -83,6 +83,19 @@ tfuse_status tf_run_lazily_bytes(tf_env *env, const tf_graph *g, const bool *has
 
 /* Batch size for a budget of memory, at least 1, at most n, whole shards where there is more than one. */
 int64_t tf_batch_size(const tf_evaluator *ev, int64_t n, size_t budget);
+/* The same from the bytes of a sample (not 0) and a shard's samples. */
+int64_t tf_batch_fit(uint64_t sample_bytes, int64_t shard, int64_t n, uint64_t budget);
+
+/* evaluator_bytes.c: what an evaluator takes. */
+typedef struct tf_evaluator_cost {
+    uint64_t params;         /* bytes of weights */
+    uint64_t slab;           /* bytes of a thread's buffer */
+    int64_t shard;           /* samples */
+    uint64_t sample, output; /* floats of one sample: of the n values, and of the output */
+} tf_evaluator_cost;
+/* From the extents of the inputs. values: wanted beside the output. in_place: parameters that are not copied (n_params); NULL: none. */
+tfuse_status tf_evaluator_measure(tf_env *env, const tf_graph *g, const bool *in_place, const int64_t *input, const tf_id *values, size_t n,
+                                  tf_evaluator_cost *out);
 
 /* ---- scoring (score.c) ------------------------------------------------------------------------------- */
 typedef struct tf_score {

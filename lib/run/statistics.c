@@ -59,12 +59,7 @@ static int64_t choose_batch(const gather *g)
     const size_t bytes = tf_evaluator_bytes_per_sample(a) + tf_evaluator_bytes_per_sample(m);
     const int64_t shard = tf_evaluator_shard(a) > tf_evaluator_shard(m) ? tf_evaluator_shard(a) : tf_evaluator_shard(m);
     const int64_t n = g->side[TF_ANCHOR].in.n;
-    int64_t fit = (int64_t)(BATCH_BYTES / bytes);
-    if (fit >= n)
-        return n;
-    if (fit >= shard)
-        return fit / shard * shard;
-    return fit ? fit : 1;
+    return tf_batch_fit(bytes, shard, n, BATCH_BYTES);
 }
 
 static tfuse_status make_buffers(gather *g)

@@ -7,17 +7,12 @@
 #include "base/pool.h"
 #include "graph/naming.h"
 #include "run/run.h"
-#include "run/schedule.h"
 
 typedef struct side {
     const tf_view *view;
-    tf_id *values; /* one a request, then those of its `plus`, then the output */
-    tf_id *nodes;
-    size_t n_nodes;
-    tf_schedule plan;
+    tf_id *values; /* one a request, then those of its `plus` */
     tf_inputs in;
-    uint64_t params; /* bytes of copies */
-    uint64_t sample; /* floats of one, over all wanted values */
+    tf_evaluator_cost cost;
 } side;
 
 /* A float32 tensor that lies in memory and that no pass changes is used in place. */
@@ -30,30 +25,10 @@ static bool is_copied(const tf_view *v, tf_id id)
     return !t || t->file >= 0 || t->strides || t->dtype != TFUSE_F32 || (uintptr_t)t->data % sizeof(float);
 }
 
-static tfuse_status count_params(tf_env *env, side *s)
-{
-    const tf_graph *g = s->view->g;
-    bool *seen = tf_calloc(env, g->n_params + 1, sizeof *seen);
-    if (!seen)
-        return TFUSE_ENOMEM;
-    for (size_t i = 0; i < s->n_nodes; i++) {
-        const tf_node *n = &g->nodes[s->nodes[i]];
-        for (int k = 0; k < n->n_params; k++) {
-            const tf_id id = n->params[k];
-            if (id < 0 || seen[id])
-                continue;
-            seen[id] = true;
-            s->params += is_copied(s->view, id) ? tf_area(tf_param_count(&g->params[id]), 1, sizeof(float)) : 0;
-        }
-    }
-    tf_free(&env->mem, seen);
-    return TFUSE_OK;
-}
-
 static tfuse_status list_values(tf_env *env, side *s, const tf_stat_request *requests, size_t n, size_t *count)
 {
     const tf_graph *g = s->view->g;
-    s->values = tf_alloc_array(env, 2 * n + 1, sizeof *s->values);
+    s->values = tf_alloc_array(env, 2 * n, sizeof *s->values);
     if (!s->values)
         return TFUSE_ENOMEM;
     *count = 0;
@@ -66,7 +41,6 @@ static tfuse_status list_values(tf_env *env, side *s, const tf_stat_request *req
         if (name)
             s->values[(*count)++] = value;
     }
-    s->values[*count] = g->output;
     return TFUSE_OK;
 }
 
@@ -76,19 +50,13 @@ static tfuse_status open_side(tf_env *env, side *s, const tf_view *view, const t
     s->view = view;
     TF_TRY(tf_inputs_make(env, view->g, view->m, calib, samples, &s->in));
     TF_TRY(list_values(env, s, requests, n, count));
-    TF_TRY(tf_schedule_nodes(env, view->g, s->values, *count + 1, &s->nodes, &s->n_nodes));
-    TF_TRY(tf_schedule_make(env, view->g, s->nodes, s->n_nodes, s->in.extent, &s->plan));
-    for (size_t i = 0; i <= *count; i++)
-        s->sample += (uint64_t)tf_batch_stride(&s->plan.batch[s->values[i]]);
-    return count_params(env, s);
-}
-
-static void close_side(tf_env *env, side *s)
-{
-    tf_free(&env->mem, s->values);
-    tf_free(&env->mem, s->nodes);
-    if (s->plan.batch)
-        tf_schedule_free(&s->plan);
+    const tf_graph *g = view->g;
+    bool *in_place = tf_calloc(env, g->n_params + 1, sizeof *in_place);
+    for (size_t p = 0; in_place && p < g->n_params; p++)
+        in_place[p] = !is_copied(view, (tf_id)p);
+    const tfuse_status status = in_place ? tf_evaluator_measure(env, g, in_place, s->in.extent, s->values, *count, &s->cost) : TFUSE_ENOMEM;
+    tf_free(&env->mem, in_place);
+    return status;
 }
 
 static int64_t units_of(const side *s, size_t i)
@@ -98,17 +66,17 @@ static int64_t units_of(const side *s, size_t i)
 }
 
 /* Samples of a batch, as tf_stats_gather chooses them. */
-static uint64_t batch_of(const side *a, const side *m)
+static int64_t batch_of(const tf_evaluator_cost *a, const tf_evaluator_cost *m, int64_t n)
 {
-    const uint64_t bytes = (a->sample + m->sample) * sizeof(float), fit = bytes ? TF_STATS_BATCH_BYTES / bytes : 1;
-    const uint64_t shard = (uint64_t)(a->plan.shard > m->plan.shard ? a->plan.shard : m->plan.shard), n = (uint64_t)a->in.n;
-    return fit >= n ? n : fit >= shard ? fit / shard * shard : fit ? fit : 1;
+    const uint64_t bytes = (a->sample + a->output + m->sample + m->output) * sizeof(float);
+    return bytes ? tf_batch_fit(bytes, a->shard > m->shard ? a->shard : m->shard, n, TF_STATS_BATCH_BYTES) : 1;
 }
 
 static void add_up(tf_env *env, const side *a, const side *m, const tf_stat_request *requests, size_t n, size_t count, uint64_t *work,
                    uint64_t *kept)
 {
-    const uint64_t threads = tf_threads(env), batch = batch_of(a, m);
+    const uint64_t threads = tf_threads(env);
+    const int64_t batch = batch_of(&a->cost, &m->cost, a->in.n);
     const side *sides[] = {a, m};
     int64_t widest = 1;
     *kept = *work = 0;
@@ -120,9 +88,8 @@ static void add_up(tf_env *env, const side *a, const side *m, const tf_stat_requ
         *kept += i < n && requests[i].cross ? tf_area(u, v, sizeof(double)) : 0;
     }
     for (int k = 0; k < 2; k++) {
-        const uint64_t output = (uint64_t)tf_batch_stride(&sides[k]->plan.batch[sides[k]->values[count]]);
-        *work += sides[k]->params + threads * tf_area(sides[k]->plan.slab, 1, sizeof(float));
-        *work += tf_area((int64_t)(sides[k]->sample - output), (int64_t)batch, sizeof(float));
+        *work += sides[k]->cost.params + threads * sides[k]->cost.slab;
+        *work += tf_area((int64_t)sides[k]->cost.sample, batch, sizeof(float));
     }
     *work += threads * tf_area(2 * TF_STATS_CHUNK_ROWS, widest, sizeof(double));
 }
@@ -140,7 +107,7 @@ tfuse_status tf_stats_bytes(tf_env *env, const tf_view *anchor, const tf_view *m
     TF_TRY_OUT(open_side(env, &m, model, calib, samples, requests, n, &count));
     add_up(env, &a, &m, requests, n, count, work, kept);
 out:
-    close_side(env, &a);
-    close_side(env, &m);
+    tf_free(&env->mem, a.values);
+    tf_free(&env->mem, m.values);
     return status;
 }

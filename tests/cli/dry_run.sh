@@ -10,14 +10,14 @@ cp "$a/preprocessor_config.json" "$work/p.json"
 
 # The peak that --dry-run says, that the library meters, and that the system counts, agree within 15 %.
 # The system's is sampled, so a short peak may be missed: only STEADY ones are compared from below.
-estimates() { # estimates NAME STEADY ARGS...
+peaks() { # peaks NAME STEADY COMMAND ARGS...: writes $work/o
     what=$1 steady=$2
     shift 2
-    run fuse --align otfusion "$work/x" "$work/y" -o "$work/o" --dry-run --json "$@"
+    run "$@" -o "$work/o" --dry-run --json
     check "$what: no problem" "$code $(json problems)" = '0 0'
     check "$what: nothing written" ! -e "$work/o"
     said=$(json peak_bytes) reads=$(json read_bytes) writes=$(json write_bytes)
-    make_file rss "$tfuse" fuse --align otfusion "$work/x" "$work/y" -o "$work/o" --json --quiet "$@" >"$work/out" 2>"$work/rss"
+    make_file rss "$tfuse" "$@" -o "$work/o" --json --quiet >"$work/out" 2>"$work/rss"
     check "$what: runs" $? = 0
     for threads; do :; done # the last argument; BLIS's buffers, 2 MiB each, are in the estimate and not metered
     at_most "$what: estimate <= 1.15 x metered" "$said" "$(awk "BEGIN { print 1.15 * $(json peak_bytes) + $threads * 2097152 }")"
@@ -28,7 +28,20 @@ estimates() { # estimates NAME STEADY ARGS...
     fi
     at_most "$what: write_bytes" "$(cat "$work"/o/* | wc -c)" "$(awk "BEGIN { print 1.02 * $writes }")"
     at_most "$what: write_bytes, from below" "$writes" "$(cat "$work"/o/* | wc -c | awk '{ print 1.02 * $1 }')"
+}
+
+estimates() { # estimates NAME STEADY ARGS...
+    name_of=$1 steadily=$2
+    shift 2
+    peaks "$name_of" "$steadily" fuse --align otfusion "$work/x" "$work/y" "$@"
     at_most "$what: read_bytes" "$(cat "$work"/[xy]/model.safetensors | wc -c)" "$reads"
+    rm -rf "$work/o"
+}
+
+split() { # split NAME ARGS...
+    name_of=$1
+    shift
+    peaks "$name_of" no moe "$@"
     rm -rf "$work/o"
 }
 
@@ -45,6 +58,18 @@ estimates 'activations' no --calib "$work/c.npy" --threads 2
 estimates 'matching' no --align matching --threads 1
 estimates 'repair' no --align matching --calib "$work/c.npy" --threads 1
 estimates 'matrix residuals' no --calib "$work/c.npy" --set otfusion.residual=matrix --threads 1
+split 'experts' "$work/x" --experts 16 --top-k 4 --threads 1
+split 'experts, compared' "$work/x" --experts 16 --top-k 4 --calib "$work/c.npy" --threads 2
+split 'a language model, compared on few' tests/data/llama-kjv-e --experts 8 --top-k 2 --calib tests/data/kjv-tokens/val.npy --set calib.samples=8 --threads 1
+split 'a language model, compared on more' tests/data/llama-kjv-e --experts 8 --top-k 2 --calib tests/data/kjv-tokens/val.npy --layout mixtral \
+    --set calib.samples=64 --threads 2
+run moe "$work/x" --experts 16 --top-k 4 -o "$work/o" --quiet
+run moe "$work/o" --dense -o "$work/back" --dry-run --json
+said=$(json peak_bytes)
+run moe "$work/o" --dense -o "$work/back" --json
+at_most 'joined again: estimate' "$said" "$(awk "BEGIN { print 1.15 * $(json peak_bytes) + 2097152 }")"
+at_most 'joined again: estimate, from below' "$(json peak_bytes)" "$(awk "BEGIN { print 1.15 * $said }")"
+rm -rf "$work/o" "$work/back"
 
 # From headers alone: holes of a terabyte, and numbers that are none.
 make_file vit "$work/h1" 1 16384 400 65536 1000 sparse
