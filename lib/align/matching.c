@@ -109,37 +109,70 @@ tfuse_status mt_clone_maps(matching *mt, tf_class_map **out)
     return TFUSE_OK;
 }
 
-static tfuse_status ascend(matching *mt, tfuse_plan *plan)
+/* The best maps of all starts, and their objective. */
+typedef struct best {
+    tf_class_map *maps;
+    double most;
+} best;
+
+static tfuse_status ascend(matching *mt, bool streams_known, tfuse_plan *plan, best *kept)
 {
     const int64_t rounds = tf_policy_int(mt->job->policy, "matching.rounds");
-    tf_class_map *best = NULL;
     double most = -INFINITY;
-    tfuse_status status = TFUSE_OK;
-    for (int64_t r = 0; r < rounds && status == TFUSE_OK; r++) {
+    for (int64_t r = 0; r < rounds; r++) {
         double now = 0;
-        status = sweep(mt, r);
-        if (status == TFUSE_OK)
-            status = mt_objective(mt, &now);
-        if (status == TFUSE_OK)
-            status = tf_plan_add_round(mt->env, plan, (int32_t)mt->k, now);
-        if (status != TFUSE_OK)
-            break;
+        TF_TRY(sweep(mt, streams_known ? 1 : r));
+        TF_TRY(mt_objective(mt, &now));
+        TF_TRY(tf_plan_add_round(mt->env, plan, (int32_t)mt->k, now));
         tf_log(mt->env, TFUSE_LOG_INFO, "matching %s, round %lld: mean correlation %.6f", tf_model_label(mt->job->models[mt->k]),
                (long long)r + 1, now);
         const bool gained = r == 0 || now > most + LEAST_GAIN * fabs(most);
-        if (now > most) {
-            tf_class_maps_free(mt->env, mt->g, best);
-            status = mt_clone_maps(mt, &best);
-            most = now;
+        most = fmax(most, now);
+        if (now > kept->most) {
+            tf_class_maps_free(mt->env, mt->g, kept->maps);
+            kept->maps = NULL;
+            TF_TRY(mt_clone_maps(mt, &kept->maps));
+            kept->most = now;
         }
         if (!gained)
             break;
     }
-    if (status == TFUSE_OK) {
+    return TFUSE_OK;
+}
+
+/* Streams are the identity, or random, and looked at as known; nothing else is. */
+static tfuse_status begin_anew(matching *mt, int64_t start)
+{
+    tf_class_maps_free(mt->env, mt->g, mt->maps);
+    mt->maps = NULL;
+    TF_TRY(make_maps(mt));
+    mt_forget_streams(mt);
+    mt->stream_sum = 0;
+    for (size_t c = 0; c < mt->g->n_classes; c++) {
+        mt->classes[c].known = mt->classes[c].stream;
+        if (mt->classes[c].stream && start > 1)
+            TF_TRY(mt_random_map(mt, (tf_id)c, start));
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status ascend_all(matching *mt, tfuse_plan *plan)
+{
+    const int64_t starts = tf_policy_int(mt->job->policy, "matching.starts");
+    best kept = {NULL, -INFINITY};
+    tfuse_status status = TFUSE_OK;
+    for (int64_t s = 0; s < starts && status == TFUSE_OK; s++) {
+        if (s > 0)
+            status = begin_anew(mt, s);
+        if (status == TFUSE_OK)
+            status = ascend(mt, s > 0, plan, &kept);
+    }
+    if (status == TFUSE_OK && kept.maps) {
         tf_class_maps_free(mt->env, mt->g, mt->maps);
-        mt->maps = best;
+        mt->maps = kept.maps;
+        mt_forget_streams(mt);
     } else {
-        tf_class_maps_free(mt->env, mt->g, best);
+        tf_class_maps_free(mt->env, mt->g, kept.maps);
     }
     return status;
 }
@@ -215,7 +248,7 @@ static tfuse_status match(matching *mt, const tf_view *const *views, const tf_st
         return TFUSE_ENOMEM;
     TF_TRY(mt_node_weights(mt));
     TF_TRY(gather(mt, views, wants));
-    return ascend(mt, plan);
+    return ascend_all(mt, plan);
 }
 
 static tfuse_status open_model(matching *mt, const tf_view *const *views, tfuse_plan *plan)

@@ -185,6 +185,8 @@ tfuse_status mt_assign(matching *mt, int64_t n, int64_t m, const float *gain, in
 /* A map to begin with: the identity, or as much of it as there is. */
 tfuse_status mt_first_map(matching *mt, tf_id cls, tf_map **out);
 tfuse_status mt_match_class(matching *mt, tf_id cls);
+/* The best map for evidence that is independent normal numbers: a rotation is uniformly distributed. By run.seed, `number` and the class's name. */
+tfuse_status mt_random_map(matching *mt, tf_id cls, int64_t number);
 tfuse_status mt_set_permutation(matching *mt, tf_id cls, int64_t instance, const int64_t *source);
 
 /* ---- matching_merge.c: onto fewer hidden units ---- */

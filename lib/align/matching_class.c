@@ -11,6 +11,7 @@
  * means 1/sqrt(n) onto 1/sqrt(m).
  */
 #include "align/matching.h"
+#include "base/rng.h"
 #include "num/num.h"
 #include <math.h>
 #include <string.h>
@@ -342,6 +343,20 @@ static tfuse_status match_apart(matching *mt, tf_id cls, found *f)
         mt_gram_free(mt, &gram);
     }
     mt_blocks_free(mt, &blocks);
+    return status;
+}
+
+tfuse_status mt_random_map(matching *mt, tf_id cls, int64_t number)
+{
+    tf_rng rng = tf_rng_make((uint64_t)tf_policy_int(mt->job->policy, "run.seed") + (uint64_t)number, mt->g->class_name[cls]);
+    double gap = 0;
+    mt_gram gram;
+    tfuse_status status = mt_gram_make(mt, cls, 0, tf_class_instances(mt->g, cls), &gram);
+    for (int64_t i = 0; status == TFUSE_OK && i < gram.instances * gram.n * gram.m; i++)
+        gram.x[i] = (float)tf_rng_normal(&rng);
+    for (int64_t i = 0; status == TFUSE_OK && i < gram.instances; i++)
+        status = match_instance(mt, cls, i, &gram, &gap);
+    mt_gram_free(mt, &gram);
     return status;
 }
 

@@ -46,6 +46,8 @@ const tf_key tf_keys[] = {
     CHOICE("matching.inner", "procrustes | permutation | none", "procrustes",
            "maps inside heads: the best rotation that attention permits, a permutation, or none"),
     INT("matching.rounds", 1, 1000, "1", "most sweeps over all axes; they end before when nothing is gained; each costs what the first does"),
+    INT("matching.starts", 1, 1000, "1",
+        "ascents, of which the best is kept: from the stream's own evidence, from the models' own coordinates, then from random streams by run.seed"),
     FLAG("matching.merge", "1", "onto fewer hidden units: those left over are added to the ones that they are most like (1) or dropped (0)"),
     FLAG("matching.mean", "1", "more than two models: each is matched to the mean of all others in turn (1) or to the anchor alone (0)"),
     CHOICE("gauge.stream", "orthogonal | permutation | none", "orthogonal",

@@ -116,9 +116,9 @@ typedef struct scene {
     tfuse_array *calib;
 } scene;
 
-static void scene_open(scene *s, const t_node *nodes, size_t count, const widths *anchor, const widths *model)
+static void scene_open_with(scene *s, const t_node *nodes, size_t count, const widths *anchor, const widths *model, int threads)
 {
-    s->env = t_env(2);
+    s->env = t_env(threads);
     s->graphs[0] = graph_of(s->env, nodes, count, anchor);
     s->graphs[1] = graph_of(s->env, nodes, count, model);
     for (int k = 0; k < 2; k++)
@@ -128,6 +128,11 @@ static void scene_open(scene *s, const t_node *nodes, size_t count, const widths
     t_ok(s->env, tf_policy_set(s->env, s->policy, "align.strategy", "matching"));
     t_ok(s->env, tf_array_new(s->env, TFUSE_F32, 3, (const int64_t[]){SAMPLES, TOKENS, FEATURES}, &s->calib));
     t_fill((float *)s->calib->data, (size_t)SAMPLES * TOKENS * FEATURES, 21);
+}
+
+static void scene_open(scene *s, const t_node *nodes, size_t count, const widths *anchor, const widths *model)
+{
+    scene_open_with(s, nodes, count, anchor, model, 2);
 }
 
 static void scene_close(scene *s)
@@ -300,6 +305,49 @@ START_TEST(test_redundant_units)
 }
 END_TEST
 
+/* Objectives of several starts, and the distance of what their best carries. */
+static double carried_from(const t_node *nodes, size_t count, int threads, const char *starts, json_t **objective)
+{
+    scene s;
+    scene_open_with(&s, nodes, count, &narrow, &narrow, threads);
+    t_ok(s.env, tf_policy_set(s.env, s.policy, "matching.starts", starts));
+    tfuse_plan *plan = align(&s, true);
+    ck_assert(plan->exact);
+    const double d = distance(&s, plan, "0.5,0.5", 1);
+    *objective = json_deep_copy(json_array_get(plan->objective, 1));
+    tf_plan_free(plan);
+    scene_close(&s);
+    return d;
+}
+
+static void check_starts(const t_node *nodes, size_t count)
+{
+    json_t *one, *all, *other;
+    const double alone = carried_from(nodes, count, 2, "1", &one), best = carried_from(nodes, count, 2, "6", &all);
+    const double again = carried_from(nodes, count, 1, "6", &other), first = json_number_value(json_array_get(all, 0));
+    double most = first;
+    for (size_t i = 1; i < json_array_size(all); i++) {
+        most = fmax(most, json_number_value(json_array_get(all, i)));
+        ck_assert(json_number_value(json_array_get(all, i)) != json_number_value(json_array_get(all, i - 1)));
+    }
+    ck_assert_uint_eq(json_array_size(one), 1);
+    ck_assert_uint_eq(json_array_size(all), 6);
+    ck_assert(json_number_value(json_array_get(one, 0)) == first);
+    ck_assert(json_equal(all, other) && best == again);
+    ck_assert((best == alone) == (most == first));
+    json_decref(one);
+    json_decref(all);
+    json_decref(other);
+}
+
+START_TEST(test_starts)
+{
+    check_starts(llama, TF_LEN(llama));
+    check_starts(vit, TF_LEN(vit));
+    check_starts(bert, TF_LEN(bert));
+}
+END_TEST
+
 static void check_narrowing(const t_node *nodes, size_t count, const widths *wide)
 {
     scene s;
@@ -381,6 +429,7 @@ Suite *make_suite(void)
     tcase_add_test(c, test_widening);
     tcase_add_test(c, test_unequal_copies_are_not_exact);
     tcase_add_test(c, test_redundant_units);
+    tcase_add_test(c, test_starts);
     tcase_add_test(c, test_narrowing);
     tcase_add_test(c, test_plan_file);
     tcase_add_test(c, test_refusals);
