@@ -488,7 +488,8 @@ tfuse_status tf_plan_parse(tf_env *env, const char *label, const uint8_t *data, 
 {
     tf_container c;
     *out = NULL;
-    TF_TRY(tf_container_parse(env, label, data, size, &c));
+    const tf_blob src = tf_blob_memory(data, size);
+    TF_TRY(tf_container_parse(env, label, &src, &c));
     tfuse_status status = from_container(env, label, &c, out);
     tf_container_free(&c);
     return status;

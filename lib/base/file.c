@@ -3,8 +3,8 @@
  * file.c: reading whole and mapped files, writing, and path names.
  *
  * Only regular files are read. They are opened without blocking, so a FIFO in the place of a file is an
- * error and not a hang. A mapped file that another process truncates raises SIGBUS, as with
- * every use of mmap.
+ * error and not a hang. What is mapped is read through base/blob.h, since looking at a mapped file that another process
+ * truncates raises SIGBUS.
  */
 #include "base/file.h"
 
@@ -66,22 +66,6 @@ tfuse_status tf_map_zeros(tf_env *env, uint64_t size, tf_mapping *out)
     if (base == MAP_FAILED)
         return tf_fail(env, TFUSE_ENOMEM, "%llu bytes of address space cannot be had", (unsigned long long)size);
     *out = (tf_mapping){base, size, base, -1};
-    return TFUSE_OK;
-}
-
-tfuse_status tf_mapping_read(tf_env *env, const tf_mapping *map, const char *path, uint64_t offset, uint64_t size, void *dst)
-{
-    char *to = dst;
-    for (uint64_t done = 0; done < size;) {
-        const ssize_t n = pread(map->fd, to + done, (size_t)(size - done), (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return tf_fail_errno(env, errno, "%s: cannot be read", path);
-        if (n == 0)
-            return tf_fail(env, TFUSE_EIO, "%s: has become shorter while it was in use; leave it as it is until the work is done", path);
-        done += (uint64_t)n;
-    }
     return TFUSE_OK;
 }
 

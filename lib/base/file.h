@@ -20,9 +20,6 @@ tfuse_status tf_map_zeros(tf_env *env, uint64_t size, tf_mapping *out);
 /* Maps a regular file read-only. Errors name the path. */
 tfuse_status tf_map_file(tf_env *env, const char *path, tf_mapping *out);
 void tf_unmap_file(tf_mapping *map); /* twice is harmless */
-/* Bytes offset..offset+size-1 of the file, without touching the mapping: a file that has been cut short meanwhile gives TFUSE_EIO
- * where the mapping would give the host a SIGBUS. */
-tfuse_status tf_mapping_read(tf_env *env, const tf_mapping *map, const char *path, uint64_t offset, uint64_t size, void *dst);
 
 /* Reads a file of at most `limit` bytes into `out`, which is initialised here; on failure it is empty. */
 tfuse_status tf_read_file(tf_env *env, const char *path, uint64_t limit, tf_buf *out);

@@ -20,37 +20,39 @@ static char *split_key(char *path)
 }
 
 /* The header says how much there may be, so a bomb is refused before it unfolds. */
-static tfuse_status open_gzip(tf_env *env, const char *path, const tf_mapping *map, tfuse_array **out)
+static tfuse_status open_gzip(tf_env *env, const char *path, const tf_blob *src, tfuse_array **out)
 {
     uint8_t head[TF_IDX_HEADER_MAX];
     size_t got;
     tf_idx_header h;
     tf_buf plain;
-    TF_TRY(tf_gunzip_head(env, path, map->data, map->size, head, sizeof head, &got));
+    TF_TRY(tf_gunzip_head(env, path, src, head, sizeof head, &got));
     TF_TRY(tf_idx_header_parse(env, path, head, got, &h));
-    if (h.total > tf_inflate_bound(map->size))
+    if (h.total > tf_inflate_bound(src->size))
         return tf_fail(env, TFUSE_ECORRUPT, "%s: its IDX header promises %llu bytes, more than a file of this size can hold", path,
                        (unsigned long long)h.total);
-    TF_TRY(tf_gunzip(env, path, map->data, map->size, h.total, &plain));
-    tfuse_status status = tf_idx_parse(env, path, (const uint8_t *)plain.data, plain.len, out);
+    TF_TRY(tf_gunzip(env, path, src, h.total, &plain));
+    const tf_blob idx = tf_blob_memory(plain.data, plain.len);
+    tfuse_status status = tf_idx_parse(env, path, &idx, out);
     tf_buf_free(&plain);
     return status;
 }
 
-static tfuse_status open_mapped(tf_env *env, const char *path, const char *key, const tf_mapping *map, tfuse_array **out)
+static tfuse_status open_blob(tf_env *env, const char *path, const char *key, const tf_blob *src, tfuse_array **out)
 {
-    const uint8_t *p = map->data;
-    uint64_t n = map->size;
+    uint8_t p[6] = {0};
+    const uint64_t n = src->size < sizeof p ? src->size : sizeof p;
+    TF_TRY(tf_blob_read(env, path, src, 0, n, p));
     if (n >= 4 && (memcmp(p, "PK\3\4", 4) == 0 || memcmp(p, "PK\5\6", 4) == 0))
-        return tf_npz_parse(env, path, p, n, key, out);
+        return tf_npz_parse(env, path, src, key, out);
     if (key)
         return tf_fail(env, TFUSE_EFORMAT, "%s: is not an .npz archive", path);
     if (n >= 6 && memcmp(p, "\x93NUMPY", 6) == 0)
-        return tf_npy_parse(env, path, p, n, out);
+        return tf_npy_parse(env, path, src, out);
     if (n >= 2 && p[0] == 0x1f && p[1] == 0x8b)
-        return open_gzip(env, path, map, out);
+        return open_gzip(env, path, src, out);
     if (n >= 2 && p[0] == 0 && p[1] == 0)
-        return tf_idx_parse(env, path, p, n, out);
+        return tf_idx_parse(env, path, src, out);
     return tf_fail(env, TFUSE_EFORMAT, "%s: is none of .npy, .npz and IDX", path);
 }
 
@@ -66,7 +68,8 @@ tfuse_status tf_array_open(tf_env *env, const char *path, tfuse_array **out)
     char *key = split_key(copy);
     tfuse_status status = tf_map_file(env, copy, &map);
     if (status == TFUSE_OK) {
-        status = open_mapped(env, copy, key, &map, out);
+        const tf_blob src = tf_blob_file(&map);
+        status = open_blob(env, copy, key, &src, out);
         tf_unmap_file(&map);
     }
     tf_free(&env->mem, copy);

@@ -128,8 +128,8 @@ tfuse_status tf_container_save(tf_env *env, const char *path, const tf_chunk *ch
 
 typedef struct input {
     const char *label;
-    const uint8_t *data;
-    uint64_t size, at;
+    const tf_blob *src;
+    uint64_t at;
 } input;
 
 static tfuse_status damaged(tf_env *env, const input *in, const char *what)
@@ -139,11 +139,14 @@ static tfuse_status damaged(tf_env *env, const input *in, const char *what)
 
 static tfuse_status read_file_header(tf_env *env, input *in)
 {
-    if (in->size < 8 || memcmp(in->data, magic, 8) != 0)
+    uint8_t h[FILE_HEADER];
+    const uint64_t got = in->src->size < sizeof h ? in->src->size : sizeof h;
+    TF_TRY(tf_blob_read(env, in->label, in->src, 0, got, h));
+    if (got < 8 || memcmp(h, magic, 8) != 0)
         return tf_fail(env, TFUSE_EFORMAT, "%s: is not a plan file", in->label);
-    if (in->size < FILE_HEADER)
+    if (got < FILE_HEADER)
         return damaged(env, in, "its header is cut off");
-    uint64_t version = tf_get_le(in->data + 8, 4);
+    uint64_t version = tf_get_le(h + 8, 4);
     if (version > VERSION)
         return tf_fail(env, TFUSE_EVERSION, "%s: its format version %u is newer than %d, which this library reads; use a newer tfuse",
                        in->label, (unsigned)version, VERSION);
@@ -156,15 +159,16 @@ static tfuse_status read_file_header(tf_env *env, input *in)
 /* One chunk into *out, whose data are then owned by the caller; the end chunk comes out under its name. */
 static tfuse_status read_chunk(tf_env *env, input *in, tf_chunk *out)
 {
-    const uint8_t *h = in->data + in->at;
-    if (in->size - in->at < CHUNK_HEADER)
+    uint8_t h[CHUNK_HEADER];
+    if (in->src->size - in->at < CHUNK_HEADER)
         return damaged(env, in, "a chunk is missing");
+    TF_TRY(tf_blob_read(env, in->label, in->src, in->at, sizeof h, h));
     if (tf_get_le(h + 28, 4) != tf_crc32(h, 28))
         return damaged(env, in, "the checksum of a chunk's header is wrong");
     if (tf_get_le(h + 4, 4) != 0)
         return tf_fail(env, TFUSE_EVERSION, "%s: has a chunk with flags that are not known; use a newer tfuse", in->label);
     uint64_t raw = tf_get_le(h + 8, 8), packed = tf_get_le(h + 16, 8);
-    if (packed > in->size - in->at - CHUNK_HEADER || raw > tf_inflate_bound(packed))
+    if (packed > in->src->size - in->at - CHUNK_HEADER || raw > tf_inflate_bound(packed))
         return damaged(env, in, "the size of a chunk is impossible");
     memcpy(out->name, h, 4);
     out->name[4] = 0;
@@ -175,7 +179,8 @@ static tfuse_status read_chunk(tf_env *env, input *in, tf_chunk *out)
         return TFUSE_ENOMEM;
     out->data = data;
     out->size = raw;
-    TF_TRY(tf_inflate_zlib(env, in->label, h + CHUNK_HEADER, packed, data, raw));
+    const tf_blob stream = tf_blob_part(in->src, in->at + CHUNK_HEADER, packed);
+    TF_TRY(tf_inflate_zlib(env, in->label, &stream, data, raw));
     if (tf_crc32(data, raw) != tf_get_le(h + 24, 4))
         return damaged(env, in, "the checksum of a chunk is wrong");
     in->at += CHUNK_HEADER + packed;
@@ -188,7 +193,7 @@ static tfuse_status check_end(tf_env *env, const input *in, tf_container *out)
     const tf_chunk *end = &out->chunks[out->count - 1];
     if (end->size != 8 || tf_get_le(end->data, 8) != out->count - 1)
         return damaged(env, in, "the number of chunks is wrong");
-    if (in->at != in->size)
+    if (in->at != in->src->size)
         return damaged(env, in, "there are bytes after the end");
     tf_free(&out->mem, (void *)(uintptr_t)end->data);
     out->count--;
@@ -208,13 +213,13 @@ static tfuse_status read_chunks(tf_env *env, input *in, tf_container *out)
         TF_TRY(read_chunk(env, in, chunk));
         if (memcmp(chunk->name, end_name, 4) == 0)
             return check_end(env, in, out);
-        TF_TRY(tf_progress(env, "reading plan", in->at, in->size));
+        TF_TRY(tf_progress(env, "reading plan", in->at, in->src->size));
     }
 }
 
-tfuse_status tf_container_parse(tf_env *env, const char *label, const uint8_t *data, uint64_t size, tf_container *out)
+tfuse_status tf_container_parse(tf_env *env, const char *label, const tf_blob *src, tf_container *out)
 {
-    input in = {label, data, size, 0};
+    input in = {label, src, 0};
     memset(out, 0, sizeof *out);
     out->mem = env->mem;
     tfuse_status status = read_file_header(env, &in);
@@ -230,7 +235,8 @@ tfuse_status tf_container_load(tf_env *env, const char *path, tf_container *out)
     tf_mapping map;
     memset(out, 0, sizeof *out);
     TF_TRY(tf_map_file(env, path, &map));
-    tfuse_status status = tf_container_parse(env, path, map.data, map.size, out);
+    const tf_blob src = tf_blob_file(&map);
+    tfuse_status status = tf_container_parse(env, path, &src, out);
     tf_unmap_file(&map);
     return status;
 }

@@ -49,17 +49,25 @@ tfuse_status tf_idx_header_parse(tf_env *env, const char *label, const uint8_t *
     return TFUSE_OK;
 }
 
-tfuse_status tf_idx_parse(tf_env *env, const char *label, const uint8_t *data, uint64_t size, tfuse_array **out)
+tfuse_status tf_idx_parse(tf_env *env, const char *label, const tf_blob *src, tfuse_array **out)
 {
     tf_idx_header h;
+    uint8_t head[TF_IDX_HEADER_MAX];
+    const uint64_t got = src->size < sizeof head ? src->size : sizeof head;
     *out = NULL;
-    TF_TRY(tf_idx_header_parse(env, label, data, size, &h));
-    if (h.total != size)
+    TF_TRY(tf_blob_read(env, label, src, 0, got, head));
+    TF_TRY(tf_idx_header_parse(env, label, head, got, &h));
+    if (h.total != src->size)
         return tf_fail(env, TFUSE_ECORRUPT, "%s: the IDX header promises %llu bytes in all, but there are %llu", label,
-                       (unsigned long long)h.total, (unsigned long long)size);
-    TF_TRY(tf_array_new(env, h.dtype, h.rank, h.shape, out));
-    if ((*out)->count)
-        memcpy((*out)->data, data + h.offset, (size_t)(size - h.offset));
-    tf_swap_bytes((*out)->data, (*out)->count, tf_dtype_size(h.dtype));
+                       (unsigned long long)h.total, (unsigned long long)src->size);
+    tfuse_array *a;
+    TF_TRY(tf_array_new(env, h.dtype, h.rank, h.shape, &a));
+    const tfuse_status status = tf_blob_read(env, label, src, h.offset, src->size - h.offset, a->data);
+    if (status != TFUSE_OK) {
+        tf_array_free(a);
+        return status;
+    }
+    tf_swap_bytes(a->data, a->count, tf_dtype_size(h.dtype));
+    *out = a;
     return TFUSE_OK;
 }

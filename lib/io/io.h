@@ -6,6 +6,7 @@
 #define TF_IO_IO_H
 
 #include "base/buf.h"
+#include "base/blob.h"
 #include "num/array.h"
 #include "io/model.h"
 
@@ -13,15 +14,14 @@
  * npz members stored or deflated, with a bound on what a member may inflate to (its directory entry, checked). */
 tfuse_status tf_array_open(tf_env *env, const char *path, tfuse_array **out);
 tfuse_status tf_array_save(tf_env *env, const tfuse_array *a, const char *path);
-/* npy.c: from memory; `label` names the source in errors */
-tfuse_status tf_npy_parse(tf_env *env, const char *label, const uint8_t *data, uint64_t size, tfuse_array **out);
+/* npy.c; `label` names the source in errors */
+tfuse_status tf_npy_parse(tf_env *env, const char *label, const tf_blob *src, tfuse_array **out);
 /* The beginning of an .npy file that holds `a`: everything before its data. */
 tfuse_status tf_npy_header(tf_env *env, const tfuse_array *a, tf_buf *out);
 /* npz.c: key NULL: the only member. */
-tfuse_status tf_npz_parse(tf_env *env, const char *label, const uint8_t *data, uint64_t size, const char *key,
-                          tfuse_array **out);
+tfuse_status tf_npz_parse(tf_env *env, const char *label, const tf_blob *src, const char *key, tfuse_array **out);
 /* idx.c: LeCun's IDX, plain. */
-tfuse_status tf_idx_parse(tf_env *env, const char *label, const uint8_t *data, uint64_t size, tfuse_array **out);
+tfuse_status tf_idx_parse(tf_env *env, const char *label, const tf_blob *src, tfuse_array **out);
 /* Bytes of an IDX header, and what it promises. */
 #define TF_IDX_HEADER_MAX (4 + 4 * TFUSE_MAX_RANK)
 typedef struct tf_idx_header {
@@ -48,15 +48,15 @@ static inline uint64_t tf_get_le(const uint8_t *p, int bytes)
 /* A stream of `size` bytes cannot hold more than this (deflate's ratio is at most 1032). */
 uint64_t tf_inflate_bound(uint64_t size);
 /* A gzip file, all its members, to memory; fails past `limit` bytes. */
-tfuse_status tf_gunzip(tf_env *env, const char *label, const uint8_t *data, uint64_t size, uint64_t limit, tf_buf *out);
+tfuse_status tf_gunzip(tf_env *env, const char *label, const tf_blob *src, uint64_t limit, tf_buf *out);
 /* The first bytes of what a gzip file holds, at most cap. */
-tfuse_status tf_gunzip_head(tf_env *env, const char *label, const uint8_t *data, uint64_t size, uint8_t *dst, size_t cap,
-                            size_t *got);
+tfuse_status tf_gunzip_head(tf_env *env, const char *label, const tf_blob *src, uint8_t *dst, size_t cap, size_t *got);
 /* Raw deflate (zip members) and zlib's format to exactly dst_size bytes. */
-tfuse_status tf_inflate_raw(tf_env *env, const char *label, const uint8_t *data, uint64_t size, uint8_t *dst, uint64_t dst_size);
-tfuse_status tf_inflate_zlib(tf_env *env, const char *label, const uint8_t *data, uint64_t size, uint8_t *dst, uint64_t dst_size);
+tfuse_status tf_inflate_raw(tf_env *env, const char *label, const tf_blob *src, uint8_t *dst, uint64_t dst_size);
+tfuse_status tf_inflate_zlib(tf_env *env, const char *label, const tf_blob *src, uint8_t *dst, uint64_t dst_size);
 /* CRC-32 of any length. */
 uint32_t tf_crc32(const void *data, uint64_t size);
+tfuse_status tf_blob_crc32(tf_env *env, const char *label, const tf_blob *src, uint32_t *out);
 /* zlib's allocation hooks on an environment's allocator: `opaque` is a tf_mem. */
 void *tf_zalloc(void *opaque, unsigned items, unsigned size);
 void tf_zfree(void *opaque, void *ptr);
@@ -74,7 +74,7 @@ typedef struct tf_container {
     size_t count;
 } tf_container;
 tfuse_status tf_container_load(tf_env *env, const char *path, tf_container *out);
-tfuse_status tf_container_parse(tf_env *env, const char *label, const uint8_t *data, uint64_t size, tf_container *out);
+tfuse_status tf_container_parse(tf_env *env, const char *label, const tf_blob *src, tf_container *out);
 const tf_chunk *tf_container_find(const tf_container *c, const char *name);
 void tf_container_free(tf_container *c);
 

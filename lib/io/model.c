@@ -196,7 +196,8 @@ tfuse_status tf_model_map(tf_env *env, tfuse_model *m, const char *path)
         return TFUSE_ENOMEM;
     TF_TRY(tf_map_file(env, path, &m->files[i]));
     m->n_files++;
-    return tf_safetensors_parse(env, path, m->files[i].data, m->files[i].size, (int)i, m);
+    const tf_blob src = tf_blob_file(&m->files[i]);
+    return tf_safetensors_parse(env, path, &src, (int)i, m);
 }
 
 const char *tf_model_label(const tfuse_model *m)
@@ -213,8 +214,8 @@ tfuse_status tf_tensor_bytes(tf_env *env, const tfuse_model *m, const tf_tensor 
 {
     const size_t width = tf_dtype_size(t->dtype);
     if (t->file >= 0) {
-        const tf_mapping *map = &m->files[t->file];
-        return size ? tf_mapping_read(env, map, m->file_names[t->file], (uint64_t)(t->data - map->data) + from, size, dst) : TFUSE_OK;
+        const tf_blob src = tf_blob_file(&m->files[t->file]);
+        return size ? tf_blob_read(env, m->file_names[t->file], &src, (uint64_t)(t->data - src.data) + from, size, dst) : TFUSE_OK;
     }
     if (t->strides && size) /* callers cut between elements */
         tf_gather(width, t->rank, t->shape, t->strides, t->data, from / width, size / width, dst);

@@ -7,6 +7,7 @@
 
 #include "base/env.h"
 #include "base/file.h"
+#include "base/blob.h"
 #include "base/strmap.h"
 #include <jansson.h>
 #include <stdatomic.h>
@@ -133,9 +134,8 @@ tfuse_status tf_shards_open(tf_env *env, const char *dir, const char *index_path
 /* ---- safetensors.c ---- */
 /* Largest header that is read or written, as in the reference implementation. */
 #define TF_SAFETENSORS_HEADER_MAX 100000000u
-/* Parses and checks the header of a mapped file and adds its tensors to the model, with file index `file`. */
-tfuse_status tf_safetensors_parse(tf_env *env, const char *path, const uint8_t *data, uint64_t size, int file,
-                                  tfuse_model *m);
+/* Parses and checks the header of a file and adds its tensors to the model, with file index `file`; they point into src->data. */
+tfuse_status tf_safetensors_parse(tf_env *env, const char *path, const tf_blob *src, int file, tfuse_model *m);
 
 /* ---- writer.c: a checkpoint directory written tensor by tensor ---- */
 typedef struct tf_writer tf_writer;

@@ -9,6 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
+enum {
+    BLOCK = 1 << 18,
+    HEADER_MAX = 1 << 20, /* version 1 allows 64 KiB; beyond that there would be fields of a structure, which are refused */
+};
+
 typedef struct cursor {
     const char *at, *end;
 } cursor;
@@ -164,67 +169,92 @@ void tf_swap_bytes(void *data, size_t count, size_t width)
         }
 }
 
-/* Column-major src to row-major data. */
-static void from_fortran(tfuse_array *a, const uint8_t *src)
+/* Column-major elements of the file to row-major data, a block at a time, so that there is no second copy of the array. */
+static tfuse_status from_fortran(tf_env *env, const char *label, const tf_blob *src, tfuse_array *a)
 {
-    size_t width = tf_dtype_size(a->dtype), stride[TFUSE_MAX_RANK], at = 0;
+    const size_t width = tf_dtype_size(a->dtype), step = BLOCK / width;
+    size_t stride[TFUSE_MAX_RANK], at = 0, end = 1;
     int64_t index[TFUSE_MAX_RANK] = {0};
-    for (size_t d = 0; d < a->rank; d++)
-        stride[d] = d ? stride[d - 1] * (size_t)a->shape[d - 1] : 1;
-    for (size_t i = 0; i < a->count; i++) {
-        memcpy((uint8_t *)a->data + i * width, src + at * width, width);
-        for (size_t d = a->rank; d-- > 0;) {
-            at += stride[d];
-            if (++index[d] < a->shape[d])
-                break;
-            at -= stride[d] * (size_t)a->shape[d];
-            index[d] = 0;
+    uint8_t *block = tf_alloc(env, BLOCK);
+    tfuse_status status = block ? TFUSE_OK : TFUSE_ENOMEM;
+    for (size_t d = a->rank; d-- > 0; end *= (size_t)a->shape[d])
+        stride[d] = end;
+    for (size_t first = 0; first < a->count && status == TFUSE_OK; first += step) {
+        const size_t n = a->count - first < step ? a->count - first : step;
+        status = tf_blob_read(env, label, src, first * width, n * width, block);
+        for (size_t i = 0; i < n && status == TFUSE_OK; i++) {
+            memcpy((uint8_t *)a->data + at * width, block + i * width, width);
+            for (size_t d = 0; d < a->rank; d++) {
+                at += stride[d];
+                if (++index[d] < a->shape[d])
+                    break;
+                at -= stride[d] * (size_t)a->shape[d];
+                index[d] = 0;
+            }
         }
     }
+    tf_free(&env->mem, block);
+    return status;
 }
 
-static tfuse_status find_header(tf_env *env, const char *label, const uint8_t *data, uint64_t size, cursor *out)
+/* The dictionary's text, for the caller to free, and where the data begin. */
+static tfuse_status read_literal(tf_env *env, const char *label, const tf_blob *src, char **text, size_t *len, uint64_t *data)
 {
-    if (size < 10 || memcmp(data, "\x93NUMPY", 6) != 0)
+    uint8_t head[12] = {0};
+    if (src->size >= 10)
+        TF_TRY(tf_blob_read(env, label, src, 0, src->size < sizeof head ? src->size : sizeof head, head));
+    if (src->size < 10 || memcmp(head, "\x93NUMPY", 6) != 0)
         return tf_fail(env, TFUSE_EFORMAT, "%s: is not an .npy array", label);
-    if (data[6] < 1 || data[6] > 3)
-        return tf_fail(env, TFUSE_EVERSION, "%s: .npy format version %d is not known", label, data[6]);
-    uint64_t start = data[6] == 1 ? 10 : 12, len = data[8] | (uint64_t)data[9] << 8;
-    if (data[6] > 1 && size >= 12)
-        len |= (uint64_t)data[10] << 16 | (uint64_t)data[11] << 24;
-    if (size < start || len > size - start)
+    if (head[6] < 1 || head[6] > 3)
+        return tf_fail(env, TFUSE_EVERSION, "%s: .npy format version %d is not known", label, head[6]);
+    const uint64_t start = head[6] == 1 ? 10 : 12;
+    *len = (size_t)tf_get_le(head + 8, head[6] == 1 ? 2 : 4);
+    if (src->size < start || *len > src->size - start)
         return tf_fail(env, TFUSE_ECORRUPT, "%s: the header is longer than the file, which is truncated", label);
-    out->at = (const char *)data + start;
-    out->end = out->at + len;
-    return TFUSE_OK;
+    if (*len > HEADER_MAX)
+        return tf_fail(env, TFUSE_EFORMAT, "%s: a header of %zu bytes is more than the %d allowed", label, *len, HEADER_MAX);
+    *data = start + *len;
+    *text = tf_alloc(env, *len ? *len : 1);
+    return *text ? tf_blob_read(env, label, src, start, *len, *text) : TFUSE_ENOMEM;
 }
 
-tfuse_status tf_npy_parse(tf_env *env, const char *label, const uint8_t *data, uint64_t size, tfuse_array **out)
+static tfuse_status read_header(tf_env *env, const char *label, const tf_blob *src, header *h, uint64_t *data)
+{
+    char *text = NULL;
+    size_t len = 0;
+    memset(h, 0, sizeof *h);
+    tfuse_status status = read_literal(env, label, src, &text, &len, data);
+    if (status == TFUSE_OK && !take_header((cursor){text, text + len}, h))
+        status = tf_fail(env, h->has_descr || !memchr(text, '[', len) ? TFUSE_EFORMAT : TFUSE_EDTYPE,
+                         "%s: the .npy header is not one of an array of numbers with at most %d dimensions", label, TFUSE_MAX_RANK);
+    tf_free(&env->mem, text);
+    return status;
+}
+
+tfuse_status tf_npy_parse(tf_env *env, const char *label, const tf_blob *src, tfuse_array **out)
 {
     header h;
-    cursor c;
     size_t count, bytes;
+    uint64_t start;
     *out = NULL;
-    memset(&h, 0, sizeof h);
-    TF_TRY(find_header(env, label, data, size, &c));
-    if (!take_header(c, &h))
-        return tf_fail(env, h.has_descr || !memchr(c.at, '[', (size_t)(c.end - c.at)) ? TFUSE_EFORMAT : TFUSE_EDTYPE,
-                       "%s: the .npy header is not one of an array of numbers with at most %d dimensions", label, TFUSE_MAX_RANK);
+    TF_TRY(read_header(env, label, src, &h, &start));
     TF_TRY(take_dtype(env, label, &h));
-    tfuse_status status = tf_shape_count(env, h.dtype, h.rank, h.shape, &count, &bytes);
-    if (status != TFUSE_OK)
+    if (tf_shape_count(env, h.dtype, h.rank, h.shape, &count, &bytes) != TFUSE_OK)
         return tf_fail_in(env, TFUSE_EFORMAT, "%s", label);
-    uint64_t there = size - (uint64_t)((const uint8_t *)c.end - data);
-    if (bytes != there)
+    if (bytes != src->size - start)
         return tf_fail(env, TFUSE_ECORRUPT, "%s: the header promises %zu bytes of data, but there are %llu", label, bytes,
-                       (unsigned long long)there);
-    TF_TRY(tf_array_new(env, h.dtype, h.rank, h.shape, out));
-    if (h.fortran)
-        from_fortran(*out, (const uint8_t *)c.end);
-    else if (bytes)
-        memcpy((*out)->data, c.end, bytes);
+                       (unsigned long long)(src->size - start));
+    const tf_blob data = tf_blob_part(src, start, bytes);
+    tfuse_array *a;
+    TF_TRY(tf_array_new(env, h.dtype, h.rank, h.shape, &a));
+    const tfuse_status status = h.fortran ? from_fortran(env, label, &data, a) : tf_blob_read(env, label, &data, 0, bytes, a->data);
+    if (status != TFUSE_OK) {
+        tf_array_free(a);
+        return status;
+    }
     if (h.swap)
-        tf_swap_bytes((*out)->data, count, tf_dtype_size(h.dtype));
+        tf_swap_bytes(a->data, count, tf_dtype_size(h.dtype));
+    *out = a;
     return TFUSE_OK;
 }
 

@@ -18,15 +18,17 @@ enum {
     KEY_SHOWN = 80,
     STORED = 0,
     DEFLATED = 8,
+    COMMENT_MAX = 65535,
+    DIRECTORY_MAX = 1 << 26, /* that of a million arrays */
 };
 
 #define IDS "input_ids"
 
 typedef struct archive {
     const char *label;
-    const uint8_t *data;
-    uint64_t size;
-    uint64_t at, end, left; /* of the directory: next entry, its end, entries to come */
+    const tf_blob *src;
+    uint8_t *directory;
+    uint64_t at, end, left; /* in the directory: next entry, its end, entries to come */
 } archive;
 
 typedef struct member {
@@ -44,19 +46,19 @@ static tfuse_status damaged(tf_env *env, const archive *z, const char *what)
 
 static bool inside(const archive *z, uint64_t offset, uint64_t size)
 {
-    return offset <= z->size && size <= z->size - offset;
+    return offset <= z->src->size && size <= z->src->size - offset;
 }
 
 /* ---- the directory ---------------------------------------------------------------------------- */
 
-/* The end record is the last thing in the file but for a comment of its stated length. */
-static bool find_end(const archive *z, uint64_t *out)
+/* Where in the file's last `size` bytes the end record is: the last thing but for a comment of its stated length. */
+static bool find_end(const uint8_t *tail, size_t size, size_t *out)
 {
-    if (z->size < END_SIZE)
+    if (size < END_SIZE)
         return false;
-    for (uint64_t comment = 0; comment <= 65535 && comment <= z->size - END_SIZE; comment++) {
-        uint64_t at = z->size - END_SIZE - comment;
-        if (tf_get_le(z->data + at, 4) == 0x06054b50 && tf_get_le(z->data + at + 20, 2) == comment) {
+    for (size_t comment = 0; comment <= COMMENT_MAX && comment <= size - END_SIZE; comment++) {
+        const size_t at = size - END_SIZE - comment;
+        if (tf_get_le(tail + at, 4) == 0x06054b50 && tf_get_le(tail + at + 20, 2) == comment) {
             *out = at;
             return true;
         }
@@ -64,33 +66,59 @@ static bool find_end(const archive *z, uint64_t *out)
     return false;
 }
 
-/* Entries, size and offset of the directory from a zip64 end record, if there is one before the plain end. */
-static tfuse_status read_end64(tf_env *env, const archive *z, uint64_t end, uint64_t *entries, uint64_t *size, uint64_t *offset)
+/* The directory's place from a zip64 end record, if there is one before the plain end. */
+static tfuse_status read_end64(tf_env *env, archive *z, const uint8_t *tail, size_t end, uint64_t *size, uint64_t *offset)
 {
-    if (end < END64_LOCATOR_SIZE || tf_get_le(z->data + end - END64_LOCATOR_SIZE, 4) != 0x07064b50)
+    uint8_t record[END64_SIZE];
+    if (end < END64_LOCATOR_SIZE || tf_get_le(tail + end - END64_LOCATOR_SIZE, 4) != 0x07064b50)
         return TFUSE_OK;
-    uint64_t at = tf_get_le(z->data + end - END64_LOCATOR_SIZE + 8, 8);
-    if (!inside(z, at, END64_SIZE) || tf_get_le(z->data + at, 4) != 0x06064b50)
+    const uint64_t at = tf_get_le(tail + end - END64_LOCATOR_SIZE + 8, 8);
+    if (!inside(z, at, END64_SIZE))
         return damaged(env, z, "its zip64 end record is missing");
-    *entries = tf_get_le(z->data + at + 32, 8);
-    *size = tf_get_le(z->data + at + 40, 8);
-    *offset = tf_get_le(z->data + at + 48, 8);
+    TF_TRY(tf_blob_read(env, z->label, z->src, at, END64_SIZE, record));
+    if (tf_get_le(record, 4) != 0x06064b50)
+        return damaged(env, z, "its zip64 end record is missing");
+    z->left = tf_get_le(record + 32, 8);
+    *size = tf_get_le(record + 40, 8);
+    *offset = tf_get_le(record + 48, 8);
     return TFUSE_OK;
 }
 
-static tfuse_status open_directory(tf_env *env, archive *z)
+static tfuse_status read_directory(tf_env *env, archive *z, uint64_t offset, uint64_t size, uint64_t end)
 {
-    uint64_t end;
-    if (!find_end(z, &end))
-        return damaged(env, z, "there is no end of a ZIP directory");
-    uint64_t entries = tf_get_le(z->data + end + 10, 2), size = tf_get_le(z->data + end + 12, 4), offset = tf_get_le(z->data + end + 16, 4);
-    TF_TRY(read_end64(env, z, end, &entries, &size, &offset));
-    if (offset > end || size > end - offset || entries > size / ENTRY_SIZE)
+    if (offset > end || size > end - offset || z->left > size / ENTRY_SIZE)
         return damaged(env, z, "its ZIP directory does not fit in the file");
-    z->at = offset;
-    z->end = offset + size;
-    z->left = entries;
-    return TFUSE_OK;
+    if (size > DIRECTORY_MAX)
+        return tf_fail(env, TFUSE_EFORMAT, "%s: a ZIP directory of %" PRIu64 " bytes is more than the %d allowed", z->label, size, DIRECTORY_MAX);
+    z->directory = tf_alloc(env, (size_t)size + 1);
+    z->end = size;
+    return z->directory ? tf_blob_read(env, z->label, z->src, offset, size, z->directory) : TFUSE_ENOMEM;
+}
+
+/* tail: the file's last `size` bytes. */
+static tfuse_status open_directory(tf_env *env, archive *z, const uint8_t *tail, size_t size)
+{
+    size_t end;
+    if (!find_end(tail, size, &end))
+        return damaged(env, z, "there is no end of a ZIP directory");
+    uint64_t bytes = tf_get_le(tail + end + 12, 4), offset = tf_get_le(tail + end + 16, 4);
+    z->left = tf_get_le(tail + end + 10, 2);
+    TF_TRY(read_end64(env, z, tail, end, &bytes, &offset));
+    return read_directory(env, z, offset, bytes, z->src->size - size + end);
+}
+
+/* z->directory is the caller's to free, also after a failure. */
+static tfuse_status open_archive(tf_env *env, archive *z)
+{
+    const size_t most = END64_LOCATOR_SIZE + END_SIZE + COMMENT_MAX, size = z->src->size < most ? (size_t)z->src->size : most;
+    uint8_t *tail = tf_alloc(env, size + 1);
+    if (!tail)
+        return TFUSE_ENOMEM;
+    tfuse_status status = tf_blob_read(env, z->label, z->src, z->src->size - size, size, tail);
+    if (status == TFUSE_OK)
+        status = open_directory(env, z, tail, size);
+    tf_free(&env->mem, tail);
+    return status;
 }
 
 /* Values that do not fit in 32 bits stand in the extra field with id 1, in this order. */
@@ -122,7 +150,7 @@ static tfuse_status next_member(tf_env *env, archive *z, member *m, bool *more)
     *more = z->left > 0;
     if (!*more)
         return TFUSE_OK;
-    const uint8_t *p = z->data + z->at;
+    const uint8_t *p = z->directory + z->at;
     if (z->end - z->at < ENTRY_SIZE || tf_get_le(p, 4) != 0x02014b50)
         return damaged(env, z, "an entry of its ZIP directory is missing");
     size_t name = (size_t)tf_get_le(p + 28, 2), extra = (size_t)tf_get_le(p + 30, 2), comment = (size_t)tf_get_le(p + 32, 2);
@@ -208,58 +236,76 @@ static tfuse_status find_member(tf_env *env, const archive *directory, const cha
 
 /* ---- reading ---------------------------------------------------------------------------------- */
 
-static tfuse_status find_data(tf_env *env, const archive *z, const member *m, const char *label, const uint8_t **out)
+/* Whether the name in the file at `at` is that of the directory. */
+static tfuse_status check_name(tf_env *env, const archive *z, const member *m, uint64_t at)
 {
+    char *name = tf_alloc(env, m->name_len + 1);
+    if (!name)
+        return TFUSE_ENOMEM;
+    tfuse_status status = tf_blob_read(env, z->label, z->src, at, m->name_len, name);
+    if (status == TFUSE_OK && memcmp(name, m->name, m->name_len) != 0)
+        status = damaged(env, z, "a member's name differs from the directory's");
+    tf_free(&env->mem, name);
+    return status;
+}
+
+static tfuse_status find_data(tf_env *env, const archive *z, const member *m, const char *label, tf_blob *out)
+{
+    uint8_t p[LOCAL_SIZE];
     if (m->flags & 1)
         return tf_fail(env, TFUSE_EUNSUPPORTED, "%s: is encrypted", label);
     if (m->method != STORED && m->method != DEFLATED)
         return tf_fail(env, TFUSE_EUNSUPPORTED, "%s: ZIP method %u is not supported; use numpy.savez or savez_compressed", label, m->method);
     if (!inside(z, m->offset, LOCAL_SIZE))
         return damaged(env, z, "a member begins after the end of the file");
-    const uint8_t *p = z->data + m->offset;
+    TF_TRY(tf_blob_read(env, z->label, z->src, m->offset, LOCAL_SIZE, p));
     if (tf_get_le(p, 4) != 0x04034b50)
         return damaged(env, z, "a member's header is missing");
     uint64_t name = tf_get_le(p + 26, 2), extra = tf_get_le(p + 28, 2);
     uint64_t start = m->offset + LOCAL_SIZE + name + extra;
     if (!inside(z, start, m->packed))
         return damaged(env, z, "a member ends after the end of the file");
-    if (name != m->name_len || memcmp(p + LOCAL_SIZE, m->name, m->name_len) != 0)
+    if (name != m->name_len)
         return damaged(env, z, "a member's name differs from the directory's");
+    TF_TRY(check_name(env, z, m, m->offset + LOCAL_SIZE));
     if (m->method == STORED ? m->raw != m->packed : m->raw > tf_inflate_bound(m->packed))
         return damaged(env, z, "a member's sizes are impossible");
-    *out = z->data + start;
+    *out = tf_blob_part(z->src, start, m->packed);
     return TFUSE_OK;
 }
 
-static tfuse_status check_crc(tf_env *env, const char *label, const uint8_t *data, const member *m)
+static tfuse_status check_crc(tf_env *env, const char *label, const tf_blob *raw, const member *m)
 {
-    if (tf_crc32(data, m->raw) == m->crc)
+    uint32_t crc;
+    TF_TRY(tf_blob_crc32(env, label, raw, &crc));
+    if (crc == m->crc)
         return TFUSE_OK;
     return tf_fail(env, TFUSE_ECORRUPT, "%s: its checksum is wrong; the file is damaged", label);
 }
 
-static tfuse_status read_deflated(tf_env *env, const char *label, const uint8_t *data, const member *m, tfuse_array **out)
+static tfuse_status read_deflated(tf_env *env, const char *label, const tf_blob *packed, const member *m, tfuse_array **out)
 {
     uint8_t *raw = tf_alloc(env, (size_t)m->raw);
     if (!raw)
         return TFUSE_ENOMEM;
-    tfuse_status status = tf_inflate_raw(env, label, data, m->packed, raw, m->raw);
+    const tf_blob plain = tf_blob_memory(raw, m->raw);
+    tfuse_status status = tf_inflate_raw(env, label, packed, raw, m->raw);
     if (status == TFUSE_OK)
-        status = check_crc(env, label, raw, m);
+        status = check_crc(env, label, &plain, m);
     if (status == TFUSE_OK)
-        status = tf_npy_parse(env, label, raw, m->raw, out);
+        status = tf_npy_parse(env, label, &plain, out);
     tf_free(&env->mem, raw);
     return status;
 }
 
 static tfuse_status read_member(tf_env *env, const archive *z, const member *m, const char *label, tfuse_array **out)
 {
-    const uint8_t *data;
+    tf_blob data;
     TF_TRY(find_data(env, z, m, label, &data));
     if (m->method == DEFLATED)
-        return read_deflated(env, label, data, m, out);
-    TF_TRY(check_crc(env, label, data, m));
-    return tf_npy_parse(env, label, data, m->raw, out);
+        return read_deflated(env, label, &data, m, out);
+    TF_TRY(check_crc(env, label, &data, m));
+    return tf_npy_parse(env, label, &data, out);
 }
 
 static tfuse_status read_named(tf_env *env, const archive *z, const member *m, tfuse_array **out)
@@ -309,18 +355,24 @@ static tfuse_status has_ids(tf_env *env, const archive *directory, bool *has)
     return TFUSE_OK;
 }
 
-tfuse_status tf_npz_parse(tf_env *env, const char *label, const uint8_t *data, uint64_t size, const char *key, tfuse_array **out)
+static tfuse_status read_archive(tf_env *env, archive *z, const char *key, tfuse_array **out)
 {
-    archive z = {.label = label, .data = data, .size = size};
     member m = {0};
     bool several = false;
-    *out = NULL;
-    TF_TRY(open_directory(env, &z));
+    TF_TRY(open_archive(env, z));
     if (!key)
-        TF_TRY(has_ids(env, &z, &several));
-    TF_TRY(find_member(env, &z, several ? IDS : key, &m));
-    TF_TRY(read_named(env, &z, &m, out));
-    const tfuse_status status = several ? attach_others(env, &z, *out) : TFUSE_OK;
+        TF_TRY(has_ids(env, z, &several));
+    TF_TRY(find_member(env, z, several ? IDS : key, &m));
+    TF_TRY(read_named(env, z, &m, out));
+    return several ? attach_others(env, z, *out) : TFUSE_OK;
+}
+
+tfuse_status tf_npz_parse(tf_env *env, const char *label, const tf_blob *src, const char *key, tfuse_array **out)
+{
+    archive z = {.label = label, .src = src};
+    *out = NULL;
+    const tfuse_status status = read_archive(env, &z, key, out);
+    tf_free(&env->mem, z.directory);
     if (status != TFUSE_OK) {
         tf_array_free(*out);
         *out = NULL;

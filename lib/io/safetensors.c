@@ -3,7 +3,7 @@
  * safetensors.c: the header of a safetensors file: u64 length, JSON, data. Every rule of the reference reader holds, and
  * more: no name twice, extents and offsets that fit in 63 bits whatever their order, at most TFUSE_MAX_RANK dimensions.
  *
- * Invariant that the rest relies on: after tf_safetensors_parse every tensor lies within the mapping, has exactly the bytes of its
+ * Invariant that the rest relies on: after tf_safetensors_parse every tensor lies within the file, has exactly the bytes of its
  * type and shape, and no two share a byte, since sorted by offset they tile the data without a hole.
  */
 #include "io/model.h"
@@ -174,35 +174,46 @@ static tfuse_status add_all(tf_env *env, const file *f, const entry *entries, si
     return TFUSE_OK;
 }
 
-/* The length of the header, checked against the file. */
-static tfuse_status header_length(tf_env *env, const char *path, const uint8_t *data, uint64_t size, uint64_t *out)
+/* The header's text, whose length is checked against the file, for the caller to free. */
+static tfuse_status read_header(tf_env *env, const char *path, const tf_blob *src, char **text, uint64_t *length)
 {
-    if (size < 8)
-        return tf_fail(env, TFUSE_EFORMAT, "%s: %" PRIu64 " bytes are too few for a safetensors file", path, size);
-    memcpy(out, data, 8);
-    if (*out > TF_SAFETENSORS_HEADER_MAX)
+    uint8_t prefix[8];
+    if (src->size < sizeof prefix)
+        return tf_fail(env, TFUSE_EFORMAT, "%s: %" PRIu64 " bytes are too few for a safetensors file", path, src->size);
+    TF_TRY(tf_blob_read(env, path, src, 0, sizeof prefix, prefix));
+    memcpy(length, prefix, sizeof prefix);
+    if (*length > TF_SAFETENSORS_HEADER_MAX)
         return tf_fail(env, TFUSE_EFORMAT, "%s: a header of %" PRIu64 " bytes is more than the %u allowed; this is no safetensors file", path,
-                       *out, TF_SAFETENSORS_HEADER_MAX);
-    if (*out > size - 8)
-        return tf_fail(env, TFUSE_EFORMAT, "%s: the header of %" PRIu64 " bytes is longer than the file; it is truncated", path, *out);
+                       *length, TF_SAFETENSORS_HEADER_MAX);
+    if (*length > src->size - sizeof prefix)
+        return tf_fail(env, TFUSE_EFORMAT, "%s: the header of %" PRIu64 " bytes is longer than the file; it is truncated", path, *length);
+    *text = tf_alloc(env, *length ? (size_t)*length : 1);
+    return *text ? tf_blob_read(env, path, src, sizeof prefix, *length, *text) : TFUSE_ENOMEM;
+}
+
+/* A file of another kind gets a plainer message than the JSON reader's. */
+static tfuse_status check_object(tf_env *env, const char *path, const char *text, uint64_t length)
+{
     uint64_t start = 0;
-    while (start < *out && memchr(" \t\r\n", data[8 + start], 4))
+    while (start < length && memchr(" \t\r\n", text[start], 4))
         start++;
-    if (start == *out || data[8 + start] != '{')
+    if (start == length || text[start] != '{')
         return tf_fail(env, TFUSE_EFORMAT, "%s: the header does not begin with '{'; this is no safetensors file", path);
     return TFUSE_OK;
 }
 
-tfuse_status tf_safetensors_parse(tf_env *env, const char *path, const uint8_t *data, uint64_t size, int index, tfuse_model *m)
+tfuse_status tf_safetensors_parse(tf_env *env, const char *path, const tf_blob *src, int index, tfuse_model *m)
 {
     uint64_t length;
+    char *text = NULL;
     json_t *root = NULL;
     entry *entries = NULL;
     size_t count = 0;
     tfuse_status status;
-    TF_TRY_OUT(header_length(env, path, data, size, &length));
-    file f = {path, data + 8 + length, size - 8 - length, index};
-    TF_TRY_OUT(tf_json_object(env, path, (const char *)data + 8, (size_t)length, &root));
+    TF_TRY_OUT(read_header(env, path, src, &text, &length));
+    TF_TRY_OUT(check_object(env, path, text, length));
+    file f = {path, src->data + 8 + length, src->size - 8 - length, index};
+    TF_TRY_OUT(tf_json_object(env, path, text, (size_t)length, &root));
     entries = tf_calloc(env, json_object_size(root), sizeof *entries);
     if (!entries) {
         status = TFUSE_ENOMEM;
@@ -212,6 +223,7 @@ tfuse_status tf_safetensors_parse(tf_env *env, const char *path, const uint8_t *
     status = add_all(env, &f, entries, count, m);
 out:
     tf_free(&env->mem, entries);
+    tf_free(&env->mem, text);
     json_decref(root);
     return status;
 }

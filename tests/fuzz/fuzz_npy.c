@@ -9,7 +9,7 @@
 tfuse_status fuzz_one(tf_env *env, const uint8_t *data, size_t size)
 {
     tfuse_array *a = NULL;
-    tfuse_status status = tf_npy_parse(env, "x.npy", data, size, &a);
+    tfuse_status status = tf_npy_parse(env, "x.npy", &(tf_blob){data, 0, size, -1}, &a);
     tf_array_free(a);
     return status;
 }

@@ -10,7 +10,7 @@ tfuse_status fuzz_one(tf_env *env, const uint8_t *data, size_t size)
 {
     tfuse_model *m;
     TF_TRY(tf_model_new(env, NULL, &m));
-    tfuse_status status = tf_safetensors_parse(env, "x.safetensors", data, size, -1, m);
+    tfuse_status status = tf_safetensors_parse(env, "x.safetensors", &(tf_blob){data, 0, size, -1}, -1, m);
     if (status == TFUSE_OK)
         status = tf_model_seal(env, m);
     volatile uint8_t sum = 0;

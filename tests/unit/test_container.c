@@ -27,7 +27,7 @@ static void teardown(void)
 static tfuse_status parse(tf_env *e, const uint8_t *data, uint64_t size)
 {
     tf_container c;
-    tfuse_status status = tf_container_parse(e, "a.plan", data, size, &c);
+    tfuse_status status = tf_container_parse(e, "a.plan", &(tf_blob){data, 0, size, -1}, &c);
     ck_assert(status == TFUSE_OK || c.count == 0);
     tf_container_free(&c);
     return status;
@@ -43,7 +43,7 @@ static const tf_chunk sample[] = {
 static tfuse_status parse_sample(tf_env *e, const uint8_t *data, uint64_t size)
 {
     tf_container c;
-    tfuse_status status = tf_container_parse(e, "a.plan", data, size, &c);
+    tfuse_status status = tf_container_parse(e, "a.plan", &(tf_blob){data, 0, size, -1}, &c);
     ck_assert_uint_eq(c.count, status == TFUSE_OK ? TF_LEN(sample) : 0);
     for (size_t i = 0; i < c.count; i++) {
         ck_assert_str_eq(c.chunks[i].name, sample[i].name);

@@ -26,7 +26,7 @@ static void teardown(void)
 static tfuse_status parse(tf_env *e, const uint8_t *data, uint64_t size)
 {
     tfuse_array *a;
-    tfuse_status status = tf_idx_parse(e, "x-idx", data, size, &a);
+    tfuse_status status = tf_idx_parse(e, "x-idx", &(tf_blob){data, 0, size, -1}, &a);
     ck_assert_int_eq(status == TFUSE_OK, a != NULL);
     tf_array_free(a);
     return status;
@@ -72,7 +72,7 @@ START_TEST(types)
         uint8_t file[16] = {0, 0, rows[i].code, 1, 0, 0, 0, 1};
         tfuse_array *a;
         memcpy(file + 8, bytes, rows[i].size);
-        t_ok(env, tf_idx_parse(env, "x", file, 8u + rows[i].size, &a));
+        t_ok(env, tf_idx_parse(env, "x", &(tf_blob){file, 0, 8u + rows[i].size, -1}, &a));
         ck_assert_int_eq(a->dtype, rows[i].dtype);
         for (size_t b = 0; b < rows[i].size; b++)
             ck_assert_uint_eq(((uint8_t *)a->data)[b], bytes[rows[i].size - 1 - b]);
@@ -84,7 +84,7 @@ END_TEST
 START_TEST(shape)
 {
     tfuse_array *a;
-    t_ok(env, tf_idx_parse(env, "x", images, sizeof images, &a));
+    t_ok(env, tf_idx_parse(env, "x", &(tf_blob){images, 0, sizeof images, -1}, &a));
     ck_assert_uint_eq(a->rank, 3);
     ck_assert_int_eq(a->shape[0], 2);
     ck_assert_int_eq(a->shape[2], 2);

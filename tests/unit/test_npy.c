@@ -25,7 +25,7 @@ static void teardown(void)
 static tfuse_status parse(tf_env *e, const uint8_t *data, uint64_t size)
 {
     tfuse_array *a;
-    tfuse_status status = tf_npy_parse(e, "x.npy", data, size, &a);
+    tfuse_status status = tf_npy_parse(e, "x.npy", &(tf_blob){data, 0, size, -1}, &a);
     ck_assert_int_eq(status == TFUSE_OK, a != NULL);
     tf_array_free(a);
     return status;
@@ -51,7 +51,7 @@ static tfuse_array *read_ok(int version, const char *literal, const void *data, 
     uint8_t file[1024];
     tfuse_array *a = NULL;
     size_t n = make(file, version, literal, data, size);
-    t_ok(env, tf_npy_parse(env, "x.npy", file, n, &a));
+    t_ok(env, tf_npy_parse(env, "x.npy", &(tf_blob){file, 0, n, -1}, &a));
     return a;
 }
 

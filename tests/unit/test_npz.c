@@ -61,7 +61,7 @@ static void teardown(void)
 static tfuse_status parse_key(tf_env *e, const uint8_t *data, uint64_t size, const char *key)
 {
     tfuse_array *a;
-    tfuse_status status = tf_npz_parse(e, "x.npz", data, size, key, &a);
+    tfuse_status status = tf_npz_parse(e, "x.npz", &(tf_blob){data, 0, size, -1}, key, &a);
     ck_assert_int_eq(status == TFUSE_OK, a != NULL);
     tf_array_free(a);
     return status;
@@ -80,11 +80,11 @@ static tfuse_status parse_only(tf_env *e, const uint8_t *data, uint64_t size)
 START_TEST(stored)
 {
     tfuse_array *a;
-    t_ok(env, tf_npz_parse(env, "x.npz", stored_npz, sizeof stored_npz, "T/00/w", &a));
+    t_ok(env, tf_npz_parse(env, "x.npz", &(tf_blob){stored_npz, 0, sizeof stored_npz, -1}, "T/00/w", &a));
     ck_assert_int_eq(a->dtype, TFUSE_F32);
     ck_assert_float_eq(((float *)a->data)[1], -2);
     tf_array_free(a);
-    t_ok(env, tf_npz_parse(env, "x.npz", stored_npz, sizeof stored_npz, "a.npy", &a));
+    t_ok(env, tf_npz_parse(env, "x.npz", &(tf_blob){stored_npz, 0, sizeof stored_npz, -1}, "a.npy", &a));
     ck_assert_int_eq(a->dtype, TFUSE_I16);
     ck_assert_int_eq(((int16_t *)a->data)[2], 3);
     tf_array_free(a);
@@ -97,7 +97,7 @@ END_TEST
 START_TEST(deflated)
 {
     tfuse_array *a;
-    t_ok(env, tf_npz_parse(env, "x.npz", deflated_npz, sizeof deflated_npz, NULL, &a));
+    t_ok(env, tf_npz_parse(env, "x.npz", &(tf_blob){deflated_npz, 0, sizeof deflated_npz, -1}, NULL, &a));
     ck_assert_uint_eq(a->count, 100);
     ck_assert_float_eq(((float *)a->data)[99], 0);
     tf_array_free(a);
@@ -217,7 +217,7 @@ START_TEST(zip64_and_comment)
     add(&z, "two.npy", npy, size, size, 0, crc, true);
     finish(&z, true, "a comment");
     tfuse_array *a;
-    t_ok(env, tf_npz_parse(env, "x.npz", z.bytes, z.len, "two", &a));
+    t_ok(env, tf_npz_parse(env, "x.npz", &(tf_blob){z.bytes, 0, z.len, -1}, "two", &a));
     ck_assert_uint_eq(((uint8_t *)a->data)[0], 42);
     tf_array_free(a);
 }

@@ -36,7 +36,7 @@ static tfuse_status parse(tf_env *e, const uint8_t *data, uint64_t size)
 {
     tfuse_model *m;
     t_ok(e, tf_model_new(e, NULL, &m));
-    tfuse_status status = tf_safetensors_parse(e, "x.safetensors", data, size, -1, m);
+    tfuse_status status = tf_safetensors_parse(e, "x.safetensors", &(tf_blob){data, 0, size, -1}, -1, m);
     if (status == TFUSE_OK)
         status = tf_model_seal(e, m);
     for (size_t i = 0; status == TFUSE_OK && i < m->count; i++)
@@ -207,7 +207,7 @@ START_TEST(values)
     memcpy(file + size - 8, want, 8); /* at an odd offset */
     tfuse_model *m;
     t_ok(env, tf_model_new(env, NULL, &m));
-    t_ok(env, tf_safetensors_parse(env, "x", file, size, -1, m));
+    t_ok(env, tf_safetensors_parse(env, "x", &(tf_blob){file, 0, size, -1}, -1, m));
     t_ok(env, tf_model_seal(env, m));
     const tf_tensor *t = tf_model_find(m, "f");
     ck_assert_ptr_nonnull(t);
