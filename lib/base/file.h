@@ -38,6 +38,7 @@ typedef struct tf_stage {
     char *final_path;
     char *temp_path;
     int lock_fd;
+    int parent_fd; /* of the directory of both names, which may be renamed or removed meanwhile */
     bool is_dir, force;
 } tf_stage;
 
@@ -45,9 +46,10 @@ typedef struct tf_stage {
  * a directory that has subdirectories; with TFUSE_EIO, naming the parent, when that is missing.
  * Makes the temporary: an empty directory, or an empty file. */
 tfuse_status tf_stage_open(tf_env *env, const char *final_path, bool is_dir, bool force, tf_stage *out);
-/* fsyncs everything, renames (replacing what was there when force), fsyncs the parent. Frees the stage on success. */
+/* fsyncs everything, renames (replacing what was there when force), fsyncs the parent. Frees the stage on success. TFUSE_EIO when the parent
+ * is no longer where it was. */
 tfuse_status tf_stage_commit(tf_env *env, tf_stage *stage);
-/* Removes the temporary; harmless after a commit and on a zeroed stage. */
+/* Removes the temporary, wherever its directory is now; harmless after a commit and on a zeroed stage. */
 void tf_stage_abort(tf_env *env, tf_stage *stage);
 
 /* An output file inside a stage (or a stage's file itself): buffered by the caller. */

@@ -23,6 +23,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef O_PATH
+#define O_PATH O_RDONLY
+#endif
+
 enum { OPEN_TRIES = 100, LOCK_TRIES = 1000 };
 
 static bool is_dot(const char *name)
@@ -130,10 +134,22 @@ static int open_temp(const char *path, bool is_dir, bool *fresh)
     return open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 }
 
-static bool same_inode(int fd, const char *path)
+static bool same_inode_at(int fd, int at, const char *name)
 {
     struct stat a, b;
-    return fstat(fd, &a) == 0 && lstat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    return fstat(fd, &a) == 0 && fstatat(at, name, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static bool same_inode(int fd, const char *path)
+{
+    return same_inode_at(fd, AT_FDCWD, path);
+}
+
+/* Does the path of the output still lead to the directory that it led to? */
+static bool parent_stays(const tf_stage *stage, const char *parent)
+{
+    struct stat a, b;
+    return fstat(stage->parent_fd, &a) == 0 && stat(parent, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 static tfuse_status fail_live(tf_env *env, const tf_stage *stage)
@@ -209,19 +225,24 @@ static void free_stage(tf_env *env, tf_stage *stage)
 {
     if (stage->lock_fd >= 0)
         close(stage->lock_fd);
+    if (stage->parent_fd >= 0)
+        close(stage->parent_fd);
     tf_free(&env->mem, stage->final_path);
     tf_free(&env->mem, stage->temp_path);
     memset(stage, 0, sizeof *stage);
-    stage->lock_fd = -1;
+    stage->lock_fd = stage->parent_fd = -1;
 }
 
 tfuse_status tf_stage_open(tf_env *env, const char *final_path, bool is_dir, bool force, tf_stage *out)
 {
     char *parent = NULL;
     tfuse_status status;
-    *out = (tf_stage){.lock_fd = -1, .is_dir = is_dir, .force = force};
+    *out = (tf_stage){.lock_fd = -1, .parent_fd = -1, .is_dir = is_dir, .force = force};
     TF_TRY_OUT(set_paths(env, final_path, out, &parent));
     TF_TRY_OUT(check_parent(env, parent, out->final_path));
+    out->parent_fd = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (out->parent_fd < 0)
+        TF_TRY_OUT(tf_fail_errno(env, errno, "%s: cannot open", parent));
     TF_TRY_OUT(check_final(env, out->final_path, is_dir, force));
     for (int i = 0; i < OPEN_TRIES && out->lock_fd < 0; i++)
         TF_TRY_OUT(try_temp(env, out));
@@ -360,15 +381,14 @@ static int move_stage(tf_env *env, const tf_stage *stage)
     return error == EEXIST && stage->force ? replace_dir(env, from, to) : error;
 }
 
-tfuse_status tf_stage_commit(tf_env *env, tf_stage *stage)
+static tfuse_status commit_in(tf_env *env, const tf_stage *stage, const char *parent)
 {
     const char *to = stage->final_path;
+    tfuse_status status = TFUSE_OK;
+    if (!parent_stays(stage, parent))
+        return tf_fail(env, TFUSE_EIO, "%s: was moved or removed while %s was being written in it", parent, tf_path_base(to));
     TF_TRY(sync_stage(env, stage));
     TF_TRY(check_final(env, to, stage->is_dir, stage->force));
-    char *parent = tf_path_dir(env, to);
-    if (!parent)
-        return TFUSE_ENOMEM;
-    tfuse_status status = TFUSE_OK;
     int error = move_stage(env, stage);
     if (error == EEXIST)
         status = tf_fail(env, TFUSE_EEXIST, "%s: appeared while it was being written; choose another name", to);
@@ -376,6 +396,15 @@ tfuse_status tf_stage_commit(tf_env *env, tf_stage *stage)
         status = tf_fail_errno(env, error, "%s: cannot be moved to %s", stage->temp_path, to);
     else if ((error = sync_at(AT_FDCWD, parent)) != 0)
         status = tf_fail_errno(env, error, "%s: is in place, but its directory cannot be written to the disk", to);
+    return status;
+}
+
+tfuse_status tf_stage_commit(tf_env *env, tf_stage *stage)
+{
+    char *parent = tf_path_dir(env, stage->final_path);
+    if (!parent)
+        return TFUSE_ENOMEM;
+    const tfuse_status status = commit_in(env, stage, parent);
     tf_free(&env->mem, parent);
     if (status == TFUSE_OK)
         free_stage(env, stage);
@@ -386,7 +415,8 @@ void tf_stage_abort(tf_env *env, tf_stage *stage)
 {
     if (!stage->temp_path)
         return;
-    if (same_inode(stage->lock_fd, stage->temp_path) && remove_tree(AT_FDCWD, stage->temp_path) != 0)
+    const char *name = tf_path_base(stage->temp_path);
+    if (same_inode_at(stage->lock_fd, stage->parent_fd, name) && remove_tree(stage->parent_fd, name) != 0)
         tf_log(env, TFUSE_LOG_WARN, "%s: cannot be removed", stage->temp_path);
     free_stage(env, stage);
 }

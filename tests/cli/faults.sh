@@ -22,12 +22,23 @@ else
 fi
 
 refuses 1 "$work/none" 'no parent' fuse "$b" "$a" -o "$work/none/out" --align none
+# Root may write everywhere, so there somebody else tries; that needs a way to the files for everybody.
 mkdir "$work/closed"
 chmod 555 "$work/closed"
 if [ "$(id -u)" -ne 0 ]; then
-    refuses 1 "$work/closed" 'read-only directory' fuse "$b" "$a" -o "$work/closed/out" --align none
+    as_other=''
 else
-    echo 'skipped: read-only directory: root may write everywhere'
+    as_other='setpriv --reuid=65534 --regid=65534 --clear-groups'
+    chmod a+x "$work"
+fi
+if $as_other "$tfuse" inspect "$a" >/dev/null 2>&1; then
+    $as_other "$tfuse" fuse "$b" "$a" -o "$work/closed/out" --align none >/dev/null 2>"$work/err"
+    code=$?
+    check 'read-only directory: status 1' "$code" = 1
+    check 'read-only directory: one line that names it' "$(grep -cF "$work/closed/" "$work/err") $(wc -l <"$work/err")" = '1 1'
+    check 'read-only directory: nothing in it' -z "$(ls -A "$work/closed")"
+else
+    echo 'skipped: read-only directory: this is root, and nobody else can run tfuse here'
 fi
 
 # Two writers to one OUT: one wins whole, the other says so.
@@ -41,6 +52,32 @@ first_code=$?
 check 'two writers: at least one is done' "$first_code" -eq 0 -o "$second_code" -eq 0
 check 'two writers: OUT is whole' "$(make_file same "$work/alone" "$work/two")" = yes
 check 'two writers: nothing else is left' -z "$(find "$work" -name '*tfuse-partial*')"
+
+# The directory of OUT is moved or removed at moments of a run: OUT is whole in it, or one line says what happened, and nothing is left.
+for how in move remove; do
+    i=0
+    wrong=''
+    while [ "$i" -lt 10 ]; do
+        rm -rf "$work/parent" "$work/moved"
+        mkdir "$work/parent"
+        "$tfuse" fuse "$b" "$a" -o "$work/parent/out" --align none --quiet >/dev/null 2>"$work/err" &
+        pid=$!
+        sleep "$(awk -v i="$i" 'BEGIN { print i * 0.004 }')"
+        if [ "$how" = move ]; then mv "$work/parent" "$work/moved"; else rm -rf "$work/parent" 2>/dev/null; fi
+        wait "$pid"
+        code=$?
+        lines="$(grep -c '^tfuse: ' "$work/err") $(wc -l <"$work/err")"
+        case $code in
+        0) [ ! -s "$work/err" ] || wrong="$wrong [$i: text with status 0]" ;;
+        1) [ "$lines" = '1 1' ] || wrong="$wrong [$i: lines $lines]" ;;
+        *) wrong="$wrong [$i: status $code]" ;;
+        esac
+        [ "$code" != 0 ] || [ "$how" = remove ] || [ "$(make_file same "$work/alone" "$work/moved/out")" = yes ] || wrong="$wrong [$i: OUT differs]"
+        [ -z "$(find "$work" -name '*tfuse-partial*')" ] || wrong="$wrong [$i: a temporary is left]"
+        i=$((i + 1))
+    done
+    if [ -z "$wrong" ]; then pass "parent: $how"; else fail "parent: $how" "$wrong"; fi
+done
 
 # kill -9 at moments of a run that replaces OUT: it is the old one or the new one, never none, and the next run cleans up.
 make_file model copy "$a" "$work/old"

@@ -7,6 +7,7 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -282,6 +283,33 @@ static pid_t start_writer(place *p, bool is_dir)
     return child;
 }
 
+/* The parent is renamed between the beginning and the end, and another one may take its name. */
+START_TEST(test_stage_parent_goes)
+{
+    for (int kind = 0; kind < 4; kind++) {
+        const bool is_dir = kind & 1, replaced = kind & 2;
+        place p = setup();
+        tf_stage s;
+        char *parent = tf_path_join(p.env, p.dir, "parent"), *moved = tf_path_join(p.env, p.dir, "moved"), *out = tf_path_join(p.env, parent, "out");
+        ck_assert_int_eq(mkdir(parent, 0755), 0);
+        t_ok(p.env, tf_stage_open(p.env, out, is_dir, true, &s));
+        if (is_dir)
+            write_in(&p, s.temp_path, "one", "first");
+        ck_assert_int_eq(rename(parent, moved), 0);
+        if (replaced)
+            ck_assert_int_eq(mkdir(parent, 0755), 0);
+        t_fails(p.env, tf_stage_commit(p.env, &s), TFUSE_EIO, "was moved or removed while out was being written in it");
+        tf_stage_abort(p.env, &s);
+        ck_assert_int_eq(rmdir(moved), 0); /* nothing is left in it */
+        ck_assert_int_eq(rmdir(parent), replaced ? 0 : -1);
+        tf_free(&p.env->mem, out);
+        tf_free(&p.env->mem, moved);
+        tf_free(&p.env->mem, parent);
+        teardown(&p);
+    }
+}
+END_TEST
+
 START_TEST(test_stage_live_and_stale)
 {
     for (int is_dir = 0; is_dir < 2; is_dir++) {
@@ -403,6 +431,7 @@ Suite *make_suite(void)
     T_ADD(test_stage_abort);
     T_ADD(test_stage_refuses);
     T_ADD(test_stage_overtaken);
+    T_ADD(test_stage_parent_goes);
     T_ADD(test_stage_live_and_stale);
     T_ADD(test_stage_race);
     T_ADD(test_out_of_memory);
