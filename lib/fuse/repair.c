@@ -259,11 +259,10 @@ static tfuse_status normalise_weights(repair *r)
     return TFUSE_OK;
 }
 
-/* Candidate 0 is the weights themselves; in candidate k + 1 parent k leads: it has the share repair.lead of all that is fitted to before the last
- * linear, and the others share the rest. */
-static void set_mix(repair *r, size_t candidate)
+/* Candidate 0 is the weights themselves; in candidate k + 1 parent k leads: it has the share `lead` of all that is fitted to before the last linear, and
+ * the others share the rest. */
+static void set_mix(repair *r, size_t candidate, double lead)
 {
-    const double lead = tf_policy_real(r->job->policy, "repair.lead");
     double others = 0;
     for (size_t k = 0; k < r->n && candidate; k++)
         others += k + 1 == candidate ? 0 : r->weights[k];
@@ -271,29 +270,46 @@ static void set_mix(repair *r, size_t candidate)
         r->mix[k] = !candidate ? r->weights[k] : k + 1 == candidate ? lead : (1 - lead) * r->weights[k] / others;
 }
 
+/* How far the network of a candidate is from the ensemble on held-out samples; infinite where its outputs are no numbers. */
+static tfuse_status try_mix(repair *r, const tfuse_array *calib, size_t candidate, double lead, double *kl)
+{
+    json_t *report = NULL;
+    set_mix(r, candidate, lead);
+    TF_TRY(run(r, calib, NULL, &report));
+    const json_t *found = json_object_get(report, "kl_fused");
+    *kl = json_is_number(found) ? json_number_value(found) : INFINITY;
+    json_decref(report);
+    if (candidate)
+        tf_log(r->env, TFUSE_LOG_INFO, "repair: %s with a share of %.2f is %.5f nats from the ensemble on held-out samples",
+               tf_model_label(r->job->models[candidate - 1]), lead, *kl);
+    else
+        tf_log(r->env, TFUSE_LOG_INFO, "repair: the mean of all is %.5f nats from the ensemble on held-out samples", *kl);
+    return TFUSE_OK;
+}
+
 /* Two networks of equal use share few features, and the mean of their streams is the stream of neither: often one that leads, with what the other
- * adds, comes nearer to the ensemble. Whether so, and which, is found on samples that the fits leave out. */
+ * adds, comes nearer to the ensemble. Whether so, which, and by the given share or half of the way on from there to all, is found on samples that the fits
+ * leave out. */
 static tfuse_status choose_mix(repair *r, const tfuse_array *calib)
 {
-    double least = INFINITY;
+    double lead = tf_policy_real(r->job->policy, "repair.lead"), least = INFINITY, kl;
+    const double further = (1 + lead) / 2;
     size_t best = 0;
     r->all = false;
     for (size_t c = 0; c <= r->n; c++) {
-        json_t *report = NULL;
         if (c && (r->weights[c - 1] <= 0 || r->weights[c - 1] >= 1))
             continue;
-        set_mix(r, c);
-        TF_TRY(run(r, calib, NULL, &report));
-        const double kl = json_is_number(json_object_get(report, "kl_fused")) ? json_number_value(json_object_get(report, "kl_fused")) : INFINITY;
-        json_decref(report);
-        tf_log(r->env, TFUSE_LOG_INFO, "repair: %s is %.5f nats from the ensemble on held-out samples",
-               c ? tf_model_label(r->job->models[c - 1]) : "the mean of all", kl);
+        TF_TRY(try_mix(r, calib, c, lead, &kl));
         if (kl < least) {
             least = kl;
             best = c;
         }
     }
-    set_mix(r, best);
+    if (best && further > lead) {
+        TF_TRY(try_mix(r, calib, best, further, &kl));
+        lead = kl < least ? further : lead;
+    }
+    set_mix(r, best, lead);
     return TFUSE_OK;
 }
 
