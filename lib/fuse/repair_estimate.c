@@ -28,28 +28,47 @@ static uint64_t value_bytes(const repair *r, const tf_graph *g, tf_id value, int
     return bytes;
 }
 
-/* The step up to which parents have run when the merged lane is at `step`: the end of a block that is selected, or of a circuit. */
-static size_t parents_at(const repair *r, size_t step)
+/* When values come to be, and which parents run through their own graphs: found once, since every step asks. */
+typedef struct lives {
+    size_t *made; /* of each value: the step that makes it */
+    bool *own;    /* of each parent */
+    int64_t tokens;
+} lives;
+
+static tfuse_status lives_make(const repair *r, int64_t tokens, lives *out)
 {
-    size_t at = step;
-    for (size_t b = 0; b < r->n_blocks; b++)
-        for (size_t s = step; r->blocks[b].first <= step && s < r->n_nodes; s++)
-            if (r->nodes[s] == r->blocks[b].write && s > at)
-                at = s;
-    for (size_t i = 0; i < r->n_circuits; i++)
-        for (size_t s = step; r->circuits[i].first <= step && s < r->n_nodes; s++)
-            if (r->nodes[s] == r->circuits[i].node && s > at)
-                at = s;
-    return at;
+    *out = (lives){.made = tf_alloc_array(r->env, r->g->n_values + 1, sizeof *out->made), .own = tf_calloc(r->env, r->n, sizeof *out->own), .tokens = tokens};
+    if (!out->made || !out->own)
+        return TFUSE_ENOMEM;
+    for (size_t v = 0; v < r->g->n_values; v++)
+        out->made[v] = r->n_nodes;
+    for (size_t s = r->n_nodes; s-- > 0;)
+        for (int k = 0; k < r->g->nodes[r->nodes[s]].n_outputs; k++)
+            out->made[r->g->nodes[r->nodes[s]].outputs[k]] = s;
+    for (size_t k = 0; k < r->n; k++)
+        out->own[k] = !tf_plan_is_lossless(r->job->plan, k);
+    return TFUSE_OK;
 }
 
-static size_t made_at(const repair *r, tf_id value)
+static void lives_free(const repair *r, lives *l)
 {
-    for (size_t s = 0; s < r->n_nodes; s++)
-        for (int k = 0; k < r->g->nodes[r->nodes[s]].n_outputs; k++)
-            if (r->g->nodes[r->nodes[s]].outputs[k] == value)
-                return s;
-    return r->n_nodes;
+    tf_free(&r->env->mem, l->made);
+    tf_free(&r->env->mem, l->own);
+}
+
+/* The step up to which parents have run when the merged lane is at `step`: the end of a block that is selected, or of a circuit. */
+static size_t parents_at(const repair *r, const lives *l, size_t step)
+{
+    size_t at = step;
+    for (size_t b = 0; b < r->n_blocks; b++) {
+        const size_t end = l->made[r->g->nodes[r->blocks[b].write].outputs[0]];
+        at = r->blocks[b].first <= step && end < r->n_nodes && end > at ? end : at;
+    }
+    for (size_t i = 0; i < r->n_circuits; i++) {
+        const size_t end = l->made[r->g->nodes[r->circuits[i].node].outputs[0]];
+        at = r->circuits[i].first <= step && end < r->n_nodes && end > at ? end : at;
+    }
+    return at;
 }
 
 /* What of that is in memory. */
@@ -60,26 +79,26 @@ static uint64_t held_bytes(const repair *r, const tf_graph *g, tf_id value, int6
 }
 
 /* The same value in all parents' lanes, and as it is in the graphs of those that run through their own. */
-static uint64_t parents_bytes(const repair *r, tf_id value, int64_t tokens)
+static uint64_t parents_bytes(const repair *r, const lives *l, tf_id value)
 {
-    uint64_t bytes = (uint64_t)r->n * held_bytes(r, r->g, value, tokens);
+    uint64_t bytes = (uint64_t)r->n * held_bytes(r, r->g, value, l->tokens);
     for (size_t k = 0; k < r->n; k++) {
         const tf_graph *g = r->job->graphs[k];
-        if (!tf_plan_is_lossless(r->job->plan, k))
-            bytes += held_bytes(r, g, tf_graph_find_value(g, r->g->values[value].name), tokens);
+        if (l->own[k])
+            bytes += held_bytes(r, g, tf_graph_find_value(g, r->g->values[value].name), l->tokens);
     }
     return bytes;
 }
 
-static uint64_t live_at(const repair *r, size_t step, int64_t tokens)
+static uint64_t live_at(const repair *r, const lives *l, size_t step)
 {
-    const size_t ahead = parents_at(r, step);
+    const size_t ahead = parents_at(r, l, step);
     uint64_t bytes = 0;
-    for (size_t v = 0; v < r->g->n_values; v++) {
-        const size_t made = made_at(r, (tf_id)v);
+    for (size_t v = 0; v < r->g->n_values && r->samples > 0; v++) {
+        const size_t made = l->made[v];
         if (made >= r->n_nodes || r->last[v] < step)
             continue;
-        bytes += (made <= step ? held_bytes(r, r->g, (tf_id)v, tokens) : 0) + (made <= ahead ? parents_bytes(r, (tf_id)v, tokens) : 0);
+        bytes += (made <= step ? held_bytes(r, r->g, (tf_id)v, l->tokens) : 0) + (made <= ahead ? parents_bytes(r, l, (tf_id)v) : 0);
     }
     return bytes;
 }
@@ -151,7 +170,7 @@ static uint64_t kept_bytes(const repair *r, size_t step)
     return kept;
 }
 
-static tfuse_status tally(repair *r, int64_t tokens, tf_tally *t)
+static void tally(const repair *r, const lives *l, tf_tally *t)
 {
     uint64_t kept = 0, largest = 0;
     for (size_t k = 0; k < r->n; k++)
@@ -163,16 +182,16 @@ static tfuse_status tally(repair *r, int64_t tokens, tf_tally *t)
         const uint64_t work = step_bytes(r, s);
         kept += kept_bytes(r, s);
         if (work || r->samples > 0)
-            tf_tally_spike(t, kept + live_at(r, s, tokens) + (work > 5 * largest ? work : 5 * largest)); /* 5: a tensor carried, and its sum */
+            tf_tally_spike(t, kept + live_at(r, l, s) + (work > 5 * largest ? work : 5 * largest)); /* 5: a tensor carried, and its sum */
     }
     tf_tally_take(t, kept);
-    return TFUSE_OK;
 }
 
 tfuse_status tf_repair_estimate(tf_env *env, const tf_fuse_job *job, int stages, const tfuse_array *calib, tf_tally *t)
 {
     repair r = {.env = env, .job = job, .g = job->graphs[0], .stages = stages, .n = job->n};
     tf_inputs in = {0};
+    lives l = {0};
     if (calib ? !tf_graph_runs(r.g) : r.g->output < 0)
         return TFUSE_OK; /* said when it is asked for */
     if (calib)
@@ -187,7 +206,10 @@ tfuse_status tf_repair_estimate(tf_env *env, const tf_fuse_job *job, int stages,
     if (status == TFUSE_OK && (stages & RP_SELECT))
         status = rp_blocks_make(&r);
     if (status == TFUSE_OK)
-        status = tally(&r, calib ? in.extent[0] : 0, t);
+        status = lives_make(&r, calib ? in.extent[0] : 0, &l);
+    if (status == TFUSE_OK)
+        tally(&r, &l, t);
+    lives_free(&r, &l);
     rp_blocks_free(&r);
     rp_circuits_free(&r);
     tf_free(&env->mem, r.last);

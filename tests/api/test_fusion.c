@@ -221,10 +221,13 @@ START_TEST(test_repair)
     const tfuse_model *models[] = {a, b}, *others[] = {c, c};
     tfuse_array *small = api_images(ctx, 12, 5);
     tfuse_plan *plan = NULL, *other = NULL;
-    tfuse_repair *repair = NULL, *nothing = NULL;
+    tfuse_repair *repair = NULL, *circuits = NULL, *nothing = NULL;
     api_ok(ctx, tfuse_align(ctx, policy, models, 2, small, &plan));
     api_ok(ctx, tfuse_repair_new(ctx, policy, plan, models, 2, small, &repair));
     ck_assert_ptr_nonnull(strstr(tfuse_repair_report(repair), "\"kl_fused\":"));
+    api_ok(ctx, tfuse_repair_new(ctx, policy, plan, models, 2, NULL, &circuits)); /* the one stage that needs no inputs */
+    ck_assert_ptr_nonnull(strstr(tfuse_repair_report(circuits), "{\"stages\":[\"circuits\"]"));
+    api_ok(ctx, tfuse_policy_set(ctx, policy, "repair", "none"));
     api_ok(ctx, tfuse_repair_new(ctx, policy, plan, models, 2, NULL, &nothing));
     ck_assert_str_eq(tfuse_repair_report(nothing), "{\"stages\":[]}");
     api_ok(ctx, tfuse_fuse_model_repaired(ctx, policy, plan, models, 2, repair, &fused));
@@ -241,6 +244,7 @@ START_TEST(test_repair)
     ck_assert_ptr_null(tfuse_repair_report(NULL));
     tfuse_repair_free(NULL);
     tfuse_repair_free(repair);
+    tfuse_repair_free(circuits);
     tfuse_repair_free(nothing);
     tfuse_model_free(fused);
     tfuse_model_free(plain);

@@ -1,82 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# What a run would take, said before and measured after; every problem at once; --memory.
+# Every problem at once; sizes from headers and from configs alone; --memory. What is said beside what is taken: estimates.sh.
 . "$(dirname "$0")/run.sh"
 
 make_file vit "$work/x" 1 256 3 1024 1100
 make_file vit "$work/y" 2 256 3 1024 1100
-make_file npy "$work/c.npy" '|u1' 8,3,16,16 zero
-cp "$a/preprocessor_config.json" "$work/p.json"
-
-# The peak that --dry-run says, that the library meters, and that the system counts, agree within 15 %.
-# The system's is sampled, so a short peak may be missed: only STEADY ones are compared from below.
-peaks() { # peaks NAME STEADY COMMAND ARGS...: writes $work/o
-    what=$1 steady=$2
-    shift 2
-    run "$@" -o "$work/o" --dry-run --json
-    check "$what: no problem" "$code $(json problems)" = '0 0'
-    check "$what: nothing written" ! -e "$work/o"
-    said=$(json peak_bytes) reads=$(json read_bytes) writes=$(json write_bytes)
-    make_file rss "$tfuse" "$@" -o "$work/o" --json --quiet >"$work/out" 2>"$work/rss"
-    check "$what: runs" $? = 0
-    for threads; do :; done # the last argument; BLIS's buffers, 2 MiB each, are in the estimate and not metered
-    at_most "$what: estimate <= 1.15 x metered" "$said" "$(awk "BEGIN { print 1.15 * $(json peak_bytes) + $threads * 2097152 }")"
-    at_most "$what: metered <= 1.15 x estimate" "$(json peak_bytes)" "$(awk "BEGIN { print 1.15 * $said }")"
-    if [ -z "${SANITIZED:-}" ]; then
-        at_most "$what: anonymous memory <= 1.15 x estimate" "$(tail -n 1 "$work/rss")" "$(awk "BEGIN { print 1.15 * $said }")"
-        [ "$steady" = yes ] && at_most "$what: estimate <= 1.15 x anonymous memory" "$said" "$(awk "BEGIN { print 1.15 * $(tail -n 1 "$work/rss") }")"
-    fi
-    at_most "$what: write_bytes" "$(cat "$work"/o/* | wc -c)" "$(awk "BEGIN { print 1.02 * $writes }")"
-    at_most "$what: write_bytes, from below" "$writes" "$(cat "$work"/o/* | wc -c | awk '{ print 1.02 * $1 }')"
-}
-
-estimates() { # estimates NAME STEADY ARGS...
-    name_of=$1 steadily=$2
-    shift 2
-    peaks "$name_of" "$steadily" fuse --align otfusion "$work/x" "$work/y" "$@"
-    at_most "$what: read_bytes" "$(cat "$work"/[xy]/model.safetensors | wc -c)" "$reads"
-    rm -rf "$work/o"
-}
-
-split() { # split NAME ARGS...
-    name_of=$1
-    shift
-    peaks "$name_of" no moe "$@"
-    rm -rf "$work/o"
-}
-
-case $tfuse in *asan* | *tsan*) SANITIZED=1 ;; esac
-estimates 'exact' no --threads 1
-estimates 'sinkhorn' yes --solver sinkhorn --threads 2
-estimates 'within heads' no --set otfusion.heads=within --set otfusion.qk=common --threads 1
-estimates 'averaging to F16' no --align none --dtype F16 --threads 1
-estimates 'uniform' no --control uniform --threads 2
-cp "$work/p.json" "$work/x/preprocessor_config.json"
-cp "$work/p.json" "$work/y/preprocessor_config.json"
-sed -i 's/\[[^]]*\]/[0.5, 0.5, 0.5]/g' "$work"/[xy]/preprocessor_config.json
-estimates 'activations' no --calib "$work/c.npy" --threads 2
-estimates 'matching' no --align matching --threads 1
-estimates 'repair' no --align matching --calib "$work/c.npy" --threads 1
-estimates 'matrix residuals' no --calib "$work/c.npy" --set otfusion.residual=matrix --threads 1
-split 'experts' "$work/x" --experts 16 --top-k 4 --threads 1
-split 'experts, compared' "$work/x" --experts 16 --top-k 4 --calib "$work/c.npy" --threads 2
-split 'a language model, compared on few' tests/data/llama-kjv-e --experts 8 --top-k 2 --calib tests/data/kjv-tokens/val.npy --set calib.samples=8 --threads 1
-split 'a language model, compared on more' tests/data/llama-kjv-e --experts 8 --top-k 2 --calib tests/data/kjv-tokens/val.npy --layout mixtral \
-    --set calib.samples=64 --threads 2
-run moe "$work/x" --experts 16 --top-k 4 -o "$work/o" --quiet
-run moe "$work/o" --dense -o "$work/back" --dry-run --json
-said=$(json peak_bytes)
-run moe "$work/o" --dense -o "$work/back" --json
-at_most 'joined again: estimate' "$said" "$(awk "BEGIN { print 1.15 * $(json peak_bytes) + 2097152 }")"
-at_most 'joined again: estimate, from below' "$(json peak_bytes)" "$(awk "BEGIN { print 1.15 * $said }")"
-rm -rf "$work/o" "$work/back"
 
 # From headers alone: holes of a terabyte, and numbers that are none.
-make_file vit "$work/h1" 1 16384 400 65536 1000 sparse
-make_file vit "$work/h2" 1 16384 400 65536 1000 sparse
+make_file vit "$work/h1" 1 16384 100 65536 1000 sparse
+make_file vit "$work/h2" 1 16384 100 65536 1000 sparse
 run fuse "$work/h1" "$work/h2" -o "$work/o" --dry-run --json
 at_most 'terabytes: peak' 5e10 "$(json peak_bytes)"
-at_most 'terabytes: written' 5e12 "$(json write_bytes)"
+at_most 'terabytes: written' 1.2e12 "$(json write_bytes)"
 says 'terabytes: the disk' 'the disk has'
 rm -rf "$work/h1" "$work/h2"
 make_file vit "$work/nan" 1 256 3 1024 1100 nan

@@ -518,7 +518,7 @@ START_TEST(test_registry)
         for (size_t i = 0; i < count; i++)
             ck_assert_str_ne(tf_op_at(i)->name, op->name);
     }
-    ck_assert_uint_eq(count, 23);
+    ck_assert_uint_eq(count, 27);
     ck_assert_ptr_null(tf_op_find("convolution"));
 }
 END_TEST
