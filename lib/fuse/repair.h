@@ -160,6 +160,8 @@ void rp_grams_free(repair *r, rp_grams *g);
 tfuse_status rp_ridge(repair *r, const rp_grams *g, double *w, double *rho, double *before, double *after);
 
 /* ---- repair_head.c ---- */
+/* Rows of the last linear's outputs that are looked at at once. */
+enum { RP_HEAD_ROWS = 256 };
 /* The last linear before and after its fit to the rows that are not held out, n×m as in rp_ridge. */
 typedef struct rp_head {
     tf_id in;

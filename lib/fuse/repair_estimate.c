@@ -118,6 +118,12 @@ static uint64_t fit_bytes(const repair *r, int64_t n, int64_t m)
     return doubles(n, m) + (gather > solve ? gather : solve);
 }
 
+/* What the last linear holds beside its fit: where it was, and rows of it and of both outputs. */
+static uint64_t head_bytes(const repair *r, int64_t n, int64_t m)
+{
+    return r->stages & RP_HEAD ? doubles(n, m) + doubles(RP_HEAD_ROWS, n + 2 * m) : 0;
+}
+
 /* What a side of a circuit holds: units of all parents and the merged ones, and second moments. */
 static uint64_t side_bytes(const repair *r, const rp_side *s)
 {
@@ -138,7 +144,7 @@ static uint64_t step_bytes(const repair *r, size_t step)
     uint64_t most = 0;
     if (n->op == &tf_op_linear && r->samples > 0) {
         const int64_t *shape = r->g->params[n->params[0]].shape;
-        most = fit_bytes(r, shape[1] + 1, shape[0]);
+        most = fit_bytes(r, shape[1] + 1, shape[0]) + (n->outputs[0] == r->g->output ? head_bytes(r, shape[1] + 1, shape[0]) : 0);
     }
     for (size_t b = 0; b < r->n_blocks; b++) {
         const int64_t *shape = r->g->params[r->g->nodes[r->blocks[b].write].params[0]].shape;

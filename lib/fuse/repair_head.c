@@ -11,11 +11,9 @@
 
 static const double steps[] = {0, 0.25, 0.5, 0.75, 1};
 
-enum { ROWS = 256 };
-
 typedef struct chunk {
-    double *x, *base, *fit, *p; /* ROWS × n; ROWS × m; ROWS × m; m */
-    int64_t *row;               /* ROWS: their numbers */
+    double *x, *base, *fit, *p; /* RP_HEAD_ROWS × n; the same × m; × m; m */
+    int64_t *row;               /* RP_HEAD_ROWS: their numbers */
     int64_t count;
 } chunk;
 
@@ -89,21 +87,21 @@ static void take_row(const repair *r, const rp_head *h, int64_t row, chunk *c)
 tfuse_status rp_head_step(repair *r, const rp_rows *rows, const rp_head *h, double *step)
 {
     const size_t n = (size_t)h->n, m = (size_t)h->m;
-    double sum[TF_LEN(steps)] = {0}, *work = tf_alloc_array(r->env, ROWS * (n + 2 * m) + m, sizeof *work);
-    chunk c = {.x = work, .row = tf_alloc_array(r->env, ROWS, sizeof *c.row)};
+    double sum[TF_LEN(steps)] = {0}, *work = tf_alloc_array(r->env, RP_HEAD_ROWS * (n + 2 * m) + m, sizeof *work);
+    chunk c = {.x = work, .row = tf_alloc_array(r->env, RP_HEAD_ROWS, sizeof *c.row)};
     *step = 1;
     tfuse_status status = work && c.row ? TFUSE_OK : TFUSE_ENOMEM;
     if (work) {
-        c.base = work + ROWS * n;
-        c.fit = c.base + ROWS * m;
-        c.p = c.fit + ROWS * m;
+        c.base = work + RP_HEAD_ROWS * n;
+        c.fit = c.base + RP_HEAD_ROWS * m;
+        c.p = c.fit + RP_HEAD_ROWS * m;
     }
     for (int64_t row = 0; row < rows->count && status == TFUSE_OK; row++) {
         if (rp_is_held(r->samples, row / rows->tokens))
             take_row(r, h, row, &c);
-        if (c.count == ROWS || (row + 1 == rows->count && c.count))
+        if (c.count == RP_HEAD_ROWS || (row + 1 == rows->count && c.count))
             add_chunk(r, rows, &c, h, sum);
-        if (row % ROWS == 0)
+        if (row % RP_HEAD_ROWS == 0)
             status = tf_check_cancel(r->env);
     }
     size_t best = TF_LEN(steps) - 1;

@@ -6,8 +6,8 @@
 
 make_file vit "$work/x" 1 256 3 1024 1100
 make_file vit "$work/y" 2 256 3 1024 1100
-make_file vit "$work/x2" 1 256 2 512 1100
-make_file vit "$work/y2" 2 256 2 512 1100
+make_file vit "$work/x2" 1 256 2 1024 1100
+make_file vit "$work/y2" 2 256 2 1024 1100
 make_file npy "$work/c.npy" '|u1' 8,3,16,16 zero
 cp "$a/preprocessor_config.json" "$work/p.json"
 
