@@ -53,8 +53,8 @@ def lines(path, title, subtitle, series, x_of, x_ticks, y_range, x_name, y_name)
     """series: (name, [(x, y)], extra class) in the order of the colours; a name whose class has "level" is one y for the whole width. Points outside of y_range
     are cut at its edge. x_of maps a value to 0..1; x_ticks: (value, label)."""
     series = [s for s in series if s[1]]
-    left, top, right, bottom = 64, 78, 560, 420
-    picture = Picture(900, 470, title, subtitle)
+    left, top, right, bottom = 64, 92, 560, 434
+    picture = Picture(900, 484, title, subtitle)
 
     def at(x, y):
         share = (min(max(y, y_range[0]), y_range[1]) - y_range[0]) / (y_range[1] - y_range[0])
@@ -67,7 +67,7 @@ def lines(path, title, subtitle, series, x_of, x_ticks, y_range, x_name, y_name)
         picture.text(at(x, y_range[0])[0], bottom + 18, label, "tick mid")
     picture.line(left, bottom, right, bottom, "axis")
     picture.text((left + right) / 2, bottom + 38, x_name, "soft mid")
-    picture.text(left, top - 8, y_name, "soft")
+    picture.text(left, top - 6, y_name, "soft")
     for ink, (name, points, kind) in enumerate(series):
         ink %= len(LIGHT)
         places = [at(x, y) for x, y in points]
@@ -86,6 +86,7 @@ def lines(path, title, subtitle, series, x_of, x_ticks, y_range, x_name, y_name)
 
 def dots(path, title, subtitle, names, rows, x_range, x_name, marks=()):
     """rows: (label, [value or None by name]) or a heading (label, None). marks: (name's index, value): a line over the height, such as the better parent."""
+    rows = [r for r in rows if r[1] is None or any(v is not None for v in r[1])]
     left, top, right, pitch = 360, 96, 860, 22
     bottom = top + pitch * len(rows)
     picture = Picture(900, bottom + 58, title, subtitle)

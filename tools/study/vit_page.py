@@ -105,6 +105,10 @@ class Page:
         except Unmeasured:
             return "–"
 
+    def row(self, name, cells):
+        if any(c != "–" for c in cells):
+            self.say(f"| {name} | " + " | ".join(cells) + " |")
+
     def say(self, *lines):
         self.lines.extend(lines)
         print("\n".join(lines), flush=True)
@@ -130,6 +134,17 @@ def cell(scores):
     return f"{mean(scores):.2f}{spread} ({sum(l for _, l in scores) / len(scores):.3f})"
 
 
+def trained(pairs):
+    """a line on how long the models were trained, as far as they say"""
+    logs = {}
+    for model in dict.fromkeys(m for pair in pairs for m in pair):
+        if os.path.exists(f"{model}/train_log.json"):
+            with open(f"{model}/train_log.json", encoding="utf-8") as f:
+                logs[short(model)] = json.load(f).get("epochs")
+    known = [f"{name} {epochs}" for name, epochs in logs.items() if epochs]
+    return [f"Epochs of training: {', '.join(known)}."] if known else []
+
+
 def main_table(page):
     """the table; returns {(section, row): [mean accuracy by pair]}"""
     found, section = {}, None
@@ -142,13 +157,15 @@ def main_table(page):
             page.say(f"| **{name}** |" + " |" * len(page.pairs))
             continue
         scores = [page.orders(pair, name, options) for pair in page.pairs]
+        if not any(scores):
+            continue
         found[section, name] = [mean(s) for s in scores]
         page.say(f"| {name} | " + " | ".join(", ".join(f"{a:.2f}" for a, _ in s) if name == ALONE and s else cell(s) for s in scores) + " |")
     return found
 
 
 def draw_methods(page, found, path):
-    rows = []
+    rows = []  # of what was measured
     for section in ("controls", "from weights only", f"{STAGES} calibration images"):
         rows.append((section, None))
         rows += [(name, values) for (s, name), values in found.items() if s == section]
@@ -181,7 +198,7 @@ def many_table(page, groups):
             (f"matching, {STAGES} images, no repair", [*calibrated(STAGES), "--repair", "none"]),
             *((f"{AUTO}, {n} images", calibrated(n)) for n in SAMPLES if n >= STAGES)]
     for name, options in rows:
-        page.say(f"| {name} | " + " | ".join(page.once(g, options) for g in groups) + " |")
+        page.row(name, [page.once(g, options) for g in groups])
 
 
 def wide_table(page, pair):
@@ -196,7 +213,7 @@ def wide_table(page, pair):
             *((f"{AUTO}, {n} images", calibrated(n)) for n in SAMPLES if n >= STAGES),
             (f"control: the other model alone, carried over, {STAGES} images", [*calibrated(STAGES), "--weights", "0,1", "--repair", "refit,head"])]
     for name, options in rows:
-        page.say(f"| {name} | " + " | ".join(page.once(order, options) for order in (pair, pair[::-1])) + " |")
+        page.row(name, [page.once(order, options) for order in (pair, pair[::-1])])
 
 
 def best_rate(runs):
@@ -244,10 +261,10 @@ HEAD = """# A study of methods and controls
 
 Written by `make study`. Vision Transformers of 139,018 parameters (64 wide, 4 layers, 4 heads) on Fashion-MNIST; the models of a pair differ in their seeds, s1 and
 s2 also in what they saw: each all of one half of the classes and 5 % of the other. Accuracy in percent on the 10,000 test images, the mean over both orders of a
-pair and half their difference (rows without one: one order), in parentheses the mean loss in nats; the standard error of one accuracy is about 0.3. One shot: no labels, no gradients. Calibration
-images are the first training images.
+pair and half their difference (rows without one: one order), in parentheses the mean loss in nats; the standard error of one accuracy is about 0.3. One shot: no
+labels, no gradients. Calibration images are the first training images. A dash, or a row left out: not measured in this run.
 
-Read the controls first. Half-anchor is one model with its weights halved. The last two rows of each part tell fusion from refitting: a leading model alone
+Read the controls first. Half-anchor is one model with its weights halved. The last rows of each part tell fusion from refitting: a leading model alone
 with its last layer fitted to the ensemble, and each parent (two figures) through the whole repair with its own gauged copy in place of the other parent.
 """
 
@@ -264,7 +281,7 @@ def main():
     parser.add_argument("--tuned", help="what finetune.py left")
     options = parser.parse_args()
     page = Page(Tool(options.tfuse, options.work, options.minutes), [tuple(p.split(",")) for p in options.pairs])
-    page.say(HEAD)
+    page.say(HEAD, *trained(page.pairs), "")
     found = main_table(page)
     draw_methods(page, found, f"{options.out}/study-methods.svg")
     draw_samples(page, found, f"{options.out}/study-samples.svg")
