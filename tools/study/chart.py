@@ -54,7 +54,7 @@ def lines(path, title, subtitle, series, x_of, x_ticks, y_range, x_name, y_name)
     are cut at its edge. x_of maps a value to 0..1; x_ticks: (value, label)."""
     series = [s for s in series if s[1]]
     left, top, right, bottom = 64, 92, 560, 434
-    picture = Picture(900, 484, title, subtitle)
+    picture = Picture(930, 484, title, subtitle)
 
     def at(x, y):
         share = (min(max(y, y_range[0]), y_range[1]) - y_range[0]) / (y_range[1] - y_range[0])

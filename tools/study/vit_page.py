@@ -154,11 +154,12 @@ def main_table(page):
     for name, options in [*free_rows(), *(r for n in SAMPLES for r in calibrated_rows(n))]:
         if options is None:
             section = name
-            page.say(f"| **{name}** |" + " |" * len(page.pairs))
             continue
         scores = [page.orders(pair, name, options) for pair in page.pairs]
         if not any(scores):
             continue
+        if all(s != section for s, _ in found):
+            page.say(f"| **{section}** |" + " |" * len(page.pairs))
         found[section, name] = [mean(s) for s in scores]
         page.say(f"| {name} | " + " | ".join(", ".join(f"{a:.2f}" for a, _ in s) if name == ALONE and s else cell(s) for s in scores) + " |")
     return found
