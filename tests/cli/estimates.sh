@@ -57,8 +57,8 @@ sed -i 's/\[[^]]*\]/[0.5, 0.5, 0.5]/g' "$work/p.json"
 for d in x y x2 y2; do cp "$work/p.json" "$work/$d/preprocessor_config.json"; done
 estimates 'activations' no --calib "$work/c.npy" --threads 2
 estimates 'matching' no --align matching --threads 1
-x=$work/x2 y=$work/y2 # selecting takes long
-estimates 'repair' no --align matching --calib "$work/c.npy" --threads 1
+x=$work/x2 y=$work/y2 # selecting takes long, and mixing does it once a candidate
+estimates 'repair' no --align matching --calib "$work/c.npy" --repair select,refit,head --threads 1
 x=$work/x y=$work/y
 estimates 'matrix residuals' no --calib "$work/c.npy" --set otfusion.residual=matrix --threads 1
 split 'experts' "$work/x" --experts 16 --top-k 4 --threads 1
