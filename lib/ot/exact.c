@@ -70,8 +70,8 @@ static double sum_of_minima(const tf_solution *s)
 /* How it went, after the reason; transport.c has left word of its start. */
 static void tell(const char *why, bool from_potentials, tf_solution *out)
 {
-    char start[sizeof out->method];
-    memcpy(start, out->method, sizeof start);
+    char start[128]; /* what a start is called, with room beside it for the rest */
+    snprintf(start, sizeof start, "%.127s", out->method);
     const char *how = why                       ? start
                       : out->iterations > 0     ? (tf_assignment_lists(out->n) ? "lists of candidates, rows being long" : "whole rows, being short")
                       : is_column_reduction(out) ? "column minima alone"

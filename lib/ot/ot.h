@@ -37,7 +37,7 @@ typedef struct tf_solution {
     int64_t iterations;      /* bids and augmenting paths, bids and pivots, or scalings, by the method */
     bool converged;
     double seconds;
-    char method[128];        /* how it was solved, and where there was a choice, why so */
+    char method[256];        /* how it was solved, and where there was a choice, why so */
 } tf_solution;
 
 void tf_solution_free(tf_solution *s); /* a zeroed one is harmless */
