@@ -90,7 +90,9 @@ class Fusing(Folder):
             return made[tensor.name]
 
         tfuse.fuse_into(place, plan, B, A)
-        self.assertTrue(same(made, dict(tfuse.fuse(B, A, plan=plan))))
+        self.assertTrue(same(made, dict(tfuse.fuse(B, A, plan=plan, repair="none"))))
+        tfuse.fuse(B, A, plan=plan, repair="none", out=self.path("plain"))
+        self.assertTrue(same(made, arrays(self.path("plain"))[0]))
         fixed = np.empty(4, np.float32)
         fixed.flags.writeable = False
         for wrong, error, what in ((lambda t: np.empty(1, np.uint8), ValueError, "1 bytes"), (lambda t: fixed, ValueError, "read-only"),

@@ -13,6 +13,7 @@ from ._context import Context, Memory, default_context
 from ._errors import (CallbackError, CancelledError, ConvergenceError, CorruptError, DtypeError, Error, ExistsError, FileError, FormatError, GraphError,
                       InternalError, InvalidArgumentError, NotFoundError, NumericError, OutOfMemoryError, OutOfRangeError, PolicyError, ShapeError,
                       StateError, UnsupportedError, VersionError)
+from ._experts import generate, moe, moe_dense, moe_dry_run
 from ._fusion import Fusion, Repair, dry_run, fuse, fuse_into, fusion, selfcheck
 from ._graph import Graph, GraphBuilder
 from ._library import lib as _lib
@@ -46,5 +47,6 @@ __all__ = ["Array", "CallbackError", "CancelledError", "Context", "ConvergenceEr
            "FormatError", "Fusion", "Graph", "GraphBuilder", "GraphError", "InternalError", "InvalidArgumentError", "Key", "Map", "Memory", "Model",
            "NotFoundError", "NumericError", "OutOfMemoryError", "OutOfRangeError", "Plan", "Policy", "PolicyError", "Problem", "Repair", "Score",
            "ShapeError", "Solution", "Solved", "StateError", "Statistics", "Tensor", "UnsupportedError", "VersionError", "Want", "add_solver", "align",
-           "default_context", "dry_run", "dtype_size", "evaluate", "fuse", "fuse_into", "fusion", "gauge", "has", "keys", "library_version", "run",
+           "default_context", "dry_run", "dtype_size", "evaluate", "fuse", "fuse_into", "fusion", "gauge", "generate", "has", "keys", "library_version", "moe", "moe_dense",
+           "moe_dry_run", "run",
            "selfcheck", "solve", "solve_batch"]

@@ -222,12 +222,18 @@ def fuse(*models: ModelLike, calib: Any = None, out: str | os.PathLike[str] | No
                   reg=reg, samples=samples, seed=seed, memory=memory, dtype=dtype, force=force, progress=progress, ctx=ctx).model
 
 
-def selfcheck(plan: Plan, *models: ModelLike, config: Any = None, policy: PolicyLike = None, ctx: Context | None = None) -> dict[str, Any]:
-    """Holds a plan to what it says: each model carried by its maps alone, run beside the model as it is. Raises NumericError where they differ."""
+def selfcheck(plan: Plan, *models: ModelLike, calib: Any = None, config: Any = None, policy: PolicyLike = None,
+              ctx: Context | None = None) -> dict[str, Any]:
+    """Holds a plan to what it says: each model carried by its maps alone, run beside the model as it is, on the first of `calib` or on random inputs.
+    Raises NumericError where they differ."""
     ctx = ctx or default_context()
     opened = models_of(models, config, ctx)
     out = ctypes.c_void_p()
-    ctx._call(lib.tfuse_selfcheck, policy_of(policy, ctx), plan, handles(opened), len(opened), ctypes.byref(out))
+    inputs = optional(calib, ctx, "calib")
+    if inputs is None:
+        ctx._call(lib.tfuse_selfcheck, policy_of(policy, ctx), plan, handles(opened), len(opened), ctypes.byref(out))
+    else:
+        ctx._call(lib.tfuse_selfcheck_on, policy_of(policy, ctx), plan, handles(opened), len(opened), inputs, ctypes.byref(out))
     return dict(json.loads(taken_text(out)))
 
 

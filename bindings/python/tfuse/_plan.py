@@ -97,9 +97,12 @@ class Plan(Handle):
         ctx._call(lib.tfuse_plan_load, c_path("path", path), ctypes.byref(raw))
         return cls(raw, ctx)
 
-    def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
-        """Writes the plan in one step; an existing file is refused (ExistsError) without `force`."""
-        self._ctx._call(lib.tfuse_plan_save, self, c_path("path", path), int(force))
+    def save(self, path: str | os.PathLike[str], force: bool = False, repair: Handle | None = None) -> None:
+        """Writes the plan in one step, with the owners of what a Repair selected; an existing file is refused (ExistsError) without `force`."""
+        if repair is None:
+            self._ctx._call(lib.tfuse_plan_save, self, c_path("path", path), int(force))
+        else:
+            self._ctx._call(lib.tfuse_plan_save_repaired, self, repair, c_path("path", path), int(force))
 
     def __len__(self) -> int:
         return int(lib.tfuse_plan_count(self._raw))
