@@ -129,6 +129,20 @@ pub fn self_check(ctx: &Context, policy: &Policy, plan: &Plan, models: &[&Model<
     Ok(unsafe { owned_text(out) })
 }
 
+/// The same on the first calibration inputs.
+pub fn self_check_on(ctx: &Context, policy: &Policy, plan: &Plan, models: &[&Model<'_>], calib: &Array<'_>) -> Result<String> {
+    let list = raw_models(models);
+    let mut out = ptr::null_mut();
+    ctx.check(unsafe { sys::tfuse_selfcheck_on(ctx.raw(), policy.raw(), plan.raw(), list.as_ptr(), list.len(), raw_array(Some(calib)), &mut out) })?;
+    Ok(unsafe { owned_text(out) })
+}
+
+/// Writes a plan with the owners of what repair selected.
+pub fn save_repaired(ctx: &Context, plan: &Plan, repair: &Repair, path: impl AsRef<Path>, force: bool) -> Result<()> {
+    let path = c_path(path)?;
+    ctx.check(unsafe { sys::tfuse_plan_save_repaired(ctx.raw(), plan.raw(), raw_repair(Some(repair)), path.as_ptr(), force as i32) })
+}
+
 /// What a run reads and writes, by path.
 #[derive(Clone, Debug, Default)]
 pub struct RunPaths<'p> {

@@ -28,6 +28,7 @@
 mod array;
 mod context;
 mod error;
+mod experts;
 mod fuse;
 mod graph;
 mod model;
@@ -40,7 +41,8 @@ mod statistics;
 pub use array::{Array, Bf16, Dtype, Element, F16};
 pub use context::{Canceller, Context, Executor, Level, Memory, Progress};
 pub use error::{Error, Result, Status};
-pub use fuse::{dry_run, fuse, fuse_into, fuse_to, self_check, Repair, RunPaths};
+pub use experts::{generate, moe, moe_dense, moe_dry_run, moe_model};
+pub use fuse::{dry_run, fuse, fuse_into, fuse_to, save_repaired, self_check, self_check_on, Repair, RunPaths};
 pub use graph::{Graph, GraphBuilder};
 pub use model::{Model, ModelBuilder, Tensor, TensorInfo};
 pub use plan::{align, gauge, MapInfo, Plan};
