@@ -3,6 +3,7 @@
  * repair.c: the walk, and what it is told and tells.
  */
 #include "fuse/repair.h"
+#include "num/num.h"
 #include "ops/common.h"
 #include "ops/ops.h"
 #include <math.h>
@@ -35,7 +36,8 @@ tfuse_status tf_repair_stages(tf_env *env, const tfuse_policy *policy, const tfu
     if (!strcmp(text, "auto")) {
         const tf_fuse_job job = {.plan = plan};
         const bool can = plan->carries && !tf_fuse_is_half_anchor(&job) && plan->n_maps > 0 && tf_policy_is(policy, "align.control", "none");
-        *stages = !can ? 0 : calibrated ? RP_MIX | RP_SELECT | RP_REFIT | RP_HEAD : RP_CIRCUITS | RP_UNASKED;
+        const int alone = tf_lapack_check(NULL, text) == TFUSE_OK ? RP_CIRCUITS | RP_UNASKED : 0; /* the report says which stages ran */
+        *stages = !can ? 0 : calibrated ? RP_MIX | RP_SELECT | RP_REFIT | RP_HEAD : alone;
         return TFUSE_OK;
     }
     for (const char *at = text; ; at++) {
