@@ -205,6 +205,8 @@ tfuse_status tf_chol_solve(tf_env *env, int64_t n, int64_t k, const double *a, c
 
 static tfuse_status without(tf_env *env, const char *what)
 {
+    if (!env)
+        return TFUSE_EUNSUPPORTED;
     return tf_fail(env, TFUSE_EUNSUPPORTED,
                    "%s needs LAPACK, which this library was built without (WITH_LAPACK=0); align.strategy=otfusion and none need none, nor "
                    "does matching with matching.stream=permutation, matching.inner=permutation and repair=none",
