@@ -45,6 +45,10 @@ tfuse_array *api_images(tfuse_ctx *ctx, int64_t n, uint64_t seed);
 char *api_path(const char *name);
 void api_remove(char *path);
 
+/* Removes a directory with all that is in it; counts its entries. */
+void api_remove_dir(const char *dir);
+int api_entries(const char *dir);
+
 #define API_SUITE(name)                        \
     Suite *api_suite = suite_create(name);     \
     TCase *api_case = tcase_create(name);      \

@@ -4,7 +4,6 @@
  * Each time: TFUSE_ENOMEM with a text, every block given back, nothing under a name that was to be written, no temporary.
  */
 #include "api.h"
-#include <dirent.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,31 +42,6 @@ typedef struct paths {
 static void join(char *to, const char *dir, const char *name)
 {
     snprintf(to, 80, "%s/%s", dir, name);
-}
-
-static void remove_dir(const char *dir)
-{
-    char path[400];
-    DIR *d = opendir(dir);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && unlink(path) != 0)
-            remove_dir(path);
-    }
-    if (d)
-        closedir(d);
-    rmdir(dir);
-}
-
-static int entries(const char *dir)
-{
-    int n = 0;
-    DIR *d = opendir(dir);
-    ck_assert_ptr_nonnull(d);
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n - 2;
 }
 
 /* Two checkpoints of one layer in files. */
@@ -145,9 +119,9 @@ static bool one_fault(long at, const paths *p, const char *solver, const tfuse_a
     ck_assert_msg(atomic_load(&f.live) == 0, "allocation %ld: %ld blocks were not freed", at, atomic_load(&f.live));
     ck_assert_msg(!reached || access(p->out, F_OK) != 0, "allocation %ld: something is under OUT", at);
     int plan = access(p->plan, F_OK) == 0;
-    ck_assert_msg(entries(p->dir) == 2 + plan + !reached, "allocation %ld: something was left", at);
+    ck_assert_msg(api_entries(p->dir) == 2 + plan + !reached, "allocation %ld: something was left", at);
     unlink(p->plan);
-    remove_dir(p->out);
+    api_remove_dir(p->out);
     return !reached;
 }
 
@@ -163,7 +137,7 @@ static void sweep(const char *solver, bool calibrated)
     ck_assert_int_gt(at, 500); /* the way is long: the sweep went along it */
     tfuse_array_free(images);
     api_done(ctx);
-    remove_dir(p.dir);
+    api_remove_dir(p.dir);
 }
 
 START_TEST(test_exact_weights)

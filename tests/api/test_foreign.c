@@ -10,7 +10,6 @@
  * is tested.
  */
 #include "api.h"
-#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
@@ -203,31 +202,6 @@ static void join(char *to, const char *dir, const char *name)
     ck_assert_int_lt(snprintf(to, PATH, "%s/%s", dir, name), PATH);
 }
 
-static void remove_dir(const char *dir)
-{
-    char path[400];
-    DIR *d = opendir(dir);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && unlink(path) != 0)
-            remove_dir(path);
-    }
-    if (d)
-        closedir(d);
-    rmdir(dir);
-}
-
-static int entries(const char *dir)
-{
-    int n = 0;
-    DIR *d = opendir(dir);
-    ck_assert_ptr_nonnull(d);
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n - 2;
-}
-
 static void copy(const char *from, const char *to)
 {
     char block[4096];
@@ -342,7 +316,7 @@ static void clean(const paths *p)
 {
     unlink(p->plan);
     unlink(p->npy);
-    remove_dir(p->out);
+    api_remove_dir(p->out);
 }
 
 /* The library that asked for what failed. */
@@ -376,7 +350,7 @@ static bool one_fault(tfuse_ctx *ctx, const paths *p, const options *o, long at)
     ck_assert_msg(atomic_load(&ours) == ours_before, "call %ld of %s: %ld blocks of ours were not freed", at, who, atomic_load(&ours) - ours_before);
     ck_assert_msg(!reached || access(p->out, F_OK) != 0, "call %ld of %s: something is under OUT", at, who);
     const int plan = access(p->plan, F_OK) == 0, npy = access(p->npy, F_OK) == 0;
-    ck_assert_msg(entries(p->dir) == 4 + plan + npy + !reached, "call %ld of %s: something was left", at, who);
+    ck_assert_msg(api_entries(p->dir) == 4 + plan + npy + !reached, "call %ld of %s: something was left", at, who);
     clean(p);
     return !reached;
 }
@@ -429,7 +403,7 @@ static void sweep(options *o)
     api_ok(ctx, whole_way(ctx, &p, o)); /* on the context that has failed so often */
     tfuse_array_free(images);
     tfuse_ctx_free(ctx);
-    remove_dir(p.dir);
+    api_remove_dir(p.dir);
 }
 
 START_TEST(test_otfusion)
