@@ -138,7 +138,7 @@ static void print_calibration(const tool *t)
 static void print_verdict(const json_t *found)
 {
     const double fused = json_number_value(json_object_get(found, "kl_fused")), anchor = json_number_value(json_object_get(found, "kl_anchor"));
-    if (json_array_size(json_object_get(found, "stages")) && fused > anchor)
+    if (json_is_true(json_object_get(found, "worse")))
         printf("THE FUSED MODEL IS WORSE THAN THE ANCHOR ALONE: %.4f nats from the models' ensemble, the anchor %.4f\n", fused, anchor);
 }
 

@@ -151,11 +151,17 @@ static json_t *numbers(const double *x, size_t n)
     return list;
 }
 
+/* By more than the four digits that are printed: two networks of one function differ by rounding. */
+static bool is_worse(double fused, double anchor)
+{
+    return fused > anchor + 1e-4;
+}
+
 static tfuse_status pack_report(repair *r, double fused, double anchor, json_t **out)
 {
-    *out = json_pack("{s:o, s:I, s:o, s:o, s:o, s:O, s:O, s:O, s:O}", "stages", stage_names(r), "samples", (json_int_t)r->samples, "mix",
-                     numbers(r->mix, r->n), "kl_fused", number(fused), "kl_anchor", number(anchor), "circuits", r->merged, "linears", r->report,
-                     "selected", r->selected, "owners", r->owners);
+    *out = json_pack("{s:o, s:I, s:o, s:o, s:o, s:b, s:O, s:O, s:O, s:O}", "stages", stage_names(r), "samples", (json_int_t)r->samples, "mix",
+                     numbers(r->mix, r->n), "kl_fused", number(fused), "kl_anchor", number(anchor), "worse", is_worse(fused, anchor), "circuits", r->merged,
+                     "linears", r->report, "selected", r->selected, "owners", r->owners);
     return *out ? TFUSE_OK : tf_fail(r->env, TFUSE_ENOMEM, "out of memory for the report of repair");
 }
 
@@ -170,7 +176,7 @@ static tfuse_status make_report(repair *r, json_t **out)
     tf_free(&r->env->mem, work);
     if (!isfinite(fused) && r->all)
         return tf_fail(r->env, TFUSE_ENUMERIC, "repair: the fused network's outputs become NaN or infinite on the calibration inputs");
-    if (fused > anchor && r->all)
+    if (is_worse(fused, anchor) && r->all)
         tf_log(r->env, TFUSE_LOG_WARN, "the fused network is farther from the ensemble (%.4f nats) than the anchor alone (%.4f)", fused, anchor);
     return pack_report(r, fused, anchor, out);
 }

@@ -4,7 +4,8 @@
  *
  * The strength rho, in units of the mean diagonal of X'X, is chosen from a grid by the error on every fifth sample, left out of the fit for
  * that, over at most RP_TRIAL targets spread evenly; the weights are then fitted on all. Errors follow from the Grams:
- * |Y - X W|² = Y'Y - 2 <W, X'Y> + <W, X'X W>.
+ * |Y - X W|² = Y'Y - 2 <W, X'Y> + <W, X'X W>. They are differences of large numbers: below ROUNDING of Y'Y they say nothing, and a fit to them
+ * would be one to rounding, which the smallest strength amplifies wherever the samples do not reach.
  */
 #include "base/pool.h"
 #include "fuse/repair.h"
@@ -13,6 +14,10 @@
 #include <string.h>
 
 enum { CHUNK = 64 }; /* rows gathered by one body */
+
+/* What float32 sums over RP_ROWS rows leave of an error, as a share of the targets' square: 2^-24 sqrt(RP_ROWS) for signs by chance, five times that for
+ * samples that are all alike. */
+#define ROUNDING 1e-5
 
 static const double grid[] = {1e-4, 1e-3, 1e-2, 1e-1, 1};
 
@@ -167,14 +172,14 @@ static double total(const rp_grams *g, int set)
     return sum;
 }
 
-/* |Y - X W|² of a set; work: n×m. */
+/* |Y - X W|² of a set, 0 where rounding has it below; work: n×m. */
 static double error_of(repair *r, const rp_grams *g, int set, const double *w, double *work)
 {
     double sum = total(g, set);
     tf_dgemm(r->env, 1, dmat(g->xx[set], g->n, g->n), dmat(w, g->n, g->m), 0, dmat(work, g->n, g->m));
     for (int64_t i = 0; i < g->n * g->m; i++)
         sum += w[i] * (work[i] - 2 * g->xy[set][i]);
-    return sum;
+    return sum < 0 ? 0 : sum;
 }
 
 /* (X'X + rho) W = X'Y + rho base, of the first set or of both. work: n×n and n×m. */
@@ -210,7 +215,7 @@ static void pick_columns(const double *x, int64_t rows, int64_t m, int64_t count
             out[i * count + j] = x[i * m + j * m / count];
 }
 
-/* The strength with the least error on held-out samples. A strength at which the Gram is not positive is passed over; where none is better than the base,
+/* The strength with the least error on held-out samples, to be better than the base by more than rounding. A strength at which the Gram is not positive is passed over; where none is better than the base,
  * *rho is infinite. g: of the targets that are tried; work: n² + 2 n m. */
 static tfuse_status choose_strength(repair *r, const rp_grams *g, const double *base, double *work, double *rho, double *before, double *after)
 {
@@ -219,6 +224,7 @@ static tfuse_status choose_strength(repair *r, const rp_grams *g, const double *
     const double all = total(g, held), size = all > 0 ? all : 1;
     double *now = work + n * n + n * m;
     *before = *after = error_of(r, g, held, base, work) / size;
+    double least = *before - ROUNDING;
     *rho = INFINITY;
     for (size_t i = 0; i < (r->ridge > 0 ? 1 : TF_LEN(grid)); i++) {
         const double strength = r->ridge > 0 ? r->ridge : grid[i];
@@ -227,8 +233,8 @@ static tfuse_status choose_strength(repair *r, const rp_grams *g, const double *
             continue;
         TF_TRY(status);
         const double error = is_finite(now, n * m) ? error_of(r, g, held, now, work) / size : INFINITY;
-        if (error < *after || (r->ridge > 0 && isfinite(error))) {
-            *after = error;
+        if (error < least || (r->ridge > 0 && isfinite(error))) {
+            least = *after = error;
             *rho = strength;
         }
     }

@@ -101,7 +101,8 @@ edit lib/libtfuse.map 'tfuse_version;' 's/^ *tfuse_version;/    tfuse_later;\n&/
 red 'a new symbol in the node of a release' 'in a node of a release: symbol tfuse_later' gate --released "$work/released"
 red 'nor is it recorded' 'tfuse_later' update
 edit lib/libtfuse.map 'tfuse_later;' '/tfuse_later;/d'
-printf 'TFUSE_0.2 {\nglobal:\n    tfuse_later;\n} TFUSE_0.1;\n' >>"$work/tree/lib/libtfuse.map"
+last=$(sed -n 's/^\(TFUSE_[0-9.]*\) {.*/\1/p' "$work/tree/lib/libtfuse.map" | tail -n 1)
+printf 'TFUSE_9.9 {\nglobal:\n    tfuse_later;\n} %s;\n' "$last" >>"$work/tree/lib/libtfuse.map"
 green 'a new symbol in a node of its own' update
 
 fresh
