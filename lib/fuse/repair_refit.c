@@ -264,6 +264,9 @@ static void add_moments(const repair *r, const linear *l, const rp_rows *rows, s
     }
 }
 
+/* A deviation below this share of the root mean square is float32's rounding of an output that is constant. */
+#define CONSTANT 1e-6
+
 static double deviation(const moments *s, int64_t i)
 {
     const double mean = s->sum[i] / s->weight;
@@ -285,7 +288,8 @@ static tfuse_status statistics(repair *r, linear *l, const rp_rows *rows)
         }
     }
     for (int64_t i = 0; i < m && status == TFUSE_OK && s.weight > 0; i++) {
-        const double own = deviation(&s, i), scale = own > 1e-12 && l->bias >= 0 ? dev[i] / own : 1;
+        const double own = deviation(&s, i), size = sqrt(s.square[i] / s.weight);
+        const double scale = own > 1e-12 && own > CONSTANT * size && l->bias >= 0 ? dev[i] / own : 1;
         for (int64_t j = 0; j < l->n; j++)
             l->w[j * m + i] *= scale;
         if (l->bias >= 0)

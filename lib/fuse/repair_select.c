@@ -6,7 +6,8 @@
  * stream. Units are taken one after the other, each time the one by which a ridge on the units taken explains most more: with G the features'
  * Gram and C their products with the target, both cleared of what is taken (block Gram-Schmidt), the gain of unit b is
  *     tr(C_b' (G_bb + rho)^-1 C_b).
- * Axes of many units are taken some at a time: exact steps among the best candidates, then one clearing of the whole by all of them. The linears that
+ * Two parents' units of one place that give the same are one unit, the earlier parent's: which of them explains more would be decided by rounding,
+ * and to take both would leave out another, that calibration inputs of few directions may not show. Axes of many units are taken some at a time: exact steps among the best candidates, then one clearing of the whole by all of them. The linears that
  * feed a chosen unit are then fitted to its owner's outputs, and the write to the target, on the merged network's inputs.
  */
 #include "fuse/repair.h"
@@ -17,6 +18,7 @@
 #include <string.h>
 
 #define RHO 1e-3
+#define SAME 1e-5 /* of the square: what float32 sums leave of a difference (repair_fit.c) */
 enum { STEPS = 256, CANDIDATES = 4 };
 
 /* ---- which axes -------------------------------------------------------------------------------------------------------- */
@@ -203,7 +205,7 @@ typedef struct choice {
     int64_t n, m, size;  /* features, columns of the target, features of a unit */
     double *g, *c;       /* n×n, n×m, cleared of what is taken */
     double rho;
-    double *gain;        /* of each unit of each parent; -1: taken */
+    double *gain;        /* of each unit of each parent; -1: taken, or left out */
     double *work;
 } choice;
 
@@ -448,6 +450,26 @@ static tfuse_status prepare_choice(repair *r, const rp_grams *grams, int64_t uni
     return ch->gain && ch->work ? TFUSE_OK : TFUSE_ENOMEM;
 }
 
+/* |X_a - X_b|² of two units is within rounding. */
+static bool is_same(const choice *ch, int64_t a, int64_t b)
+{
+    double apart = 0, size = 0;
+    for (int64_t i = 0; i < ch->size; i++) {
+        const int64_t p = a * ch->size + i, q = b * ch->size + i;
+        apart += ch->g[p * ch->n + p] + ch->g[q * ch->n + q] - 2 * ch->g[p * ch->n + q];
+        size += ch->g[p * ch->n + p];
+    }
+    return apart <= SAME * size;
+}
+
+static void leave_out_twins(choice *ch, int64_t units, size_t parents)
+{
+    for (int64_t b = units; b < units * (int64_t)parents; b++)
+        for (int64_t a = b % units; a < b && ch->gain[b] >= 0; a += units)
+            if (ch->gain[a] >= 0 && is_same(ch, a, b))
+                ch->gain[b] = -1;
+}
+
 static tfuse_status select_block(repair *r, rp_block *b)
 {
     const tf_node *write = &r->g->nodes[b->write];
@@ -468,8 +490,10 @@ static tfuse_status select_block(repair *r, rp_block *b)
         status = rp_grams_make(r, &rows, f.channels * (int64_t)r->n, feature_rows, &f, tf_value_channels(r->g, f.out)->extent, target_rows, &f, &grams);
     if (status == TFUSE_OK)
         status = prepare_choice(r, &grams, all, &ch);
-    if (status == TFUSE_OK)
+    if (status == TFUSE_OK) {
+        leave_out_twins(&ch, b->units, r->n);
         status = choose(&ch, all, b->units, chosen);
+    }
     if (status == TFUSE_OK)
         status = place_units(r, b, chosen);
     if (status == TFUSE_OK)

@@ -256,10 +256,42 @@ END_TEST
 
 /* ---- a model and its copy -------------------------------------------------------------------------------------------------------- */
 
-static void check_copy(const t_node *nodes, size_t count)
+enum { FEW = 2 * TOKENS * FEATURES };
+
+/* So few inputs, again and again, that much of the network is not shown by them: there it must stay as it is. */
+static tfuse_array *few_inputs(const scene *s)
+{
+    tfuse_array *same;
+    t_ok(s->env, tf_array_new(s->env, TFUSE_F32, 3, s->calib->shape, &same));
+    float *x = (float *)same->data;
+    memcpy(x, s->calib->data, FEW * sizeof *x);
+    for (size_t i = FEW; i < (size_t)SAMPLES * TOKENS * FEATURES; i++)
+        x[i] = x[i - FEW];
+    return same;
+}
+
+/* 5e-4 of the largest output: float32 behind maps that balance heads, 2e-4 on the worst graph. Units chosen from both models: their write is fitted by
+ * a ridge that is never less than 1e-4. */
+static void check_copy_on(scene *s, const tfuse_array *calib, const float *was)
 {
     static const char *const stages[] = {"refit,head", "regmean", "statistics", "circuits", "circuits,regmean,refit,statistics,head", "circuits,select,refit",
                                          "select,refit,head", "auto"};
+    for (size_t i = 0; i < TF_LEN(stages); i++) {
+        t_ok(s->env, repair_on(s, "matching", stages[i], calib));
+        float *now = fused_outputs(s);
+        double worst = 0, most = 0;
+        for (size_t k = 0; k < (size_t)SAMPLES * TOKENS * 9; k++) {
+            worst = fmax(worst, fabs((double)was[k] - (double)now[k]));
+            most = fmax(most, fabs((double)was[k]));
+        }
+        const bool chosen = strstr(stages[i], "select") || !strcmp(stages[i], "auto");
+        ck_assert_msg(worst < (chosen ? 3e-3 : 5e-4) * most, "%s: outputs deviate by %g of %g", stages[i], worst, most);
+        free(now);
+    }
+}
+
+static void check_copy(const t_node *nodes, size_t count)
+{
     scene s;
     tfuse_plan *plan;
     tfuse_model *copy;
@@ -273,19 +305,12 @@ static void check_copy(const t_node *nodes, size_t count)
     tf_plan_free(plan);
     set(&s, "combine.weights", "equal");
     s.models[1] = copy;
+    tfuse_array *same = few_inputs(&s);
     float *was = outputs_of(&s, s.a.m);
-    for (size_t i = 0; i < TF_LEN(stages); i++) {
-        t_ok(s.env, repair(&s, "matching", stages[i]));
-        float *now = fused_outputs(&s);
-        double worst = 0, most = 0;
-        for (size_t k = 0; k < (size_t)SAMPLES * TOKENS * 9; k++) {
-            worst = fmax(worst, fabs((double)was[k] - (double)now[k]));
-            most = fmax(most, fabs((double)was[k]));
-        }
-        ck_assert_msg(worst < 5e-3 * most, "%s: outputs deviate by %g of %g", stages[i], worst, most);
-        free(now);
-    }
+    check_copy_on(&s, s.calib, was);
+    check_copy_on(&s, same, was);
     free(was);
+    tf_array_free(same);
     tf_model_free(copy);
     scene_close(&s);
 }
