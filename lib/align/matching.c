@@ -231,6 +231,8 @@ static tfuse_status gather(matching *mt, const tf_view *const *views, const tf_s
     tf_stats stats = {0};
     if (!wants->n)
         return TFUSE_OK;
+    for (int s = 0; s < 2; s++) /* the evaluator holds both models' weights */
+        mt_forget_held(mt, s);
     tfuse_status status = job->feed ? tf_feed_stats(mt->env, job->feed, mt->k, wants, &stats)
                                     : tf_stats_gather(mt->env, views[0], views[mt->k], job->calib, tf_policy_int(job->policy, "calib.samples"),
                                                       &wants->filter, wants->items, wants->n, &stats);
@@ -313,6 +315,22 @@ static tfuse_status to_mean(matching *all, const tf_align_job *job, const tf_vie
     return status;
 }
 
+/* After all models were opened, of which `open` bytes are held: they are matched to the mean, and closed. */
+static void tally_mean(const matching *all, const tf_align_job *job, uint64_t open)
+{
+    uint64_t pairs = 0, rounds = 0, pair = 0, one = 0;
+    for (size_t k = 1; k < job->n; k++) {
+        const matching *mt = &all[k - 1];
+        pairs += mt->pairs_bytes;
+        rounds += mt->mean_bytes;
+        pair = mt->pair_bytes > pair ? mt->pair_bytes : pair;
+        one = mt->class_bytes > one ? mt->class_bytes : one;
+    }
+    tf_tally_drop(&job->tally->memory, open);
+    tf_tally_spike(&job->tally->memory, pairs + pair);
+    tf_tally_spike(&job->tally->memory, rounds + one);
+}
+
 static tfuse_status matching_align(tf_env *env, const tf_align_job *job, const tf_view *const *views, tfuse_plan *plan)
 {
     const bool mean = has_mean(job) && !job->tally;
@@ -329,14 +347,14 @@ static tfuse_status matching_align(tf_env *env, const tf_align_job *job, const t
         if (status != TFUSE_OK)
             status = tf_fail_in(env, status, "aligning %s", tf_model_label(job->models[k]));
         if (has_mean(job) && job->tally) {
-            tf_tally_take(&job->tally->memory, mt->open_bytes);
-            open += mt->open_bytes;
+            tf_tally_take(&job->tally->memory, mt->first_bytes);
+            open += mt->first_bytes;
         }
         if (!mean)
             close_model(mt);
     }
     if (open)
-        tf_tally_drop(&job->tally->memory, open);
+        tally_mean(all, job, open);
     if (status == TFUSE_OK && mean)
         status = to_mean(all, job, views, plan);
     for (size_t k = 1; all && k < job->n; k++)

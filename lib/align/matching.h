@@ -63,7 +63,9 @@ struct matching {
     double stream_sum; /* agreement of weights at the last match of streams */
     matching **peers;  /* the other models: their mean with the anchor is what this one is matched to */
     size_t n_peers;
-    uint64_t open_bytes; /* estimated: what is held while all models are open */
+    /* Estimated. What is held of the model while others are matched to the anchor, while values of pairs are gathered, and while it is matched to the
+     * mean; and beside that, what gathering a pair takes and matching a class. */
+    uint64_t first_bytes, pairs_bytes, mean_bytes, pair_bytes, class_bytes;
 };
 
 enum { MT_ANCHOR, MT_MODEL };
@@ -85,6 +87,8 @@ tfuse_status mt_models_make(matching *mt, const tf_view *const *views);
 void mt_models_free(matching *mt);
 /* The parameter in a side's own graph that is the anchor's `param`. */
 const tf_param *mt_param(const matching *mt, int side, tf_id param);
+/* Whether the dimension is a stream's and no other's, so that its map acts before all others. */
+bool mt_is_stream_dim(const matching *mt, const tf_binding *b);
 /* Balanced, in the side's own layout; given back by mt_give. */
 tfuse_status mt_take(matching *mt, int side, tf_id param, float **x);
 void mt_give(matching *mt, int side, tf_id param, float *x);
@@ -151,6 +155,8 @@ void mt_blocks_gram(matching *mt, const mt_blocks *blocks, mt_gram *gram);
 
 /* ---- matching_balance.c: G of both models; the maps of the plan ---- */
 tfuse_status mt_balance(matching *mt, int side);
+/* Whether the class takes scales or any invertible map, so that there is something to balance. */
+bool mt_is_balanced(const mt_class *c);
 tfuse_status mt_plan_maps(matching *mt, tf_class_map *out);
 
 /* ---- matching_values.c: activations ---- */
@@ -195,6 +201,7 @@ tfuse_status mt_merge(matching *mt);
 bool mt_is_merged(const matching *mt, tf_id cls);
 
 /* ---- matching_table.c: tables of the outside (words, positions) that are too large to be held: read some rows at a time ---- */
+enum { MT_TABLE_ROWS = 4096 }; /* that are read at a time */
 bool mt_is_table(const matching *mt, tf_id param);
 /* Adds the sum of squares of side s's. */
 tfuse_status mt_table_square(matching *mt, int s, tf_id param, double *sum);
@@ -215,6 +222,7 @@ double mt_score_scale(const matching *mt, tf_id cls);
 bool mt_is_exact(const matching *mt);
 
 /* ---- matching_estimate.c ---- */
+/* Hollow maps for the plan, and what matching one model takes. */
 tfuse_status mt_estimate(matching *mt, const tf_stat_wants *wants, tf_class_map *out);
 
 #endif

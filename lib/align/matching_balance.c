@@ -19,9 +19,22 @@
 
 typedef struct grams {
     int side;
-    int64_t n;
-    double *p, *c; /* instances × n × n */
+    int64_t n, size; /* size: numbers of an instance, n × n, or the n of the diagonal, which is all that scales are made of */
+    double *p, *c;   /* instances × size */
 } grams;
+
+/* Adds the Gram of n rows, or its diagonal. g: room for n × n. */
+static void add_gram(const matching *mt, const grams *to, float *rows, int64_t width, float *g, double *sum)
+{
+    const int64_t n = to->n;
+    for (int64_t u = 0; u < n && to->size == n; u++)
+        sum[u] += tf_sum_sq(rows + u * width, (size_t)width);
+    if (to->size == n)
+        return;
+    tf_gemm(mt->env, 1, tf_mat_rows(rows, n, width), tf_mat_t(tf_mat_rows(rows, n, width)), 0, tf_mat_rows(g, n, n));
+    for (int64_t u = 0; u < n * n; u++)
+        sum[u] += (double)g[u];
+}
 
 static tfuse_status add_place(matching *mt, const mt_place *at, void *arg)
 {
@@ -33,18 +46,15 @@ static tfuse_status add_place(matching *mt, const mt_place *at, void *arg)
     if (at->factor + 1 != part->n_factors || p->use[at->dim] == TF_USE_NEUTRAL)
         return TFUSE_OK;
     const tf_use use = tf_param_use(mt->g, at->param, at->dim, at->part[MT_ANCHOR]->port[at->factor]);
-    float *x = NULL, *rows = tf_alloc_array(mt->env, (size_t)(n * width + n * n), sizeof *rows);
+    float *x = NULL, *rows = tf_alloc_array(mt->env, (size_t)(n * width + to->size), sizeof *rows);
     tfuse_status status = rows ? mt_take(mt, to->side, at->param, &x) : TFUSE_ENOMEM;
     for (int64_t block = 0; block < part->size / n && status == TFUSE_OK; block++) {
         int64_t units[TF_MAX_FACTORS];
         tf_part_units(part, at->factor, block, units);
         const int64_t i = tf_class_instance(own, part, at->factor, units);
-        float *g = rows + n * width;
-        double *sum = (use == TF_USE_PRODUCED ? to->p : to->c) + i * n * n;
+        double *sum = (use == TF_USE_PRODUCED ? to->p : to->c) + i * to->size;
         mt_rows(p, p->shape[at->dim], x, at->dim, part, block * n, n, rows);
-        tf_gemm(mt->env, 1, tf_mat_rows(rows, n, width), tf_mat_t(tf_mat_rows(rows, n, width)), 0, tf_mat_rows(g, n, n));
-        for (int64_t u = 0; u < n * n; u++)
-            sum[u] += (double)g[u];
+        add_gram(mt, to, rows, width, rows + n * width, sum);
     }
     if (x)
         mt_give(mt, to->side, at->param, x);
@@ -68,13 +78,14 @@ static tfuse_status root(tf_env *env, int64_t n, const double *x, bool inverse, 
     return TFUSE_OK;
 }
 
-static double lift(double *x, int64_t n)
+/* Of n numbers on a diagonal, `step` apart. */
+static double lift(double *x, int64_t n, int64_t step)
 {
     double trace = 0;
     for (int64_t i = 0; i < n; i++)
-        trace += x[i * n + i];
+        trace += x[i * step];
     for (int64_t i = 0; i < n; i++)
-        x[i * n + i] += FLOOR * trace / (double)n;
+        x[i * step] += FLOOR * trace / (double)n;
     return trace;
 }
 
@@ -114,6 +125,7 @@ static int64_t partner(const matching *mt, tf_id cls, int64_t n, int64_t i)
     return tf_class_is_interleaved(mt->g, cls) ? (i ^ 1) : i < n / 2 ? i + n / 2 : i - n / 2;
 }
 
+/* p, c: the diagonals. */
 static tfuse_status scale_map(matching *mt, tf_id cls, int64_t n, const double *p, const double *c, tf_map **out)
 {
     const bool pairs = mt->classes[cls].shape == MT_PAIRS;
@@ -123,7 +135,7 @@ static tfuse_status scale_map(matching *mt, tf_id cls, int64_t n, const double *
     for (int64_t i = 0; i < n && status == TFUSE_OK; i++) {
         const int64_t j = pairs ? partner(mt, cls, n, i) : i;
         source[i] = i;
-        scale[i] = (float)pow((c[i * n + i] + c[j * n + j]) / (p[i * n + i] + p[j * n + j]), 0.25);
+        scale[i] = (float)pow((c[i] + c[j]) / (p[i] + p[j]), 0.25);
     }
     if (status == TFUSE_OK)
         status = tf_map_scaled(mt->env, n, source, scale, out);
@@ -142,7 +154,7 @@ static bool on_both_sides(const grams *g, size_t count)
     return p && c;
 }
 
-static bool has_scales(const mt_class *c)
+bool mt_is_balanced(const mt_class *c)
 {
     return c->shape == MT_PAIRS ? c->group & TF_G_PAIR_SCALE : c->shape >= MT_UNITS ? c->group & TF_G_POS : c->group & TF_G_LINEAR;
 }
@@ -150,10 +162,12 @@ static bool has_scales(const mt_class *c)
 /* Without `all`, *done is false, and nothing is changed, where the tensors that may count lie on one side only. */
 static tfuse_status balance_class(matching *mt, int side, tf_id cls, bool all, bool *done)
 {
-    const int64_t n = mt_extent(mt, side, cls), instances = tf_class_instances(mt->side[side].g, cls);
-    const size_t count = (size_t)(instances * n * n);
+    const bool general = mt->classes[cls].shape == MT_ROTATION;
+    const int64_t n = mt_extent(mt, side, cls), instances = tf_class_instances(mt->side[side].g, cls), size = general ? n * n : n;
+    const int64_t step = general ? n + 1 : 1;
+    const size_t count = (size_t)(instances * size);
     tf_class_map *out = &mt->side[side].balance[cls];
-    grams sum = {side, n, tf_calloc(mt->env, 2 * count, sizeof *sum.p), NULL};
+    grams sum = {side, n, size, tf_calloc(mt->env, 2 * count, sizeof *sum.p), NULL};
     tf_map **maps = tf_calloc(mt->env, (size_t)instances, sizeof *maps);
     sum.c = sum.p + count;
     tfuse_status status = sum.p && maps ? mt_each_place(mt, cls, add_place, &sum) : TFUSE_ENOMEM;
@@ -164,10 +178,10 @@ static tfuse_status balance_class(matching *mt, int side, tf_id cls, bool all, b
         return status;
     }
     for (int64_t i = 0; i < instances && status == TFUSE_OK; i++) {
-        double *p = sum.p + i * n * n, *c = sum.c + i * n * n;
-        if (!(lift(p, n) > 0) || !(lift(c, n) > 0)) /* nothing to balance */
+        double *p = sum.p + i * size, *c = sum.c + i * size;
+        if (!(lift(p, n, step) > 0) || !(lift(c, n, step) > 0)) /* nothing to balance */
             status = tf_map_identity(mt->env, n, &maps[i]);
-        else if (mt->classes[cls].shape == MT_ROTATION)
+        else if (general)
             status = general_map(mt->env, n, p, c, &maps[i]);
         else
             status = scale_map(mt, cls, n, p, c, &maps[i]);
@@ -205,7 +219,7 @@ tfuse_status mt_balance(matching *mt, int side)
 {
     size_t left = 1, balanced = 1;
     for (size_t c = 0; c < mt->g->n_classes; c++) /* a Gram of one side needs no other's maps */
-        mt->classes[c].known = mt->classes[c].shape == MT_FIXED || mt->classes[c].outer || !has_scales(&mt->classes[c]);
+        mt->classes[c].known = mt->classes[c].shape == MT_FIXED || mt->classes[c].outer || !mt_is_balanced(&mt->classes[c]);
     for (bool all = false; left > 0; all = balanced == 0) {
         TF_TRY(balance_round(mt, side, all, &left, &balanced));
         mt_forget_held(mt, side); /* it is not balanced */

@@ -162,7 +162,8 @@ static tfuse_status match_rotation(matching *mt, tf_id cls, int64_t instance, co
 {
     const int64_t n = gram->n, m = gram->m;
     const size_t count = (size_t)(n * m);
-    double *x = tf_alloc_array(mt->env, 2 * count + (size_t)((n + m + 1) * (n < m ? n : m)), sizeof *x);
+    const size_t work = n == m ? 0 : (size_t)((n + m + 1) * (n < m ? n : m));
+    double *x = tf_alloc_array(mt->env, 2 * count + work, sizeof *x);
     float *t = tf_alloc_array(mt->env, count, sizeof *t);
     tf_map *map = NULL;
     tfuse_status status = x && t ? TFUSE_OK : TFUSE_ENOMEM;

@@ -62,6 +62,9 @@ static tfuse_status gather_pair(matching *a, matching *b, const tf_view *const *
 static tfuse_status gather_pairs(matching *all, size_t n, const tf_view *const *views, const tf_stat_wants *wants)
 {
     for (size_t i = 0; i < n; i++) {
+        for (int side = 0; side < 2; side++)
+            mt_forget_held(&all[i], side);
+        mt_forget_streams(&all[i]);
         all[i].of_peer = tf_calloc(all->env, all[i].n_peers + 1, sizeof *all[i].of_peer);
         if (!all[i].of_peer)
             return TFUSE_ENOMEM;

@@ -48,7 +48,7 @@ static tfuse_status meet_groups(tf_env *env, const tf_align_job *job, const tf_v
 {
     const size_t n = job->graphs[0]->n_classes;
     for (size_t k = 0; k < job->n; k++) {
-        TF_TRY(tf_groups(env, job->graphs[k], views && !job->tally ? views[k] : NULL, k ? work : out));
+        TF_TRY(tf_groups(env, job->graphs[k], views ? views[k] : NULL, k ? work : out));
         for (size_t c = 0; c < n && k; c++)
             out[c] &= work[c];
     }

@@ -7,7 +7,7 @@
 #include "num/num.h"
 #include <math.h>
 
-enum { TABLE_NUMBERS = 1 << 24, TABLE_ROWS = 4096 };
+enum { TABLE_NUMBERS = 1 << 24 };
 
 static bool is_pinned(const matching *mt, const tf_binding *b)
 {
@@ -43,11 +43,11 @@ tfuse_status mt_table_square(matching *mt, int s, tf_id param, double *sum)
 {
     const tf_param *p = &mt->g->params[param];
     const int64_t rows = p->shape[0], width = mt_param(mt, s, param)->shape[1];
-    float *x = tf_alloc_array(mt->env, (size_t)(TABLE_ROWS * width), sizeof *x);
-    int64_t *which = tf_alloc_array(mt->env, TABLE_ROWS, sizeof *which);
+    float *x = tf_alloc_array(mt->env, (size_t)(MT_TABLE_ROWS * width), sizeof *x);
+    int64_t *which = tf_alloc_array(mt->env, MT_TABLE_ROWS, sizeof *which);
     tfuse_status status = x && which ? TFUSE_OK : TFUSE_ENOMEM;
-    for (int64_t first = 0; first < rows && status == TFUSE_OK; first += TABLE_ROWS) {
-        const int64_t n = rows - first < TABLE_ROWS ? rows - first : TABLE_ROWS;
+    for (int64_t first = 0; first < rows && status == TFUSE_OK; first += MT_TABLE_ROWS) {
+        const int64_t n = rows - first < MT_TABLE_ROWS ? rows - first : MT_TABLE_ROWS;
         status = read_tile(mt, s, param, first, n, which, x);
         if (status == TFUSE_OK)
             *sum += tf_sum_sq(x, (size_t)(n * width));
@@ -110,13 +110,13 @@ tfuse_status mt_table_gram(matching *mt, tf_id param, double weight, mt_gram *gr
 {
     const tf_param *p = &mt->g->params[param];
     const int64_t rows = p->shape[0], m = p->shape[1], width = mt_param(mt, MT_MODEL, param)->shape[1];
-    float *a = tf_alloc_array(mt->env, (size_t)(TABLE_ROWS * (m + widest(mt, param))), sizeof *a), *b = a + TABLE_ROWS * m;
+    float *a = tf_alloc_array(mt->env, (size_t)(MT_TABLE_ROWS * (m + widest(mt, param))), sizeof *a), *b = a + MT_TABLE_ROWS * m;
     float *tile = tf_alloc_array(mt->env, (size_t)(width * m), sizeof *tile);
     double *sum = tf_calloc(mt->env, (size_t)(width * m), sizeof *sum), squares[2] = {0};
-    int64_t *which = tf_alloc_array(mt->env, TABLE_ROWS, sizeof *which);
+    int64_t *which = tf_alloc_array(mt->env, MT_TABLE_ROWS, sizeof *which);
     tfuse_status status = a && tile && sum && which ? TFUSE_OK : TFUSE_ENOMEM;
-    for (int64_t first = 0; first < rows && status == TFUSE_OK; first += TABLE_ROWS) {
-        const int64_t n = rows - first < TABLE_ROWS ? rows - first : TABLE_ROWS;
+    for (int64_t first = 0; first < rows && status == TFUSE_OK; first += MT_TABLE_ROWS) {
+        const int64_t n = rows - first < MT_TABLE_ROWS ? rows - first : MT_TABLE_ROWS;
         status = read_target(mt, param, first, n, which, b, a);
         if (status == TFUSE_OK)
             status = read_tile(mt, MT_MODEL, param, first, n, which, b);

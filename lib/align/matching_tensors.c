@@ -205,8 +205,7 @@ void mt_models_free(matching *mt)
 
 /* ---- carried ones ---- */
 
-/* Whether the dimension is a stream's and no other's, so that its map acts before all others. */
-static bool is_stream_dim(const matching *mt, const tf_binding *b)
+bool mt_is_stream_dim(const matching *mt, const tf_binding *b)
 {
     const tf_segment *s = &b->segments[0];
     const tf_id port = b->n_segments == 1 && s->n_factors == 1 && s->factors[0].kind == TF_FACTOR_PORT ? s->factors[0].port : -1;
@@ -226,7 +225,7 @@ static tfuse_status take_streamed(matching *mt, tf_id param, int64_t *shape, flo
     float *kept = NULL;
     memcpy(shape, r.from->shape, TF_MAX_PARAM_RANK * sizeof *shape);
     for (int d = 0; d < r.to->rank && m->streamed[param]; d++)
-        shape[d] = is_stream_dim(mt, r.to->dims[d]) ? r.to->shape[d] : shape[d];
+        shape[d] = mt_is_stream_dim(mt, r.to->dims[d]) ? r.to->shape[d] : shape[d];
     const bool has = m->streamed[param] != NULL;
     const size_t was = count_of(r.to->rank, shape);
     tfuse_status status = (*x = tf_alloc_array(mt->env, was, sizeof **x)) ? TFUSE_OK : TFUSE_ENOMEM;
@@ -237,7 +236,7 @@ static tfuse_status take_streamed(matching *mt, tf_id param, int64_t *shape, flo
     if (kept)
         mt_give(mt, MT_MODEL, param, kept);
     for (int d = 0; d < r.to->rank && status == TFUSE_OK && !has; d++)
-        if (is_stream_dim(mt, r.to->dims[d]))
+        if (mt_is_stream_dim(mt, r.to->dims[d]))
             status = carry_dim(mt->env, &r, d, shape, x);
     const size_t count = count_of(r.to->rank, shape), bytes = count * sizeof **x;
     if (status == TFUSE_OK && !has && m->streamed_bytes + bytes <= mt_held_bytes(mt) &&
@@ -264,12 +263,12 @@ tfuse_status mt_moved(matching *mt, tf_id param, int dim, float **x)
 {
     const tf_param *p = &mt->g->params[param];
     const route r = route_of(mt, param);
-    const bool of_stream = dim >= 0 && is_stream_dim(mt, p->dims[dim]);
+    const bool of_stream = dim >= 0 && mt_is_stream_dim(mt, p->dims[dim]);
     int64_t shape[TF_MAX_PARAM_RANK];
     *x = NULL;
     tfuse_status status = of_stream ? take_copy(mt, param, shape, x) : take_streamed(mt, param, shape, x);
     for (int d = 0; d < p->rank && status == TFUSE_OK; d++)
-        if (d != dim && (of_stream || !is_stream_dim(mt, p->dims[d])))
+        if (d != dim && (of_stream || !mt_is_stream_dim(mt, p->dims[d])))
             status = carry_dim(mt->env, &r, d, shape, x);
     if (status != TFUSE_OK) {
         tf_free(&mt->env->mem, *x);

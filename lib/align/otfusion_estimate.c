@@ -4,15 +4,25 @@
  * it tallies the arrays instead and leaves a hollow map: its kind and extents without numbers, a permutation as an identity.
  */
 #include "align/otfusion.h"
-#include <math.h>
+#include "base/pool.h"
+#include <string.h>
 
-static tfuse_status hollow_map(otf *o, bool permutation, int64_t n, int64_t m, tf_map **out)
+/* The most entries of a hollow map that are not zero; 0: unknown. */
+static int64_t entries_of(const tf_map *map)
+{
+    return map->kind == TF_MAP_IDENTITY ? map->n : map->entries;
+}
+
+/* entries: of a coupling, the most that are not zero; 0: any. */
+static tfuse_status hollow_map(otf *o, bool permutation, int64_t n, int64_t m, int64_t entries, tf_map **out)
 {
     const uint64_t bytes = permutation ? tf_area(n, 1, sizeof(int64_t)) : tf_area(n, m, sizeof(float));
     TF_TRY(tf_map_identity(o->env, n, out));
     (*out)->m = m;
-    if (!permutation)
+    if (!permutation) {
         (*out)->kind = TF_MAP_COUPLING;
+        (*out)->entries = entries;
+    }
     tf_tally_take(&o->job->tally->memory, bytes);
     o->job->tally->maps += bytes;
     return TFUSE_OK;
@@ -28,7 +38,8 @@ static void tally_inputs(otf *o, const tf_node *n, uint64_t count, uint64_t move
     const otf_value *v = n->n_inputs ? &o->values[n->inputs[0]] : NULL;
     for (int i = 0; v && v->map && i < v->n; i++) {
         const tf_map *map = v->map[i] < 0 ? NULL : o->plan->maps[v->map[i]].map;
-        const uint64_t bytes = map && map->kind != TF_MAP_IDENTITY ? tf_area(map->n, map->m, sizeof(float)) + count + moved : 0;
+        const uint64_t sparse = map ? tf_map_sparse_bytes(map, tf_threads(o->env)) : 0;
+        const uint64_t bytes = !map || map->kind == TF_MAP_IDENTITY ? 0 : sparse ? sparse : tf_area(map->n, map->m, sizeof(float)) + count + moved;
         most = bytes > most ? bytes : most;
     }
     if (!v || !v->map)
@@ -110,7 +121,7 @@ static tfuse_status tally_match(otf *o, int64_t n, int64_t m, tf_map **out)
     const bool permutation = !uniform && tf_ot_is_permutation(solver, n, m);
     if (!uniform)
         tf_tally_spike(t, cost + ot.work + ot.kept);
-    return hollow_map(o, permutation, n, m, out);
+    return hollow_map(o, permutation, n, m, !uniform && !strcmp(solver, "exact") ? n + m : 0, out); /* a vertex has n + m - 1 */
 }
 
 tfuse_status otf_estimate_heads(otf *o, const tf_part *from, const tf_part *to)
@@ -130,16 +141,18 @@ static tfuse_status tally_heads(otf *o, const tf_part *from, const tf_part *to, 
     if (from->extent[0] != heads) {
         const uint64_t before = o->job->tally->maps;
         TF_TRY(tally_match(o, in, im, out));
+        const int64_t entries = (from->extent[0] + heads) * entries_of(*out);
         tf_map_free(*out);
         tf_tally_drop(&o->job->tally->memory, o->job->tally->maps - before);
         o->job->tally->maps = before;
-        return hollow_map(o, false, from->size, to->size, out);
+        return hollow_map(o, false, from->size, to->size, entries, out);
     }
     for (int64_t h = 0; h < heads && status == TFUSE_OK; h++) {
         tf_map_free(*out);
         status = tally_match(o, in, im, out);
     }
     if (status == TFUSE_OK) { /* applied as one dense operator */
+        (*out)->entries = heads * entries_of(*out);
         (*out)->kind = TF_MAP_COUPLING;
         (*out)->n = from->size;
         (*out)->m = to->size;
@@ -163,16 +176,17 @@ tfuse_status otf_estimate_part(otf *o, const otf_units *units, int n_sets, const
 tfuse_status otf_estimate_spread(otf *o, const tf_map *like, int64_t group, tf_map **out)
 {
     const bool one = like->kind == TF_MAP_IDENTITY;
-    return hollow_map(o, one, like->n * group, like->m * group, out);
+    return hollow_map(o, one, like->n * group, like->m * group, group * entries_of(like), out);
 }
 
 tfuse_status otf_estimate_mix(otf *o, int32_t res, int32_t br, tf_map **out)
 {
     const tf_map *like = o->plan->maps[res].map;
+    const int64_t one = entries_of(like), other = entries_of(o->plan->maps[br].map);
     if (o->opt.residual == OTF_IDENTITY || res == br)
-        return hollow_map(o, like->kind == TF_MAP_IDENTITY || o->opt.residual == OTF_IDENTITY, like->n, like->m, out);
+        return hollow_map(o, like->kind == TF_MAP_IDENTITY || o->opt.residual == OTF_IDENTITY, like->n, like->m, one, out);
     tf_tally_spike(&o->job->tally->memory, 2 * tf_area(like->n, like->m, sizeof(float)));
-    return hollow_map(o, false, like->n, like->m, out);
+    return hollow_map(o, false, like->n, like->m, one && other ? one + other : 0, out);
 }
 
 tfuse_status otf_estimate_statistics(otf *o)

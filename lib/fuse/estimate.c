@@ -36,7 +36,8 @@ static tfuse_status dense_work(tf_env *env, const tf_fusion *f, const tf_fuse_jo
             continue;
         const bool blocks = map->kind == TF_MAP_BLOCK; /* each is moved by itself */
         const int64_t n = blocks ? map->n / map->blocks_n : map->n, m = blocks ? map->m / map->blocks_m : map->m;
-        const uint64_t bytes = tf_area(n, m, sizeof(float)) + (blocks ? sides / (uint64_t)map->blocks_m : sides);
+        const uint64_t sparse = tf_map_sparse_bytes(map, tf_threads(env));
+        const uint64_t bytes = sparse ? sparse : tf_area(n, m, sizeof(float)) + (blocks ? sides / (uint64_t)map->blocks_m : sides);
         *out = bytes > *out ? bytes : *out;
     }
     tf_free(&env->mem, parts);

@@ -11,7 +11,6 @@
 #include "num/num.h"
 #include <string.h>
 
-enum { FEW = 12 }; /* sums of what is not zero are faster where it is at most one entry in so many */
 
 typedef tf_move move;
 
@@ -130,7 +129,7 @@ static tfuse_status apply_full(tf_env *env, const move *mv, float *op)
 
 static tfuse_status apply_dense(tf_env *env, const tf_map *map, bool produced, const move *mv)
 {
-    const size_t few = (size_t)(map->n * map->m) / FEW, nonzero = tf_map_entries(map, produced);
+    const size_t few = (size_t)(map->n * map->m) / TF_MAP_FEW, nonzero = tf_map_entries(map, produced);
     if (nonzero <= few)
         return tf_move_sparse(env, mv, map, produced, nonzero);
     float *op = tf_alloc_array(env, (size_t)(map->n * map->m), sizeof *op);

@@ -41,6 +41,14 @@ size_t tf_map_entries(const tf_map *map, bool produced)
     return tf_count_nonzero(matrix_of(map, produced), (size_t)(map->n * map->m));
 }
 
+uint64_t tf_map_sparse_bytes(const tf_map *map, uint32_t threads)
+{
+    if (map->entries == 0 || map->entries > map->n * map->m / TF_MAP_FEW)
+        return 0;
+    return (uint64_t)map->entries * (sizeof(entry) + sizeof(int64_t) + sizeof(float)) + (uint64_t)(map->n + 2 * map->m) * sizeof(int64_t) +
+           (uint64_t)map->n * (threads * LANES * sizeof(float) + sizeof(double));
+}
+
 static void list_entries(job *j, const float *matrix)
 {
     size_t count = 0;

@@ -39,6 +39,7 @@ typedef struct tf_map {
     int64_t blocks_n, blocks_m; /* BLOCK: n = blocks_n * inner n */
     int64_t *block_source; /* blocks_m entries; -1: nothing comes here */
     struct tf_map **inner; /* blocks_m maps; NULL where block_source is -1 */
+    int64_t entries;       /* of a hollow matrix, made to be counted: the most that are not zero; 0: any */
     float *share;          /* BLOCK: blocks_m factors of the consumed side: a block that was copied is summed over its copies; NULL: ones */
 } tf_map;
 
@@ -74,6 +75,8 @@ bool tf_map_is_lossless(const tf_map *map);
 tfuse_status tf_map_share(tf_env *env, tf_map *map, const int64_t *copies);
 void tf_map_free(tf_map *map);
 tfuse_status tf_map_clone(tf_env *env, const tf_map *map, tf_map **out);
+/* What applying a hollow map by its entries takes; 0 where these are not so few that it is applied by them. */
+uint64_t tf_map_sparse_bytes(const tf_map *map, uint32_t threads);
 
 /* T, n×m: the transpose of the produced operator: columns sum to one wherever there is mass (RAW: as it is). */
 void tf_map_matrix(const tf_map *map, float *out);
