@@ -4,12 +4,16 @@
 # The system's is sampled, so a short peak may be missed: only STEADY ones are compared from below.
 . "$(dirname "$0")/run.sh"
 
-make_file vit "$work/x" 1 256 3 1024 1100
-make_file vit "$work/y" 2 256 3 1024 1100
-make_file vit "$work/x2" 1 256 2 1024 1100
-make_file vit "$work/y2" 2 256 2 1024 1100
+sed 's/\[[^]]*\]/[0.5, 0.5, 0.5]/g' "$a/preprocessor_config.json" >"$work/p.json"
+model() { # model NAME SEED WIDTH FF CLASSES: two layers
+    make_file vit "$work/$1" "$2" "$3" 2 "$4" "$5"
+    cp "$work/p.json" "$work/$1/preprocessor_config.json"
+}
+model narrow 3 128 256 1100
+model small 4 64 512 10
+model small2 5 64 512 10
+model small3 6 64 512 10
 make_file npy "$work/c.npy" '|u1' 8,3,16,16 zero
-cp "$a/preprocessor_config.json" "$work/p.json"
 
 peaks() { # peaks NAME STEADY COMMAND ARGS...: writes $work/o
     what=$1 steady=$2
@@ -31,11 +35,12 @@ peaks() { # peaks NAME STEADY COMMAND ARGS...: writes $work/o
     at_most "$what: write_bytes, from below" "$writes" "$(cat "$work"/o/* | wc -c | awk '{ print 1.02 * $1 }')"
 }
 
-estimates() { # estimates NAME STEADY ARGS... of the models at $x and $y
+more=
+estimates() { # estimates NAME STEADY ARGS... of the models at $x, $y and $more
     name_of=$1 steadily=$2
     shift 2
-    peaks "$name_of" "$steadily" fuse --align otfusion "$x" "$y" "$@"
-    at_most "$what: read_bytes" "$(cat "$x"/model.safetensors "$y"/model.safetensors | wc -c)" "$reads"
+    peaks "$name_of" "$steadily" fuse --align otfusion "$x" "$y" ${more:+"$more"} "$@"
+    at_most "$what: read_bytes" "$(cat "$x"/model.safetensors "$y"/model.safetensors ${more:+"$more"/model.safetensors} | wc -c)" "$reads"
     rm -rf "$work/o"
 }
 
@@ -47,20 +52,29 @@ split() { # split NAME ARGS...
 }
 
 case $tfuse in *asan* | *tsan*) SANITIZED=1 ;; esac
+model x 1 256 1024 1100
+model y 2 256 1024 1100
 x=$work/x y=$work/y
-estimates 'exact' no --threads 1
 estimates 'sinkhorn' yes --solver sinkhorn --threads 2
+rm -rf "$x" "$y"
+model x 1 256 512 1100
+model y 2 256 512 1100
+estimates 'exact' no --threads 1
 estimates 'within heads' no --set otfusion.heads=within --set otfusion.qk=common --threads 1
 estimates 'averaging to F16' no --align none --dtype F16 --threads 1
 estimates 'uniform' no --control uniform --threads 2
-sed -i 's/\[[^]]*\]/[0.5, 0.5, 0.5]/g' "$work/p.json"
-for d in x y x2 y2; do cp "$work/p.json" "$work/$d/preprocessor_config.json"; done
 estimates 'activations' no --calib "$work/c.npy" --threads 2
-estimates 'matching' no --align matching --threads 1
-x=$work/x2 y=$work/y2 # selecting takes long, and mixing does it once a candidate
-estimates 'repair' no --align matching --calib "$work/c.npy" --repair select,refit,head --threads 1
-x=$work/x y=$work/y
 estimates 'matrix residuals' no --calib "$work/c.npy" --set otfusion.residual=matrix --threads 1
+estimates 'matching' no --align matching --threads 1
+estimates 'matching activations' no --align matching --calib "$work/c.npy" --repair none --threads 2
+y=$work/narrow
+estimates 'matching unequal widths' no --align matching --threads 1
+estimates 'matching unequal widths, activations' no --align matching --calib "$work/c.npy" --repair none --threads 1
+x=$work/small y=$work/small2
+estimates 'repair' no --align matching --calib "$work/c.npy" --repair select,refit,head --threads 1
+more=$work/small3
+estimates 'three to their mean' no --align matching --calib "$work/c.npy" --repair none --threads 1
+more=
 split 'experts' "$work/x" --experts 16 --top-k 4 --threads 1
 split 'experts, compared' "$work/x" --experts 16 --top-k 4 --calib "$work/c.npy" --threads 2
 split 'a language model, compared on few' tests/data/llama-kjv-e --experts 8 --top-k 2 --calib tests/data/kjv-tokens/val.npy --set calib.samples=8 --threads 1

@@ -16,18 +16,13 @@
     make.py gap A.npy B.npy [COUNT]      the largest difference between two float32 arrays, or between their first COUNT numbers
     make.py claim PLAN OUT               a copy of a plan that says of itself that it is exact, checksums and all
 """
+# What takes long to import is imported where it is needed: most runs only read a value.
 import array
 import json
 import math
 import os
-import random
-import shutil
 import struct
-import subprocess
 import sys
-import time
-import zipfile
-import zlib
 
 CODES = {"<f4": "f", "<f8": "d", "|u1": "B", "<i8": "q", "<i4": "i", "<i2": "h"}
 
@@ -80,6 +75,8 @@ def floats(data):
 
 
 def make_model(kind, src, dst):
+    import shutil
+
     shutil.copytree(src, dst)
     weights, config = os.path.join(dst, "model.safetensors"), os.path.join(dst, "config.json")
     tensors = read_tensors(weights)
@@ -203,6 +200,8 @@ def vit_shapes(width, layers, ff, classes):
 
 
 def make_vit(out, seed, width, layers, ff, classes, kind="random"):
+    import random
+
     width, layers, ff, classes = int(width), int(layers), int(ff), int(classes)
     os.makedirs(out)
     source = random.Random(int(seed))
@@ -238,6 +237,9 @@ def anonymous(pid):
 
 
 def watch(args):
+    import subprocess
+    import time
+
     process, peak = subprocess.Popen(args), 0
     while process.poll() is None:
         peak = max(peak, anonymous(process.pid))
@@ -248,6 +250,8 @@ def watch(args):
 
 def claim_exact(src, dst):
     """See docs/plan-format.md: 12 bytes, then chunks of name, flags, raw size, packed size, two CRCs, and a zlib stream."""
+    import zlib
+
     data = open(src, "rb").read()
     out, at = data[:12], 12
     while at < len(data):
@@ -283,6 +287,8 @@ def main(command, *args):
         _, labels = read_npy(args[1])
         print(sum(math.log(sum(math.exp(v) for v in x[i * c:i * c + c])) - x[i * c + labels[i]] for i in range(n)) / n)
     elif command == "npz":
+        import zipfile
+
         with zipfile.ZipFile(args[0], "w", zipfile.ZIP_DEFLATED) as z:
             for pair in args[1:]:
                 key, path = pair.split("=", 1)

@@ -14,8 +14,14 @@ b=tests/data/vit-fmnist-b
 calib=tests/data/parity/images_n40.npy
 images=tests/data/parity/test_images_first100.npy
 
+# A version manager's python3 takes longer to find the interpreter than that takes to run: it is asked once.
+python=$(python3 -c 'import sys; print(sys.executable)') || exit 1
+python3() {
+    "$python" "$@"
+}
+
 make_file() {
-    python3 tests/cli/make.py "$@"
+    "$python" -IS tests/cli/make.py "$@"
 }
 
 pass() {
