@@ -215,8 +215,8 @@ static void pick_columns(const double *x, int64_t rows, int64_t m, int64_t count
             out[i * count + j] = x[i * m + j * m / count];
 }
 
-/* The strength with the least error on held-out samples, to be better than the base by more than rounding. A strength at which the Gram is not positive is passed over; where none is better than the base,
- * *rho is infinite. g: of the targets that are tried; work: n² + 2 n m. */
+/* The strength with the least error on held-out samples, to be better than the base by more than rounding. A strength at which the Gram is not
+ * positive is passed over; where none is better than the base, *rho is infinite. g: of the targets that are tried; work: n² + 2 n m. */
 static tfuse_status choose_strength(repair *r, const rp_grams *g, const double *base, double *work, double *rho, double *before, double *after)
 {
     const int64_t n = g->n, m = g->m;

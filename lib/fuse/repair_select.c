@@ -7,8 +7,9 @@
  * Gram and C their products with the target, both cleared of what is taken (block Gram-Schmidt), the gain of unit b is
  *     tr(C_b' (G_bb + rho)^-1 C_b).
  * Two parents' units of one place that give the same are one unit, the earlier parent's: which of them explains more would be decided by rounding,
- * and to take both would leave out another, that calibration inputs of few directions may not show. Axes of many units are taken some at a time: exact steps among the best candidates, then one clearing of the whole by all of them. The linears that
- * feed a chosen unit are then fitted to its owner's outputs, and the write to the target, on the merged network's inputs.
+ * and to take both would leave out another, that calibration inputs of few directions may not show. Axes of many units are taken some at a time: exact
+ * steps among the best candidates, then one clearing of the whole by all of them. The linears that feed a chosen unit are then fitted to its owner's
+ * outputs, and the write to the target, on the merged network's inputs.
  */
 #include "fuse/repair.h"
 #include "num/num.h"

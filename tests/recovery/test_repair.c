@@ -315,21 +315,11 @@ static void check_copy(const t_node *nodes, size_t count)
     scene_close(&s);
 }
 
-START_TEST(test_copy_llama)
+START_TEST(test_copy)
 {
-    check_copy(llama, TF_LEN(llama));
-}
-END_TEST
-
-START_TEST(test_copy_heads)
-{
-    check_copy(heads, TF_LEN(heads));
-}
-END_TEST
-
-START_TEST(test_copy_hidden)
-{
-    check_copy(hidden, TF_LEN(hidden));
+    static const t_node *const nodes[] = {llama, heads, hidden};
+    static const size_t counts[] = {TF_LEN(llama), TF_LEN(heads), TF_LEN(hidden)};
+    check_copy(nodes[_i], counts[_i]);
 }
 END_TEST
 
@@ -590,9 +580,7 @@ Suite *make_suite(void)
     Suite *s = suite_create("repair");
     TCase *c = tcase_create("recovery");
     tcase_add_test(c, test_linear_network);
-    tcase_add_test(c, test_copy_llama);
-    tcase_add_test(c, test_copy_heads);
-    tcase_add_test(c, test_copy_hidden);
+    tcase_add_loop_test(c, test_copy, 0, 3);
     tcase_add_test(c, test_circuits_of_low_rank);
     tcase_add_test(c, test_circuits_meet);
     tcase_add_test(c, test_circuits_unasked);

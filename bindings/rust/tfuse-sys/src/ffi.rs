@@ -808,7 +808,8 @@ extern "C" {
     /// network and of the anchor alone from the ensemble, whose logits are the parents' mean (null without samples); "worse": whether the
     /// fused network is the farther one, by more than 1e-4; "circuits": [{"name", "circuit", "kept":
     /// share of the squared singular values, "dropped": singular values left out over the largest, mean over heads}]; "linears": [{"name", "ridge" (null:
-    /// nothing was better than what was there by 1e-5 of the target's square, to which errors are known), "before", "after": squared error on held-out samples over the target's square}],
+    /// nothing was better than what was there by 1e-5 of the target's square, to which errors are known), "before", "after": squared error on held-out
+    /// samples over the target's square}],
     /// "selected": [{"axis", "units": how many of each parent}], "owners": [{"axis", "model": [...], "unit": [...]}]: of each unit of a selected axis the model
     /// that it came from, the anchor being 0, and which unit it was there (-1: a mix of several, as between unequal widths)}. {"stages": []} when nothing was
     /// asked for. NULL: NULL.
