@@ -23,7 +23,7 @@ typedef struct t_pair {
     tfuse_model *fused; /* NULL, or what t_pair_fuse made */
 } t_pair;
 
-/* names: n letters, 'a' or 'b', the anchor first. */
+/* names: n letters, 'a', 'b' or 'w', which is twice as wide and in float16, the anchor first. */
 void t_pair_open(t_pair *p, const char *names);
 void t_pair_close(t_pair *p);
 void t_pair_set(t_pair *p, const char *key, const char *value);

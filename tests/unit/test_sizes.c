@@ -164,6 +164,65 @@ START_TEST(marginals_of_unequal_sizes)
 }
 END_TEST
 
+/* The same of trained models of 64 and 128 units, in either order. */
+START_TEST(marginals_of_trained_models)
+{
+    t_pair p;
+    size_t unequal = 0;
+    t_pair_open(&p, _i % 2 ? "wb" : "bw");
+    t_pair_set(&p, "solver.name", _i / 2 ? "sinkhorn" : "exact");
+    t_ok(p.env, t_pair_align(&p, true));
+    for (size_t i = 0; i < p.plan->n_maps; i++) {
+        const tf_plan_map *row = &p.plan->maps[i];
+        ck_assert_int_eq(_i % 2 ? 2 * row->map->n : row->map->n, _i % 2 ? row->map->m : 2 * row->map->m);
+        if (row->map->kind == TF_MAP_COUPLING)
+            check_sums(row, 2e-5 + (_i / 2 ? isfinite(row->error) ? row->error : 1e-3 : 0));
+        unequal += row->map->kind == TF_MAP_COUPLING;
+    }
+    ck_assert_uint_ge(unequal, 4 * 5);
+    t_pair_close(&p);
+}
+END_TEST
+
+/* Of three trained models, the last one wider, each alone: by one plan, the models' shares in every tensor are their weights. */
+START_TEST(weights_count_everywhere)
+{
+    static const char *const alone[] = {"1,0,0", "0,1,0", "0,0,1"};
+    tfuse_model *parts[3];
+    t_pair p;
+    t_pair_open(&p, "baw");
+    t_pair_set(&p, "align.strategy", _i ? "matching" : "otfusion");
+    t_ok(p.env, t_pair_align(&p, !_i));
+    for (int k = 0; k < 3; k++) {
+        t_pair_set(&p, "combine.weights", alone[k]);
+        t_ok(p.env, t_pair_fuse(&p));
+        parts[k] = p.fused;
+        p.fused = NULL;
+    }
+    t_pair_set(&p, "combine.weights", "2,1,1");
+    t_ok(p.env, t_pair_fuse(&p));
+    for (size_t i = 0; i < p.fused->count; i++) {
+        const float *x[4], *all = (const float *)(const void *)p.fused->tensors[i].data;
+        double off = 0, moved[3] = {0}, size = 0;
+        for (int k = 0; k < 3; k++)
+            x[k] = (const float *)(const void *)tf_model_find(parts[k], p.fused->tensors[i].name)->data;
+        for (size_t u = 0; u < p.fused->tensors[i].count; u++) {
+            off = fmax(off, fabs((2 * (double)x[0][u] + (double)x[1][u] + (double)x[2][u]) / 4 - (double)all[u]));
+            size = fmax(size, fabs((double)x[0][u]));
+            for (int k = 1; k < 3; k++)
+                moved[k] = fmax(moved[k], fabs((double)x[k][u] - (double)x[0][u]));
+        }
+        ck_assert_msg(off <= 1e-6 * fmax(size, 1), "%s: off by %g", p.fused->tensors[i].name, off);
+        const bool folded = _i && (strstr(p.fused->tensors[i].name, "layernorm") || strstr(p.fused->tensors[i].name, "key.bias") ||
+                                   strstr(p.fused->tensors[i].name, "value.bias"));
+        ck_assert_msg(folded || (moved[1] > 0 && moved[2] > 0), "%s: all alike", p.fused->tensors[i].name);
+    }
+    for (int k = 0; k < 3; k++)
+        tf_model_free(parts[k]);
+    t_pair_close(&p);
+}
+END_TEST
+
 /* Shares of heads: of each anchor head they sum to one; the doubled model's come from two equal heads. */
 START_TEST(heads_are_reported)
 {
@@ -253,6 +312,8 @@ Suite *make_suite(void)
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, widened_model_comes_back, 0, 8);
     tcase_add_loop_test(tc, marginals_of_unequal_sizes, 0, 16);
+    tcase_add_loop_test(tc, marginals_of_trained_models, 0, 4);
+    tcase_add_loop_test(tc, weights_count_everywhere, 0, 2);
     tcase_add_test(tc, heads_are_reported);
     tcase_add_loop_test(tc, controls_of_unequal_sizes, 0, 4);
     tcase_add_test(tc, three_models_of_unequal_sizes);
