@@ -22,13 +22,15 @@ typedef struct chart {
 static double cost(const page_map *m) { return m->info.cost; }
 static double gap(const page_map *m) { return m->info.gap; }
 static double off_diagonal(const page_map *m) { return m->info.identity; }
-static double kept(const page_map *m) { return m->kept; }
+static double correlation(const page_map *m) { return m->info.correlation; }
+static double kept(const page_map *m) { return m->info.kept; }
 
 static const chart charts[] = {
     {"Transport cost", "No problem was solved.", 1, "", cost, 0},
     {"Certified gap to the optimum", "No gap: the solver certifies none (exact does).", 1, "", gap, 0},
     {"Distance from the identity (mass off the diagonal)", "The sizes differ.", 100, " %", off_diagonal, 1},
-    {"Variance kept (the rest is shrunk away)", "No maps.", 100, " %", kept, 1},
+    {"Matched correlation", "Nothing was compared.", 1, "", correlation, 0},
+    {"Variance kept (the rest is lost or averaged away)", "Not known.", 100, " %", kept, 1},
 };
 
 /* The maps of one model, sorted into layers and roles, both in the order in which they are met. */

@@ -4,6 +4,7 @@
  */
 #include "page.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,12 +21,21 @@ static int widest(const tfuse_plan *plan, int column)
     return width > 48 ? 48 : (int)width;
 }
 
+/* Eight wide; a dash where there is none. */
+static void print_share(double x, int digits, const char *unit)
+{
+    if (isfinite(x))
+        printf("%*.*f%s", 8 - (int)strlen(unit), digits, x, unit);
+    else
+        printf("%8s", "-");
+}
+
 static void print_maps(const tfuse_plan *plan)
 {
     const int names = widest(plan, 0), axes = widest(plan, 1);
     print_text("map", names + 2);
     print_text("axis", axes + 2);
-    printf("model  kind            n      m       cost        gap  off diagonal  spread\n");
+    printf("model  kind            n      m       cost        gap  off diagonal  spread  matched    kept\n");
     for (size_t i = 0; i < tfuse_plan_count(plan); i++) {
         tfuse_map_info map = {.struct_size = sizeof map};
         if (tfuse_plan_map(plan, i, &map) != TFUSE_OK)
@@ -37,7 +47,10 @@ static void print_maps(const tfuse_plan *plan)
         putchar(' ');
         print_number(map.gap);
         print_number(100 * map.identity);
-        printf(" %%  %7.2f%s\n", map.entropy, map.converged ? "" : "  not converged");
+        printf(" %%  %7.2f ", map.entropy);
+        print_share(map.correlation, 4, "");
+        print_share(100 * map.kept, 1, " %");
+        printf("%s\n", map.converged ? "" : "  not converged");
     }
 }
 

@@ -116,16 +116,19 @@ static double least_kept(const page *p)
 {
     double least = NAN;
     for (size_t i = 0; i < p->n; i++)
-        least = p->maps[i].kept < least || isnan(least) ? p->maps[i].kept : least;
+        least = p->maps[i].info.kept < least || isnan(least) ? p->maps[i].info.kept : least;
     return least;
 }
 
-static double mean_off_diagonal(const page *p)
+static double off_diagonal(const page_map *m) { return m->info.identity; }
+static double correlation(const page_map *m) { return m->info.correlation; }
+
+static double mean_of(const page *p, double (*value)(const page_map *map))
 {
     double sum = 0, n = 0;
     for (size_t i = 0; i < p->n; i++)
-        if (isfinite(p->maps[i].info.identity)) {
-            sum += p->maps[i].info.identity;
+        if (isfinite(value(&p->maps[i]))) {
+            sum += value(&p->maps[i]);
             n++;
         }
     return n > 0 ? sum / n : NAN;
@@ -140,7 +143,8 @@ static void print_cards(FILE *f, const page *p)
     print_card(f, "not converged", (double)t->unconverged, 9, "", t->unconverged > 0);
     print_card(f, "sum of costs", t->solved ? t->cost : NAN, 4, "", false);
     print_card(f, "largest gap", t->gap, 3, "", false);
-    print_card(f, "off the diagonal, mean", 100 * mean_off_diagonal(p), 3, " %", false);
+    print_card(f, "off the diagonal, mean", 100 * mean_of(p, off_diagonal), 3, " %", false);
+    print_card(f, "matched correlation, mean", mean_of(p, correlation), 3, "", false);
     print_card(f, "least variance kept", 100 * least_kept(p), 3, " %", false);
     fputs("</div>\n", f);
 }
@@ -245,8 +249,12 @@ static void print_map_row(FILE *f, const page_map *m, size_t index)
     print_cell(f, m->solver ? m->info.error : NAN, 2, "");
     print_cell(f, 100 * m->info.identity, 4, " %");
     print_cell(f, m->info.entropy, 4, "");
-    fprintf(f, "<td data-v=\"%.17g\"><span class=\"bar\" style=\"width:%.0fpx\"></span>%.1f %%</td>", m->kept,
-            60 * fmin(1, fmax(0, m->kept)), 100 * m->kept);
+    print_cell(f, m->info.correlation, 3, "");
+    if (isfinite(m->info.kept))
+        fprintf(f, "<td data-v=\"%.17g\"><span class=\"bar\" style=\"width:%.0fpx\"></span>%.1f %%</td>", m->info.kept,
+                60 * fmin(1, fmax(0, m->info.kept)), 100 * m->info.kept);
+    else
+        print_cell(f, NAN, 1, "");
     print_cell(f, m->solver ? (double)m->info.iterations : NAN, 9, "");
     fputs(!m->solver ? "<td>\xe2\x80\x93</td></tr>\n" : m->info.converged ? "<td>yes</td></tr>\n" : "<td class=\"warn\">no</td></tr>\n", f);
 }
@@ -254,7 +262,7 @@ static void print_map_row(FILE *f, const page_map *m, size_t index)
 static void print_table(FILE *f, const page *p)
 {
     static const char *const heads[] = {"model", "kind", "solver", "n", "m", "cost", "gap", "marginal error", "off diagonal", "spread",
-                                        "variance kept", "iterations", "converged"};
+                                        "correlation", "variance kept", "iterations", "converged"};
     fputs("<h2>Every map</h2>\n<p class=\"soft\">A click on a head sorts. n units of the model go to m of the anchor. Spread is how many units share"
           " in one of the anchor\xe2\x80\x99s: 1 for a permutation. Maps without a solver join others, as a residual sum does.</p>\n"
           "<div class=\"wide\"><table class=\"sortable\"><thead><tr><th class=\"name\">map</th><th class=\"name\">axis</th>", f);
@@ -280,7 +288,11 @@ static void print_picture(FILE *f, const page_map *m, size_t index)
     fprintf(f, ", %lld \xc3\x97 %lld, largest %.3g<br>", (long long)m->info.n, (long long)m->info.m, h->largest);
     fputs("cost ", f);
     print_number_or_dash(f, m->info.cost, 4, "");
-    fprintf(f, ", keeps %.1f %%</small></figcaption></figure>\n", 100 * m->kept);
+    fputs(", correlation ", f);
+    print_number_or_dash(f, m->info.correlation, 3, "");
+    fputs(", keeps ", f);
+    print_number_or_dash(f, 100 * m->info.kept, 3, " %");
+    fputs("</small></figcaption></figure>\n", f);
 }
 
 static void print_model(FILE *f, const page *p, size_t k, const json_t *model, bool several)
@@ -309,11 +321,12 @@ static void print_model(FILE *f, const page *p, size_t k, const json_t *model, b
 
 static void print_shrinking(FILE *f)
 {
-    fputs("<h2>What soft maps shrink</h2>\n<p>A soft map gives a unit of the anchor a weighted mean of several units, y = \xce\xa3 T<sub>ij</sub> "
-          "x<sub>i</sub>. Of independent units of equal variance the mean keeps the part \xce\xa3 T<sub>ij</sub>\xc2\xb2 of the variance; it is also the part "
-          "of the squared norm that weights with orthogonal rows of equal length keep. <b>Variance kept</b> is that, averaged over the "
-          "anchor\xe2\x80\x99s units: 100 % for permutations and rotations, 1/n for plain means. Units that go together lose less. What is lost in "
-          "one layer is missing in the next, so that a fused network of soft maps answers more weakly than its parents.</p>\n", f);
+    fputs("<h2>What maps match, and what they lose</h2>\n<p><b>Matched correlation</b> is that of the anchor\xe2\x80\x99s units with those that they "
+          "receive, by what the cost was made of: features of weights, activations, or both. Random units have about 0, copies 1.</p>\n<p><b>Variance "
+          "kept</b> is what is left of the model\xe2\x80\x99s weights on an axis when the map carries them to the anchor and what reads them there takes them "
+          "back: 1 \xe2\x88\x92 |B \xe2\x88\x92 B\xcc\x83|\xc2\xb2 / |B|\xc2\xb2. Permutations and rotations keep all. A soft map gives a unit of the anchor "
+          "a weighted mean of several units; of n unlike units the plain mean keeps 1/n. A map onto fewer units drops or merges some. What is lost in one "
+          "layer is missing in the next, so that a network fused by soft maps answers more weakly than its parents.</p>\n", f);
 }
 
 /* Units' owners as a strip of colour, the anchor's light: a piece for each run of units of one owner. */

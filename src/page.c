@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * page.c: gathers what the page of a plan shows: its maps, their pictures, and how much each shrinks.
+ * page.c: gathers what the page of a plan shows: its maps and their pictures.
  */
 #include "page.h"
 
@@ -10,16 +10,6 @@
 /* Pixels of all pictures together; with that a page stays within a few MB. */
 #define PIXELS 3e6
 enum { LEAST_SIDE = 32, MOST_SIDE = 384 };
-
-/* Averaging shrinks: a unit of the anchor gets y = sum_i T_ij x_i, and of independent x of variance one that has variance sum_i T_ij^2. It
- * is also the part of |W|^2 that is left of W with orthogonal rows of one length. 1 for a permutation or a rotation, 1/n for the mean. */
-static double variance_kept(const float *t, size_t n, size_t m)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n * m; i++)
-        sum += (double)t[i] * (double)t[i];
-    return m ? sum / (double)m : NAN;
-}
 
 static int take_map(const tool *t, const tfuse_plan *plan, size_t index, size_t side, page_map *map)
 {
@@ -31,7 +21,6 @@ static int take_map(const tool *t, const tfuse_plan *plan, size_t index, size_t 
     if (code != EXIT_DONE)
         return code;
     const size_t n = (size_t)map->info.n, m = (size_t)map->info.m;
-    map->kept = variance_kept(tfuse_array_data(matrix), n, m);
     if (heat_make(tfuse_array_data(matrix), n, m, side, &map->picture) != 0)
         code = fail("out of memory");
     tfuse_array_free(matrix);

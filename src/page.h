@@ -12,7 +12,6 @@ typedef struct page_map {
     tfuse_map_info info;
     const char *solver; /* NULL where none ran */
     heat picture;
-    double kept;         /* share of variance that is left of independent units: the mean over columns of T of the sum of squares */
 } page_map;
 
 typedef struct page {

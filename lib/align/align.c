@@ -65,6 +65,8 @@ static tfuse_status run_strategy(tf_env *env, const tf_align_job *job, const tf_
     }
     if (status == TFUSE_OK)
         status = strategy->align(env, job, views, plan);
+    if (status == TFUSE_OK)
+        status = tf_plan_measure_kept(env, job, views, plan);
     for (size_t k = 0; k < made; k++)
         tf_canonical_free(&forms[k]);
     tf_free(&env->mem, forms);

@@ -64,6 +64,9 @@ tfuse_status tf_align(tf_env *env, const tf_align_job *job, tfuse_plan **out);
 /* What a host has to feed for this job (job->fed, job->feed NULL). */
 tfuse_status tf_align_feed(tf_env *env, const tf_align_job *job, tf_feed **out);
 
+/* kept.c: measures what each lossy map of the plan leaves of its model's weights; views as in tf_strategy. Under a tally only what it would take. */
+tfuse_status tf_plan_measure_kept(tf_env *env, const tf_align_job *job, const tf_view *const *views, tfuse_plan *plan);
+
 /* pairing.c: graphs pair node by node: the same names and operations, and pinned axes of equal extent (vocabulary, classes). */
 tfuse_status tf_pair_graphs(tf_env *env, const tf_align_job *job, size_t k);
 /* Also every free axis of equal extent: what plain averaging needs. */

@@ -3,6 +3,7 @@
  * carry.c: see carry.h.
  */
 #include "align/carry.h"
+#include <string.h>
 
 tf_use tf_part_use(const tf_graph *g, const tf_param *p, int dim, const tf_part *part)
 {
@@ -40,4 +41,15 @@ tfuse_status tf_carry_part(tf_env *env, const tf_map *map, tf_use use, bool prod
     const tfuse_status status = tf_map_apply(env, map, produced, src, rank, shape, dim, from, to, extent, dst);
     tf_map_free(neutral);
     return status;
+}
+
+void tf_part_rows(const tf_param *p, int64_t extent, const float *x, int dim, const tf_part *part, int64_t first, int64_t n, float *rows)
+{
+    int64_t before = 1, after = 1;
+    for (int d = 0; d < p->rank; d++)
+        if (d != dim)
+            *(d < dim ? &before : &after) *= p->shape[d];
+    for (int64_t u = 0; u < n; u++)
+        for (int64_t o = 0; o < before; o++)
+            memcpy(rows + (u * before + o) * after, x + (o * extent + tf_part_index(part, first + u)) * after, (size_t)after * sizeof *rows);
 }

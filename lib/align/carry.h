@@ -14,4 +14,7 @@ tf_use tf_part_use(const tf_graph *g, const tf_param *p, int dim, const tf_part 
 tfuse_status tf_carry_part(tf_env *env, const tf_map *map, tf_use use, bool produced, const float *src, int rank, const int64_t *shape,
                            int dim, const tf_part *from, const tf_part *to, int64_t extent, float *dst);
 
+/* Rows of unit after unit of the part from `first` on, n × K, of a tensor of p's extents but along `dim`, where there are `extent`. */
+void tf_part_rows(const tf_param *p, int64_t extent, const float *x, int dim, const tf_part *part, int64_t first, int64_t n, float *rows);
+
 #endif

@@ -203,7 +203,8 @@ static tfuse_status add_part(tf_env *env, tfuse_plan *plan, const tf_graph *g, c
         const tf_class_map *how = port >= 0 ? &maps[tf_class_of(g, port)] : NULL;
         const bool solved = how && how->solver;
         tf_plan_map row = {.name = name.data, .axis = name.data, .model = entry.model, .solver = solved ? how->solver : "",
-                           .cost = solved ? how->cost : NAN, .gap = solved ? how->gap : NAN, .error = NAN, .converged = true};
+                           .cost = solved ? how->cost : NAN, .gap = solved ? how->gap : NAN, .error = NAN,
+                           .correlation = solved ? how->correlation : NAN, .converged = true};
         const int64_t blocks[2] = {from->size / from->extent[from->n_factors - 1], part->size / part->extent[part->n_factors - 1]};
         if (blocks[0] != blocks[1]) { /* tell which come, and where */
             row.heads_n = blocks[0];

@@ -14,7 +14,7 @@ typedef struct tf_class_map {
     tf_map **maps;     /* one an instance; NULL: the identity. The permutations of the classes around act after it: instance i is the anchor's */
     int64_t instances; /* 0: the identity throughout */
     const char *solver; /* how they were found; NULL: they were not, and cost and gap say nothing. A string that outlives the plan */
-    double cost, gap;
+    double cost, gap, correlation;
 } tf_class_map;
 
 /* Product of the extents of the classes around a class. */

@@ -218,11 +218,10 @@ static tfuse_status matching_needs(tf_env *env, const tf_align_job *job)
 
 static tfuse_status matching_wants(tf_env *env, const tf_align_job *job, size_t k, tf_stat_wants *out)
 {
-    (void)k;
     *out = (tf_stat_wants){0};
     if (!uses(job, "activations"))
         return TFUSE_OK;
-    return mt_values_wanted(env, job->graphs[0], out);
+    return mt_values_wanted(env, job, 0, k, out);
 }
 
 static tfuse_status gather(matching *mt, const tf_view *const *views, const tf_stat_wants *wants)

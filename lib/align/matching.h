@@ -16,6 +16,7 @@
 #define TF_ALIGN_MATCHING_H
 
 #include "align/align.h"
+#include "align/carry.h"
 #include "align/class_plan.h"
 #include "run/run.h"
 
@@ -96,8 +97,6 @@ void mt_forget_held(matching *mt, int side);
 void mt_forget_streams(matching *mt);
 /* The model's tensor, brought to the anchor's layout by all maps but along dimension `dim` (-1: none), which stays as it is; freed by tf_free. */
 tfuse_status mt_moved(matching *mt, tf_id param, int dim, float **x);
-/* Rows of unit after unit of the part from `first` on, n × K, of a tensor of p's extents but along `dim`, where there are `extent`. */
-void mt_rows(const tf_param *p, int64_t extent, const float *x, int dim, const tf_part *part, int64_t first, int64_t n, float *rows);
 
 /* ---- matching_weights.c ---- */
 /* Sum over tensors of a class's evidence: inner products of the model's units (rows) with the anchor's (columns). */
@@ -160,7 +159,8 @@ bool mt_is_balanced(const mt_class *c);
 tfuse_status mt_plan_maps(matching *mt, tf_class_map *out);
 
 /* ---- matching_values.c: activations ---- */
-tfuse_status mt_values_wanted(tf_env *env, const tf_graph *g, tf_stat_wants *out);
+/* Of models `other` and k. */
+tfuse_status mt_values_wanted(tf_env *env, const tf_align_job *job, size_t other, size_t k, tf_stat_wants *out);
 tfuse_status mt_values_make(matching *mt, const tf_stats *stats, const tf_stat_wants *wants);
 void mt_values_free(matching *mt);
 /* Parts of a value's channels on both sides (freed by tf_free, also on failure), equally many. */
@@ -214,6 +214,8 @@ tfuse_status mt_match_outer(matching *mt, tf_id cls);
 /* ---- matching_shape.c ---- */
 /* What each class may do, given the groups of all models; mt->classes. */
 tfuse_status mt_classes_make(matching *mt, const tf_view *const *views);
+/* Of each class of the anchor's graph whether a general linear map may balance it, as far as graphs and policy tell; freed by tf_free. */
+tfuse_status mt_may_be_linear(tf_env *env, const tf_align_job *job, bool **out);
 /* TFUSE_EGRAPH where axes have unequal extents for which there is no map. */
 tfuse_status mt_check_extents(tf_env *env, const tf_align_job *job, size_t k);
 /* What scores of queries and keys are multiplied by as the axis goes to the anchor's extent: scores are divided by the root of that. */

@@ -53,7 +53,7 @@ static tfuse_status add_place(matching *mt, const mt_place *at, void *arg)
         tf_part_units(part, at->factor, block, units);
         const int64_t i = tf_class_instance(own, part, at->factor, units);
         double *sum = (use == TF_USE_PRODUCED ? to->p : to->c) + i * to->size;
-        mt_rows(p, p->shape[at->dim], x, at->dim, part, block * n, n, rows);
+        tf_part_rows(p, p->shape[at->dim], x, at->dim, part, block * n, n, rows);
         add_gram(mt, to, rows, width, rows + n * width, sum);
     }
     if (x)

@@ -14,7 +14,7 @@ static tfuse_status gather_rows(matching *mt, mt_block_place *p, const mt_place 
     if (!(p->rows[side] = tf_alloc_array(mt->env, (size_t)(at->part[side]->size * p->width), sizeof *p->rows[side])))
         return TFUSE_ENOMEM;
     TF_TRY(side == MT_MODEL ? mt_moved(mt, at->param, at->dim, &x) : mt_take(mt, MT_ANCHOR, at->param, &x));
-    mt_rows(param, mt_param(mt, side, at->param)->shape[at->dim], x, at->dim, at->part[side], 0, at->part[side]->size, p->rows[side]);
+    tf_part_rows(param, mt_param(mt, side, at->param)->shape[at->dim], x, at->dim, at->part[side], 0, at->part[side]->size, p->rows[side]);
     if (side == MT_MODEL)
         tf_free(&mt->env->mem, x);
     else

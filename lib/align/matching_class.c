@@ -372,6 +372,7 @@ tfuse_status mt_match_class(matching *mt, tf_id cls)
     out->solver = mt->classes[cls].shape >= MT_UNITS ? tf_policy_text(mt->job->policy, "solver.name") : "procrustes";
     out->cost = f.any ? 1 - f.agreed / f.most : NAN;
     out->gap = f.any ? f.gap / f.most : NAN;
+    out->correlation = f.any ? f.agreed / f.most : NAN;
     mt->classes[cls].known = mt->classes[cls].known || f.any;
     return TFUSE_OK;
 }

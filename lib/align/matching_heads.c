@@ -89,8 +89,8 @@ static tfuse_status full_products(matching *mt, const mt_place *at, float **out)
     if (status == TFUSE_OK)
         status = mt_take(mt, MT_ANCHOR, at->param, &a);
     if (status == TFUSE_OK) {
-        mt_rows(p, mt_param(mt, MT_MODEL, at->param)->shape[at->dim], b, at->dim, at->part[MT_MODEL], 0, n, rows);
-        mt_rows(p, p->shape[at->dim], a, at->dim, at->part[MT_ANCHOR], 0, m, rows + n * width);
+        tf_part_rows(p, mt_param(mt, MT_MODEL, at->param)->shape[at->dim], b, at->dim, at->part[MT_MODEL], 0, n, rows);
+        tf_part_rows(p, p->shape[at->dim], a, at->dim, at->part[MT_ANCHOR], 0, m, rows + n * width);
         tf_gemm(mt->env, (float)mt->weight[p->node], tf_mat_rows(rows, n, width), tf_mat_t(tf_mat_rows(rows + n * width, m, width)), 0,
                 tf_mat_rows(*out, n, m));
         mt_give(mt, MT_ANCHOR, at->param, a);
@@ -364,6 +364,7 @@ static tfuse_status assign(matching *mt, const outer *o, const double *gain)
     mt->maps[o->cls].solver = tf_policy_text(mt->job->policy, "solver.name");
     mt->maps[o->cls].cost = most > 0 ? 1 - agreed / most : NAN;
     mt->maps[o->cls].gap = most > 0 ? gap / most : NAN;
+    mt->maps[o->cls].correlation = NAN; /* gains of blocks are no correlations */
     tf_free(&mt->env->mem, table);
     tf_free(&mt->env->mem, source);
     return status;

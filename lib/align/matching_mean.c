@@ -44,14 +44,17 @@ static size_t place_of(const matching *mt, const matching *peer)
     return at;
 }
 
-static tfuse_status gather_pair(matching *a, matching *b, const tf_view *const *views, const tf_stat_wants *wants)
+static tfuse_status gather_pair(matching *a, matching *b, const tf_view *const *views)
 {
     tf_stats stats = {0};
+    tf_stat_wants wants;
     mt_value *values = NULL;
+    TF_TRY(mt_values_wanted(b->env, b->job, a->k, b->k, &wants));
     tfuse_status status = tf_stats_gather(b->env, views[a->k], views[b->k], b->job->calib, tf_policy_int(b->job->policy, "calib.samples"),
-                                          &wants->filter, wants->items, wants->n, &stats);
+                                          &wants.filter, wants.items, wants.n, &stats);
     if (status == TFUSE_OK)
-        status = mt_values_make_with(b, a, &stats, wants, &values);
+        status = mt_values_make_with(b, a, &stats, &wants, &values);
+    tf_free(&b->env->mem, wants.items);
     b->of_peer[place_of(b, a)] = values;
     if (status == TFUSE_OK)
         status = transposed(a, b, values, &a->of_peer[place_of(a, b)]);
@@ -71,7 +74,7 @@ static tfuse_status gather_pairs(matching *all, size_t n, const tf_view *const *
     }
     for (size_t i = 0; i < n && all->job->calib && wants->n; i++)
         for (size_t j = i + 1; j < n; j++)
-            TF_TRY(gather_pair(&all[i], &all[j], views, wants));
+            TF_TRY(gather_pair(&all[i], &all[j], views));
     return TFUSE_OK;
 }
 

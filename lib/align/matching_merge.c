@@ -96,7 +96,7 @@ static tfuse_status add_place(matching *mt, const mt_place *at, void *arg)
         const int64_t source = tf_class_block_source(mt->g, mt->maps, from, part, units);
         if (source < 0)
             continue;
-        mt_rows(own, own->shape[at->dim], x, at->dim, from, source * n, n, rows);
+        tf_part_rows(own, own->shape[at->dim], x, at->dim, from, source * n, n, rows);
         likeness *l = &to->of[tf_class_instance(mt->g, part, at->factor, units)];
         if (to->chosen)
             add_made(to, l, produced, rows, width, rows + n * width);

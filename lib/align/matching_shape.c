@@ -72,6 +72,22 @@ tfuse_status mt_classes_make(matching *mt, const tf_view *const *views)
     return status;
 }
 
+tfuse_status mt_may_be_linear(tf_env *env, const tf_align_job *job, bool **out)
+{
+    const tf_graph *g = job->graphs[0];
+    tf_group *groups = tf_alloc_array(env, g->n_classes + 1, sizeof *groups);
+    *out = tf_calloc(env, g->n_classes + 1, sizeof **out);
+    tfuse_status status = groups && *out ? tf_groups(env, g, NULL, groups) : TFUSE_ENOMEM;
+    for (size_t c = 0; c < g->n_classes && status == TFUSE_OK; c++) {
+        bool outer;
+        status = tf_class_is_outer(env, g, (tf_id)c, &outer);
+        if (status == TFUSE_OK)
+            (*out)[c] = groups[c] & TF_G_LINEAR && shape_of(job->policy, g, (tf_id)c, outer, groups[c]) == MT_ROTATION;
+    }
+    tf_free(&env->mem, groups);
+    return status;
+}
+
 static tfuse_status check_class(tf_env *env, const tf_align_job *job, size_t k, tf_id cls, tf_group group)
 {
     const tf_graph *a = job->graphs[0], *g = job->graphs[k];

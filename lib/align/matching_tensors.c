@@ -276,14 +276,3 @@ tfuse_status mt_moved(matching *mt, tf_id param, int dim, float **x)
     }
     return status;
 }
-
-void mt_rows(const tf_param *p, int64_t extent, const float *x, int dim, const tf_part *part, int64_t first, int64_t n, float *rows)
-{
-    int64_t before = 1, after = 1;
-    for (int d = 0; d < p->rank; d++)
-        if (d != dim)
-            *(d < dim ? &before : &after) *= p->shape[d];
-    for (int64_t u = 0; u < n; u++)
-        for (int64_t o = 0; o < before; o++)
-            memcpy(rows + (u * before + o) * after, x + (o * extent + tf_part_index(part, first + u)) * after, (size_t)after * sizeof *rows);
-}

@@ -51,7 +51,7 @@ static tfuse_status has_free_part(tf_env *env, const tf_graph *g, tf_id value, b
     return TFUSE_OK;
 }
 
-tfuse_status mt_values_wanted(tf_env *env, const tf_graph *g, tf_stat_wants *out)
+static tfuse_status list_wanted(tf_env *env, const tf_graph *g, tf_stat_wants *out)
 {
     out->items = tf_calloc(env, g->n_nodes + 1, sizeof *out->items);
     out->n = 0;
@@ -69,6 +69,47 @@ tfuse_status mt_values_wanted(tf_env *env, const tf_graph *g, tf_stat_wants *out
             out->items[out->n++] = (tf_stat_request){.value = g->values[n->outputs[0]].name, .cross = true};
     }
     return TFUSE_OK;
+}
+
+/* Blocks of the value's units inside of which a general linear map may act, as units of each: 0 when there are none, all units where blocks of one
+ * size do not do. linear: of each class of the anchor's graph, whose numbers are the model's too. */
+static tfuse_status linear_block(tf_env *env, const tf_graph *g, tf_id value, const bool *linear, int64_t *block)
+{
+    const int64_t units = tf_value_channels(g, value)->extent;
+    tf_part *parts;
+    int count;
+    *block = 0;
+    TF_TRY(tf_binding_parts(env, g, tf_value_channels(g, value), &parts, &count));
+    for (int i = 0; i < count; i++) {
+        const tf_part *p = &parts[i];
+        const int last = p->n_factors - 1;
+        const int64_t k = p->extent[last];
+        if (p->port[last] < 0 || !linear[tf_class_of(g, p->port[last])])
+            continue;
+        bool aligned = (*block == 0 || *block == k) && units % k == 0 && p->stride[last] == 1;
+        for (int64_t u = 0; u < p->size && aligned; u += k)
+            aligned = tf_part_index(p, u) % k == 0;
+        *block = aligned ? k : units;
+    }
+    tf_free(&env->mem, parts);
+    return TFUSE_OK;
+}
+
+tfuse_status mt_values_wanted(tf_env *env, const tf_align_job *job, size_t other, size_t k, tf_stat_wants *out)
+{
+    const tf_graph *of[] = {job->graphs[other], job->graphs[k]};
+    bool *linear = NULL;
+    TF_TRY(mt_may_be_linear(env, job, &linear));
+    tfuse_status status = list_wanted(env, job->graphs[0], out);
+    for (size_t i = 0; i < out->n && status == TFUSE_OK; i++)
+        for (int s = 0; s < 2 && status == TFUSE_OK; s++)
+            status = linear_block(env, of[s], tf_graph_find_value(of[s], out->items[i].value), linear, &out->items[i].self[s]);
+    tf_free(&env->mem, linear);
+    if (status != TFUSE_OK) {
+        tf_free(&env->mem, out->items);
+        out->items = NULL;
+    }
+    return status;
 }
 
 /* ---- their moments, balanced --------------------------------------------------------------------------------------- */
@@ -97,25 +138,101 @@ tfuse_status mt_value_parts(matching *mt, const mt_value *v, tf_part **parts, in
     return TFUSE_OK;
 }
 
-/* Sum of the second moments of a part's units. */
-static double part_second(const tf_moments *m, const tf_part *part, bool centred)
+/* The map that balances a block of a part; NULL: none. */
+static const tf_map *balance_of(const mt_model *side, const tf_part *part, int64_t block)
+{
+    const int last = part->n_factors - 1;
+    int64_t at[TF_MAX_FACTORS];
+    const tf_class_map *b = part->port[last] < 0 ? NULL : &side->balance[tf_class_of(side->g, part->port[last])];
+    tf_part_units(part, last, block, at);
+    return b && b->instances ? b->maps[tf_class_instance(side->g, part, last, at)] : NULL;
+}
+
+/* What a value of one side is made of: moments as gathered, and the parts of its channels. */
+typedef struct side_value {
+    const mt_model *side;
+    const tf_moments *m;
+    const double *self; /* units × block */
+    int64_t block;
+    tf_part *parts;
+    int count;
+    bool centred;
+} side_value;
+
+/* Second moment of units i and j, which are one, or lie in one block. */
+static double second_of(const side_value *v, int64_t i, int64_t j)
+{
+    if (i == j)
+        return second(v->m, i, v->centred);
+    return v->self[i * v->block + j % v->block] + (v->centred ? 0 : (double)v->m->rows * v->m->mean[i] * v->m->mean[j]);
+}
+
+/* Second moments of the units of one block, balanced: of B'x they are the diagonal of B' S B. b: the map's operator, n × n. */
+static void balance_block(const side_value *v, const tf_part *part, int64_t first, int64_t n, bool mixes, const float *b, double *out)
+{
+    for (int64_t j = 0; j < n; j++) {
+        double sum = 0;
+        for (int64_t i = mixes ? 0 : j; i < (mixes ? n : j + 1); i++)
+            for (int64_t k = mixes ? 0 : j; k < (mixes ? n : j + 1); k++)
+                sum += (double)b[i * n + j] * (double)b[k * n + j] *
+                       second_of(v, tf_part_index(part, first + i), tf_part_index(part, first + k));
+        out[tf_part_index(part, first + j)] = sum;
+    }
+}
+
+static bool is_dual(const tf_graph *g, const tf_part *part)
+{
+    bool dual = false;
+    for (int f = 0; f < part->n_factors; f++)
+        dual = dual || (part->port[f] >= 0 && g->class_dual[part->port[f]]);
+    return dual;
+}
+
+/* Second moments of all units of a value, of balanced ones if asked for; freed by tf_free. */
+static tfuse_status seconds(tf_env *env, const side_value *v, bool balanced, double **out)
+{
+    tfuse_status status = TFUSE_OK;
+    if (!(*out = tf_calloc(env, (size_t)v->m->units, sizeof **out)))
+        return TFUSE_ENOMEM;
+    for (int64_t i = 0; i < v->m->units; i++)
+        (*out)[i] = second(v->m, i, v->centred);
+    for (int p = 0; p < v->count && balanced && status == TFUSE_OK; p++) {
+        const tf_part *part = &v->parts[p];
+        const int64_t n = part->extent[part->n_factors - 1];
+        float *b = tf_alloc_array(env, (size_t)(n * n), sizeof *b);
+        status = b ? TFUSE_OK : TFUSE_ENOMEM;
+        for (int64_t block = 0; block < part->size / n && status == TFUSE_OK; block++) {
+            const tf_map *map = balance_of(v->side, part, block);
+            if (!map)
+                continue;
+            (is_dual(v->side->g, part) ? tf_map_consumed : tf_map_matrix)(map, b);
+            balance_block(v, part, block * n, n, map->dense != NULL, b, *out);
+        }
+        tf_free(&env->mem, b);
+    }
+    return status;
+}
+
+static double part_sum(const double *x, const tf_part *part)
 {
     double sum = 0;
     for (int64_t u = 0; u < part->size; u++)
-        sum += second(m, tf_part_index(part, u), centred);
+        sum += x[tf_part_index(part, u)];
     return sum;
 }
 
-/* units: of the anchor's part, over which correlations are averaged. */
-static void fill_part(const tf_stat *s, const tf_part *to, const tf_part *from, int64_t units, bool by_unit, bool centred, float *cross)
+/* Divides one part's products by what would make perfect agreement a trace of 1, once they are balanced. xx, yy: second moments of the model's units and
+ * of the other's; units: of the anchor's part, over which correlations are averaged. */
+static void fill_part(const tf_stat *s, const tf_part *to, const tf_part *from, int64_t units, bool by_unit, bool centred, const double *xx,
+                      const double *yy, float *cross)
 {
     const int64_t m = s->anchor.units;
-    const double all = sqrt(part_second(&s->anchor, to, centred) * part_second(&s->model, from, centred));
+    const double all = sqrt(part_sum(yy, to) * part_sum(xx, from));
     for (int64_t u = 0; u < from->size; u++)
         for (int64_t v = 0; v < to->size; v++) {
             const int64_t i = tf_part_index(from, u), j = tf_part_index(to, v);
             const double x = s->cross[i * m + j] + (centred ? 0 : (double)s->anchor.rows * s->model.mean[i] * s->anchor.mean[j]);
-            const double most = by_unit ? sqrt(second(&s->model, i, centred) * second(&s->anchor, j, centred)) * (double)units : all;
+            const double most = by_unit ? sqrt(xx[i] * yy[j]) * (double)units : all;
             cross[i * m + j] = most > 0 ? (float)(x / most) : 0;
         }
 }
@@ -139,10 +256,7 @@ static tfuse_status move_side(tf_env *env, const tf_graph *g, const tf_binding *
         status = tf_binding_parts(env, of, from, &own, &n_own);
     for (int i = 0; i < count && i < n_own && status == TFUSE_OK; i++) {
         tf_map *map = NULL;
-        bool dual = false;
-        for (int f = 0; f < parts[i].n_factors; f++)
-            dual = dual || (parts[i].port[f] >= 0 && g->class_dual[parts[i].port[f]]);
-        const tf_use use = neutral ? TF_USE_NEUTRAL : dual ? TF_USE_DUAL : TF_USE_PRODUCED;
+        const tf_use use = neutral ? TF_USE_NEUTRAL : is_dual(g, &parts[i]) ? TF_USE_DUAL : TF_USE_PRODUCED;
         if (tf_class_moves(g, maps, &parts[i]))
             status = tf_class_part_map(env, g, maps, &own[i], &parts[i], &map);
         if (status == TFUSE_OK)
@@ -159,29 +273,51 @@ static tfuse_status move_side(tf_env *env, const tf_graph *g, const tf_binding *
     return status;
 }
 
-static tfuse_status make_value(matching *mt, const matching *other, const tf_stat *s, size_t number, mt_value *out)
+/* What make_value works on: the model's value and the other's. */
+typedef struct value_pair {
+    side_value of[2];    /* the model's, the other's */
+    tf_part *anchor;     /* parts of the anchor's value */
+    double *second[2];
+    bool by_unit;        /* throughout: correlations, which know no scale */
+} value_pair;
+
+static tfuse_status fill_value(matching *mt, const tf_stat *s, value_pair *p, float *cross)
+{
+    p->by_unit = true;
+    for (int i = 0; i < p->of[0].count; i++)
+        p->by_unit = p->by_unit && is_by_unit(mt, &p->anchor[i]);
+    for (int d = 0; d < 2; d++)
+        TF_TRY(seconds(mt->env, &p->of[d], !p->by_unit, &p->second[d]));
+    for (int i = 0; i < p->of[0].count; i++)
+        fill_part(s, &p->of[1].parts[i], &p->of[0].parts[i], p->anchor[i].size, is_by_unit(mt, &p->anchor[i]), p->of[0].centred, p->second[0],
+                  p->second[1], cross);
+    return TFUSE_OK;
+}
+
+static tfuse_status make_value(matching *mt, const matching *other, const tf_stat *s, const tf_stat_request *want, size_t number, mt_value *out)
 {
     const mt_model *sides[2] = {&mt->side[MT_MODEL], other ? &other->side[MT_MODEL] : &mt->side[MT_ANCHOR]};
     const tf_id ids[2] = {out->value[MT_MODEL], other ? other->values[number].value[MT_MODEL] : out->value[MT_ANCHOR]};
     const bool centred = is_centred(mt, out->value[MT_ANCHOR]);
     int64_t shape[2] = {s->model.units, s->anchor.units};
-    bool by_unit = true;
-    tf_part *parts[3] = {NULL, NULL, NULL};
+    value_pair p = {{{sides[0], &s->model, s->self[MT_MODEL], want->self[MT_MODEL], NULL, 0, centred},
+                     {sides[1], &s->anchor, s->self[MT_ANCHOR], want->self[MT_ANCHOR], NULL, 0, centred}}, NULL, {NULL, NULL}, false};
     int count = 0;
     if (!(out->cross = tf_calloc(mt->env, (size_t)(shape[0] * shape[1]), sizeof *out->cross)))
         return TFUSE_ENOMEM;
-    tfuse_status status = mt_value_parts(mt, out, parts, &count);
+    tfuse_status status = tf_binding_parts(mt->env, mt->g, tf_value_channels(mt->g, out->value[MT_ANCHOR]), &p.anchor, &count);
+    for (int d = 0; d < 2 && status == TFUSE_OK; d++)
+        status = tf_binding_parts(mt->env, sides[d]->g, tf_value_channels(sides[d]->g, ids[d]), &p.of[d].parts, &p.of[d].count);
     if (status == TFUSE_OK)
-        status = tf_binding_parts(mt->env, sides[1]->g, tf_value_channels(sides[1]->g, ids[1]), &parts[2], &count);
-    for (int i = 0; i < count && status == TFUSE_OK; i++) {
-        by_unit = by_unit && is_by_unit(mt, &parts[MT_ANCHOR][i]);
-        fill_part(s, &parts[2][i], &parts[MT_MODEL][i], parts[MT_ANCHOR][i].size, is_by_unit(mt, &parts[MT_ANCHOR][i]), centred, out->cross);
-    }
-    for (int i = 0; i < 3; i++)
-        tf_free(&mt->env->mem, parts[i]);
-    for (int d = 0; d < 2 && status == TFUSE_OK && !by_unit; d++) { /* correlations know no scale */
+        status = fill_value(mt, s, &p, out->cross);
+    for (int d = 0; d < 2 && status == TFUSE_OK && !p.by_unit; d++) {
         const tf_binding *b = tf_value_channels(sides[d]->g, ids[d]);
         status = move_side(mt->env, sides[d]->g, b, sides[d]->g, b, sides[d]->balance, false, d, shape, &out->cross);
+    }
+    tf_free(&mt->env->mem, p.anchor);
+    for (int d = 0; d < 2; d++) {
+        tf_free(&mt->env->mem, p.of[d].parts);
+        tf_free(&mt->env->mem, p.second[d]);
     }
     return status;
 }
@@ -202,7 +338,7 @@ tfuse_status mt_values_make_with(matching *mt, const matching *other, const tf_s
     for (size_t i = 0; i < wants->n && status == TFUSE_OK; i++) {
         for (int s = 0; s < 2; s++)
             values[i].value[s] = tf_graph_find_value(mt->side[s].g, wants->items[i].value);
-        status = make_value(mt, other, &stats->items[i], i, &values[i]);
+        status = make_value(mt, other, &stats->items[i], &wants->items[i], i, &values[i]);
     }
     if (status != TFUSE_OK) {
         mt_values_drop(mt, values);

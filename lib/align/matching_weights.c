@@ -101,8 +101,8 @@ static tfuse_status add_blocks(matching *mt, const mt_place *at, const float *a,
         const int64_t source = tf_class_block_source(mt->g, mt->maps, own, part, units);
         if (source < 0)
             continue;
-        mt_rows(p, mt_param(mt, MT_MODEL, at->param)->shape[at->dim], b, at->dim, own, source * n, n, rows);
-        mt_rows(p, p->shape[at->dim], a, at->dim, part, block * m, m, other);
+        tf_part_rows(p, mt_param(mt, MT_MODEL, at->param)->shape[at->dim], b, at->dim, own, source * n, n, rows);
+        tf_part_rows(p, p->shape[at->dim], a, at->dim, part, block * m, m, other);
         tf_gemm(mt->env, (float)w, tf_mat_rows(rows, n, width), tf_mat_t(tf_mat_rows(other, m, width)), 1, tf_mat_rows(x + i * n * m, n, m));
         to->gram->most[i] += w * norm_of(rows, (size_t)(n * width)) * norm_of(other, (size_t)(m * width));
     }

@@ -180,7 +180,7 @@ static tfuse_status solve_part(otf *o, const tf_node *n, int index, const tf_par
     }
     char axis[256], stream[320];
     snprintf(stream, sizeof stream, "%s:%d", n->name, index);
-    tf_plan_map row = {.name = n->name, .axis = axis, .model = (int32_t)o->k, .solver = "", .gap = (double)NAN};
+    tf_plan_map row = {.name = n->name, .axis = axis, .model = (int32_t)o->k, .solver = "", .gap = (double)NAN, .correlation = (double)NAN};
     axis_text(o, part, axis, sizeof axis);
     const otf_heads *heads = NULL;
     const bool routed = part->port[0] >= 0 && tf_class_is_routed(o->anchor, tf_class_of(o->anchor, part->port[0]));
@@ -192,18 +192,19 @@ static tfuse_status solve_part(otf *o, const tf_node *n, int index, const tf_par
         row.heads_n = model_part->extent[0];
         row.heads_m = part->extent[0];
     }
-    float *cost = NULL;
-    int64_t nn = model_part->size, mm = part->size;
+    otf_ground ground = {.n = model_part->size, .m = part->size};
     if (!otf_is_control(o) && !o->job->tally)
-        TF_TRY(otf_cost(o, sets, n_sets, &nn, &mm, &cost));
+        TF_TRY(otf_cost(o, sets, n_sets, &ground));
     tfuse_status status;
     if (o->job->tally)
         status = otf_estimate_part(o, sets, n_sets, model_part, part, heads != NULL, &row);
     else if (heads)
-        status = otf_match_heads(o, stream, heads, nn, mm, cost, &row);
+        status = otf_match_heads(o, stream, heads, ground.n, ground.m, ground.cost, &row);
     else
-        status = otf_match(o, stream, nn, mm, cost, &row);
-    tf_free(&o->env->mem, cost);
+        status = otf_match(o, stream, ground.n, ground.m, ground.cost, &row);
+    if (status == TFUSE_OK)
+        row.correlation = otf_correlation(o, &ground, row.map);
+    otf_ground_free(o, &ground);
     TF_TRY(status);
     TF_TRY(tf_plan_add_map(o->env, o->plan, &row, map));
     if (n_sets > 1)

@@ -85,14 +85,25 @@ typedef struct otf_units {
 } otf_units;
 /* What the producer of a port made of it: the part of its output that holds the port; node NULL if there is none. (otfusion.c) */
 tfuse_status otf_units_of_port(otf *o, tf_id port, otf_units *out);
-/* Ground cost of matching units, n×m, normalised by the policy; several sets: their evidence is joined, as if their features stood side
- * by side. Freed by tf_free. */
-tfuse_status otf_cost(otf *o, const otf_units *units, int n_sets, int64_t *n, int64_t *m, float **out);
+/* Ground cost of n units of the model and m of the anchor, normalised by the policy. */
+typedef struct otf_ground {
+    int64_t n, m;
+    float *cost;     /* n×m; NULL: nobody looked, as under controls */
+    double unit;     /* that a cost of one was before */
+    double *lengths; /* of the features: the n, then the m */
+} otf_ground;
+/* Room for costs and lengths. */
+tfuse_status otf_ground_make(otf *o, int64_t n, int64_t m, otf_ground *out);
+/* Several sets: their evidence is joined, as if their features stood side by side. */
+tfuse_status otf_cost(otf *o, const otf_units *units, int n_sets, otf_ground *out);
+/* Mean correlation of the features of units that meet under a map; NAN where nobody looked. */
+double otf_correlation(const otf *o, const otf_ground *ground, const tf_map *map);
+void otf_ground_free(otf *o, otf_ground *ground);
 
 /* otfusion_table.c: the same for the columns of large tables, rows of which are read a tile at a time. */
 enum { OTF_TABLE_ROWS = 4096 };
 bool otf_is_table(const otf *o, const otf_units *units, int n_sets);
-tfuse_status otf_table_cost(otf *o, const otf_units *units, int64_t *n, int64_t *m, float **out);
+tfuse_status otf_table_cost(otf *o, const otf_units *units, otf_ground *out);
 
 /* otfusion_match.c: from a ground cost to a map and its row of the report. Controls look at no cost: it may be NULL then. */
 tfuse_status otf_match(otf *o, const char *name, int64_t n, int64_t m, const float *cost, tf_plan_map *row);

@@ -288,23 +288,29 @@ static tfuse_status joined_features(otf *o, const otf_units *units, int n_sets, 
     return status;
 }
 
-static tfuse_status weight_cost(otf *o, const otf_units *units, int n_sets, int64_t *n, int64_t *m, float **out)
+static void row_lengths(const features *f, double *out)
+{
+    for (int64_t u = 0; u < f->units; u++)
+        out[u] = sqrt(tf_sum_sq(f->x + u * f->width, (size_t)f->width));
+}
+
+static tfuse_status weight_cost(otf *o, const otf_units *units, int n_sets, otf_ground *out)
 {
     features a = {0}, b = {0};
-    *out = NULL;
     tfuse_status status = joined_features(o, units, n_sets, true, &a);
     if (status == TFUSE_OK)
         status = joined_features(o, units, n_sets, false, &b);
     if (status == TFUSE_OK && a.width != b.width)
         status = tf_fail(o->env, TFUSE_ESHAPE, "%s: its units have %lld and %lld features", units[0].node->name,
                          (long long)a.width, (long long)b.width);
-    if (status == TFUSE_OK && !(*out = tf_alloc_array(o->env, (size_t)(a.units * b.units), sizeof **out)))
-        status = TFUSE_ENOMEM;
     if (status == TFUSE_OK)
+        status = otf_ground_make(o, a.units, b.units, out);
+    if (status == TFUSE_OK) {
+        row_lengths(&a, out->lengths);
+        row_lengths(&b, out->lengths + a.units);
         status = tf_cost_features(o->env, o->opt.metric, tf_mat_rows(a.x, a.units, a.width), tf_mat_rows(b.x, b.units, b.width),
-                                  *out);
-    *n = a.units;
-    *m = b.units;
+                                  out->cost);
+    }
     tf_free(&o->env->mem, a.x);
     tf_free(&o->env->mem, b.x);
     return status;
@@ -348,11 +354,11 @@ static void add_moments(const tf_stat *s, otf_standardise how, const tf_part *pn
     }
 }
 
-static tfuse_status activation_cost(otf *o, const otf_units *units, int n_sets, int64_t *n, int64_t *m, float **out)
+static tfuse_status activation_cost(otf *o, const otf_units *units, int n_sets, otf_ground *out)
 {
     double *xx = NULL, *yy = NULL, *xy = NULL;
+    int64_t n = 0, m = 0;
     tfuse_status status = TFUSE_OK;
-    *out = NULL;
     for (int s = 0; s < n_sets && status == TFUSE_OK; s++) {
         tf_part *pn = NULL, *pm = NULL;
         int cn = 0, cm = 0, part = units[s].part;
@@ -360,15 +366,15 @@ static tfuse_status activation_cost(otf *o, const otf_units *units, int n_sets, 
         if (status == TFUSE_OK)
             status = otf_parts(o, o->anchor, units[s].node->outputs[0], &pm, &cm);
         if (status == TFUSE_OK && !xx) {
-            *n = pn[part].size;
-            *m = pm[part].size;
-            xx = tf_calloc(o->env, (size_t)*n, sizeof *xx);
-            yy = tf_calloc(o->env, (size_t)*m, sizeof *yy);
-            xy = tf_calloc(o->env, (size_t)(*n * *m), sizeof *xy);
+            n = pn[part].size;
+            m = pm[part].size;
+            xx = tf_calloc(o->env, (size_t)n, sizeof *xx);
+            yy = tf_calloc(o->env, (size_t)m, sizeof *yy);
+            xy = tf_calloc(o->env, (size_t)(n * m), sizeof *xy);
             status = xx && yy && xy ? TFUSE_OK : TFUSE_ENOMEM;
         }
         int32_t stat = o->requests.solve[units[s].node - o->anchor->nodes];
-        if (status == TFUSE_OK && (stat < 0 || pn[part].size != *n || pm[part].size != *m))
+        if (status == TFUSE_OK && (stat < 0 || pn[part].size != n || pm[part].size != m))
             status = tf_fail(o->env, TFUSE_EGRAPH, "%s and %s produce units that cannot share one map", units[0].node->name,
                              units[s].node->name);
         if (status == TFUSE_OK)
@@ -376,27 +382,68 @@ static tfuse_status activation_cost(otf *o, const otf_units *units, int n_sets, 
         tf_free(&o->env->mem, pn);
         tf_free(&o->env->mem, pm);
     }
-    if (status == TFUSE_OK && !(*out = tf_alloc_array(o->env, (size_t)(*n * *m), sizeof **out)))
-        status = TFUSE_ENOMEM;
     if (status == TFUSE_OK)
-        status = tf_cost_gram(o->env, o->opt.metric, *n, *m, xx, yy, xy, *out);
+        status = otf_ground_make(o, n, m, out);
+    for (int64_t i = 0; i < n + m && status == TFUSE_OK; i++)
+        out->lengths[i] = sqrt(fmax(i < n ? xx[i] : yy[i - n], 0));
+    if (status == TFUSE_OK)
+        status = tf_cost_gram(o->env, o->opt.metric, n, m, xx, yy, xy, out->cost);
     tf_free(&o->env->mem, xx);
     tf_free(&o->env->mem, yy);
     tf_free(&o->env->mem, xy);
     return status;
 }
 
-tfuse_status otf_cost(otf *o, const otf_units *units, int n_sets, int64_t *n, int64_t *m, float **out)
+/* ---- costs ------------------------------------------------------------------------------------------------------- */
+
+tfuse_status otf_ground_make(otf *o, int64_t n, int64_t m, otf_ground *out)
+{
+    *out = (otf_ground){n, m, tf_alloc_array(o->env, (size_t)(n * m), sizeof *out->cost), 1,
+                        tf_alloc_array(o->env, (size_t)(n + m), sizeof *out->lengths)};
+    return out->cost && out->lengths ? TFUSE_OK : TFUSE_ENOMEM;
+}
+
+void otf_ground_free(otf *o, otf_ground *ground)
+{
+    tf_free(&o->env->mem, ground->cost);
+    tf_free(&o->env->mem, ground->lengths);
+    *ground = (otf_ground){0};
+}
+
+tfuse_status otf_cost(otf *o, const otf_units *units, int n_sets, otf_ground *out)
 {
     bool activations = o->requests.solve[units[0].node - o->anchor->nodes] >= 0;
-    tfuse_status status = activations                         ? activation_cost(o, units, n_sets, n, m, out)
-                          : otf_is_table(o, units, n_sets) ? otf_table_cost(o, units, n, m, out)
-                                                           : weight_cost(o, units, n_sets, n, m, out);
+    *out = (otf_ground){0};
+    tfuse_status status = activations                         ? activation_cost(o, units, n_sets, out)
+                          : otf_is_table(o, units, n_sets) ? otf_table_cost(o, units, out)
+                                                           : weight_cost(o, units, n_sets, out);
     if (status == TFUSE_OK)
-        status = tf_cost_normalise(o->env, o->opt.normalise, *n, *m, *out);
-    if (status != TFUSE_OK) {
-        tf_free(&o->env->mem, *out);
-        *out = NULL;
-    }
+        status = tf_cost_normalise(o->env, o->opt.normalise, out->n, out->m, out->cost, &out->unit);
+    if (status != TFUSE_OK)
+        otf_ground_free(o, out);
     return status;
+}
+
+typedef struct pairs {
+    const otf_ground *ground;
+    tf_metric metric;
+} pairs;
+
+/* From the distance of two units and their lengths: d^2 = |x|^2 + |y|^2 - 2 x.y. */
+static double correlation_of(const void *arg, int64_t i, int64_t j)
+{
+    const pairs *p = arg;
+    const double x = p->ground->lengths[i], y = p->ground->lengths[p->ground->n + j];
+    const double d = p->ground->unit * (double)p->ground->cost[i * p->ground->m + j];
+    if (!(x > 0) || !(y > 0))
+        return 0;
+    if (p->metric == TF_METRIC_COSINE)
+        return 1 - d;
+    return fmax(-1, fmin(1, (x * x + y * y - (p->metric == TF_METRIC_EUCLIDEAN ? d * d : d)) / (2 * x * y)));
+}
+
+double otf_correlation(const otf *o, const otf_ground *ground, const tf_map *map)
+{
+    const pairs p = {ground, o->opt.metric};
+    return ground->cost ? tf_map_mean(map, correlation_of, &p) : (double)NAN;
 }

@@ -43,11 +43,10 @@ static tfuse_status add_port_costs(otf *o, tf_id port, const otf_heads *h, doubl
     TF_TRY(otf_units_of_port(o, port, &units));
     if (!units.node)
         return TFUSE_OK;
-    float *cost;
-    int64_t n, m;
-    TF_TRY(otf_cost(o, &units, 1, &n, &m, &cost));
-    tfuse_status status = add_inner_costs(o, h, n / h->n, m / h->m, cost, sum);
-    tf_free(&o->env->mem, cost);
+    otf_ground ground;
+    TF_TRY(otf_cost(o, &units, 1, &ground));
+    tfuse_status status = add_inner_costs(o, h, ground.n / h->n, ground.m / h->m, ground.cost, sum);
+    otf_ground_free(o, &ground);
     return status;
 }
 

@@ -60,7 +60,7 @@ static tfuse_status add_joined(otf *o, const tf_node *n, const tf_part *part, tf
 {
     tf_plan_map row = {.name = n->name, .axis = o->anchor->class_name[tf_class_of(o->anchor, part->port[0])],
                        .model = (int32_t)o->k, .map = map, .solver = "", .cost = (double)NAN, .gap = (double)NAN,
-                       .error = (double)NAN, .converged = true};
+                       .error = (double)NAN, .correlation = (double)NAN, .converged = true};
     return tf_plan_add_map(o->env, o->plan, &row, index);
 }
 

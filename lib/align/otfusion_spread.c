@@ -95,7 +95,7 @@ static tfuse_status spread_part(otf *o, tf_id in, tf_id out, const tf_part *from
                        fits ? ": groups of queries differ in size" : "");
     const spread s = {to->extent[1], of->extent[2], to->extent[2]};
     tf_plan_map row = {.name = o->anchor->values[out].name, .axis = o->plan->maps[map].axis, .model = (int32_t)o->k, .solver = "",
-                       .cost = (double)NAN, .gap = (double)NAN, .error = (double)NAN, .converged = true};
+                       .cost = (double)NAN, .gap = (double)NAN, .error = (double)NAN, .correlation = (double)NAN, .converged = true};
     TF_TRY(spread_map(o, o->plan->maps[map].map, &s, &row.map));
     return tf_plan_add_map(o->env, o->plan, &row, index);
 }

@@ -99,20 +99,19 @@ static void standardise(otf_standardise how, const table *a, const table *b, con
         square[i] = how == OTF_CENTRE ? square[i] - sum[i] * sum[i] / words : how == OTF_RAW ? square[i] : square[i] > 0;
 }
 
-tfuse_status otf_table_cost(otf *o, const otf_units *units, int64_t *n, int64_t *m, float **out)
+tfuse_status otf_table_cost(otf *o, const otf_units *units, otf_ground *out)
 {
     const table a = table_of(o, units[0].node, true), b = table_of(o, units[0].node, false);
     const size_t columns = (size_t)(a.width + b.width), pairs = (size_t)(a.width * b.width);
     double *sum = tf_calloc(o->env, 2 * columns, sizeof *sum), *xy = tf_calloc(o->env, pairs, sizeof *xy);
-    *n = a.width;
-    *m = b.width;
-    *out = NULL;
     tfuse_status status = sum && xy ? gather(o, &a, &b, sum, sum + columns, xy) : TFUSE_ENOMEM;
-    if (status == TFUSE_OK && !(*out = tf_alloc_array(o->env, pairs, sizeof **out)))
-        status = TFUSE_ENOMEM;
+    if (status == TFUSE_OK)
+        status = otf_ground_make(o, a.width, b.width, out);
     if (status == TFUSE_OK) {
         standardise(o->opt.activations ? OTF_RAW : o->opt.standardise, &a, &b, sum, sum + columns, xy);
-        status = tf_cost_gram(o->env, o->opt.metric, a.width, b.width, sum + columns, sum + columns + a.width, xy, *out);
+        status = tf_cost_gram(o->env, o->opt.metric, a.width, b.width, sum + columns, sum + columns + a.width, xy, out->cost);
+        for (size_t i = 0; i < columns; i++)
+            out->lengths[i] = sqrt(fmax(sum[columns + i], 0));
     }
     tf_free(&o->env->mem, sum);
     tf_free(&o->env->mem, xy);

@@ -92,6 +92,7 @@ tfuse_status tf_plan_add_map(tf_env *env, tfuse_plan *plan, const tf_plan_map *r
     copy.name = tf_arena_strdup(env, &plan->arena, row->name);
     copy.axis = tf_arena_strdup(env, &plan->arena, row->axis);
     copy.solver = tf_arena_strdup(env, &plan->arena, row->solver);
+    copy.kept = tf_map_is_lossless(row->map) ? 1 : (double)NAN;
     void *maps = plan->maps;
     if (!copy.name || !copy.axis || !copy.solver ||
         !tf_grow(env, &maps, &plan->cap_maps, plan->n_maps + 1, sizeof *plan->maps)) {
@@ -170,10 +171,10 @@ static json_t *head_rows(tf_env *env, const tf_plan_map *row)
 static json_t *map_row(tf_env *env, const tf_plan_map *row)
 {
     json_t *axis = json_string(row->axis);
-    return json_pack("{s:s, s:i, s:o, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:b, s:o}", "name", row->name, "model",
+    return json_pack("{s:s, s:i, s:o, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:b, s:o}", "name", row->name, "model",
                      (int)row->model, "axis", axis, "kind", tf_map_kind_name(row->map->kind), "solver", row->solver,
                      "n", (json_int_t)row->map->n, "m", (json_int_t)row->map->m, "cost", number(row->cost), "gap",
-                     number(row->gap), "error", number(row->error), "identity", number(tf_map_off_identity(row->map)),
+                     number(row->gap), "error", number(row->error), "correlation", number(row->correlation), "kept", number(row->kept), "identity", number(tf_map_off_identity(row->map)),
                      "entropy", number(tf_map_spread(row->map)), "iterations", (json_int_t)row->iterations, "converged",
                      (int)row->converged, "heads", head_rows(env, row));
 }

@@ -17,6 +17,8 @@ typedef struct tf_plan_map {
     tf_map *map;
     const char *solver;      /* "" where none was solved */
     double cost, gap, error; /* NAN where unknown */
+    double correlation;      /* of the units that meet, by what the cost is made of; NAN: none was */
+    double kept;             /* see kept.c; tf_plan_add_map sets it: 1 for lossless maps, else NAN until it is measured */
     int64_t iterations;
     bool converged;
     int64_t heads_n, heads_m; /* heads of the model and of the anchor, whose units lie head by head; 0: the units are in no heads */

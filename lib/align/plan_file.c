@@ -66,10 +66,11 @@ static tfuse_status put_maps(tf_env *env, const tfuse_plan *plan, tf_buf *data, 
         json_t *map = NULL, *heads = row->heads_n ? json_pack("[I, I]", (json_int_t)row->heads_n, (json_int_t)row->heads_m) : NULL;
         tfuse_status status = row->heads_n && !heads ? tf_fail(env, TFUSE_ENOMEM, "out of memory for a plan") : put_map(env, row->map, data, &map);
         if (status == TFUSE_OK &&
-            json_array_append_new(maps, json_pack("{s:s, s:s, s:i, s:s, s:o, s:o, s:o, s:I, s:b, s:O, s:O*}", "name", row->name,
+            json_array_append_new(maps, json_pack("{s:s, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:b, s:O, s:O*}", "name", row->name,
                                                   "axis", row->axis, "model", (int)row->model, "solver", row->solver,
                                                   "cost", real_or_null(row->cost), "gap", real_or_null(row->gap), "error",
-                                                  real_or_null(row->error), "iterations", (json_int_t)row->iterations,
+                                                  real_or_null(row->error), "correlation", real_or_null(row->correlation), "kept",
+                                                  real_or_null(row->kept), "iterations", (json_int_t)row->iterations,
                                                   "converged", (int)row->converged, "map", map, "heads", heads)))
             status = tf_fail(env, TFUSE_ENOMEM, "out of memory for a plan");
         json_decref(heads);
@@ -318,6 +319,7 @@ static tfuse_status take_maps(reader *r, const json_t *list, tfuse_plan *plan)
                            .cost = real_or_nan(json_object_get(j, "cost")),
                            .gap = real_or_nan(json_object_get(j, "gap")),
                            .error = real_or_nan(json_object_get(j, "error")),
+                           .correlation = real_or_nan(json_object_get(j, "correlation")),
                            .iterations = json_integer_value(json_object_get(j, "iterations")),
                            .converged = json_is_true(json_object_get(j, "converged"))};
         json_int_t model = json_integer_value(json_object_get(j, "model"));
@@ -331,6 +333,8 @@ static tfuse_status take_maps(reader *r, const json_t *list, tfuse_plan *plan)
             tf_map_free(row.map);
         TF_TRY(status);
         TF_TRY(tf_plan_add_map(r->env, plan, &row, NULL));
+        double *kept = &plan->maps[plan->n_maps - 1].kept;
+        *kept = isfinite(*kept) ? *kept : real_or_nan(json_object_get(j, "kept"));
     }
     return r->left ? malformed(r, "numbers are left over") : TFUSE_OK;
 }

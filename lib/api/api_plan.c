@@ -113,7 +113,7 @@ tfuse_status tfuse_plan_map(const tfuse_plan *plan, size_t index, tfuse_map_info
                            .model = row->model, .n = row->map->n, .m = row->map->m, .cost = row->cost, .gap = row->gap,
                            .error = row->error, .identity = tf_map_off_identity(row->map), .entropy = tf_map_spread(row->map),
                            .iterations = row->iterations, .converged = row->converged, .heads_n = row->heads_n,
-                           .heads_m = row->heads_m};
+                           .heads_m = row->heads_m, .correlation = row->correlation, .kept = row->kept};
     return tf_api_snapshot(info, &ours, sizeof ours);
 }
 

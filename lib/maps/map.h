@@ -110,6 +110,10 @@ uint64_t tf_map_bytes(const tf_map *map);
 double tf_map_off_identity(const tf_map *map);
 /* exp of the mean entropy of the columns' shares: 1 for a permutation, n for uniform. */
 double tf_map_spread(const tf_map *map);
+/* Mean over the anchor's units of sum_i share_ij f(i, j), the shares of a unit summing to one: what a number that pairs of units have is for those
+ * that meet. Units that nothing comes to do not count; NAN when nothing comes to any. */
+typedef double (*tf_map_pair_fn)(const void *arg, int64_t i, int64_t j);
+double tf_map_mean(const tf_map *map, tf_map_pair_fn f, const void *arg);
 /* Where the heads of the anchor get their units from: shares[g * heads_n + s] of head g from the model's head s, summing to one over s
  * (0 for a head that gets nothing). Units lie head by head; heads_n divides n, heads_m divides m. */
 void tf_map_head_shares(const tf_map *map, int64_t heads_n, int64_t heads_m, double *shares);

@@ -9,7 +9,9 @@ enum { COLUMNS = 64 };
 
 /* Calls visit for each entry of T (columns that sum to one) that is not zero. */
 typedef struct visitor {
-    double on_diagonal, total, entropy;
+    double on_diagonal, total, entropy, sum;
+    tf_map_pair_fn f; /* NULL, or of which `sum` is */
+    const void *arg;
     double *shares; /* NULL, or of pairs of heads */
     int64_t heads_n, in, im;
 } visitor;
@@ -21,6 +23,7 @@ static void visit(visitor *v, int64_t i, int64_t j, double share)
     v->total += share;
     v->on_diagonal += i == j ? share : 0;
     v->entropy -= share * log(share);
+    v->sum += v->f ? share * v->f(v->arg, i, j) : 0;
     if (v->shares)
         v->shares[j / v->im * v->heads_n + i / v->in] += share / (double)v->im;
 }
@@ -96,6 +99,13 @@ double tf_map_spread(const tf_map *map)
     visitor v = {0};
     visit_map(map, &v, 0, 0);
     return v.total > 0 ? exp(v.entropy / v.total) : NAN;
+}
+
+double tf_map_mean(const tf_map *map, tf_map_pair_fn f, const void *arg)
+{
+    visitor v = {.f = f, .arg = arg};
+    visit_map(map, &v, 0, 0);
+    return v.total > 0 ? v.sum / v.total : NAN;
 }
 
 void tf_map_head_shares(const tf_map *map, int64_t heads_n, int64_t heads_m, double *shares)

@@ -88,12 +88,14 @@ static tfuse_status norm_of(tf_env *env, tf_cost_norm norm, const float *cost, s
     return TFUSE_OK;
 }
 
-tfuse_status tf_cost_normalise(tf_env *env, tf_cost_norm norm, int64_t n, int64_t m, float *cost)
+tfuse_status tf_cost_normalise(tf_env *env, tf_cost_norm norm, int64_t n, int64_t m, float *cost, double *by)
 {
     static const char *const names[] = {"maximum", "mean", "median"};
     size_t count = (size_t)n * (size_t)m;
     int64_t bad = -1;
     bool zero = true;
+    if (by)
+        *by = 1;
     for (size_t k = 0, step; bad < 0 && k < count && (step = portion(env, k, count)) > 0; k += step) {
         bad = tf_find_nonfinite(cost + k, step);
         bad += bad < 0 ? 0 : (int64_t)k;
@@ -114,5 +116,7 @@ tfuse_status tf_cost_normalise(tf_env *env, tf_cost_norm norm, int64_t n, int64_
                        names[norm], divisor);
     for (size_t k = 0, step; k < count && (step = portion(env, k, count)) > 0; k += step)
         tf_div_f32(cost + k, divisor, step);
+    if (by)
+        *by = divisor;
     return tf_check_cancel(env);
 }

@@ -142,7 +142,8 @@ tfuse_status tf_cost_features(tf_env *env, tf_metric metric, tf_mat x, tf_mat y,
  * off by at most 2 (k + 2) 2^-53 (|x|^2 + |y|^2) for sums of k products in float64. */
 tfuse_status tf_cost_gram(tf_env *env, tf_metric metric, int64_t n, int64_t m, const double *xx, const double *yy,
                           const double *xy, float *out);
-/* Divides by the maximum, the mean, or the median of the positive entries; a matrix of zeros stays. */
-tfuse_status tf_cost_normalise(tf_env *env, tf_cost_norm norm, int64_t n, int64_t m, float *cost);
+/* Divides by the maximum, the mean, or the median of the positive entries; a matrix of zeros stays. by: that number, 1 where nothing was divided;
+ * NULL: not asked for. */
+tfuse_status tf_cost_normalise(tf_env *env, tf_cost_norm norm, int64_t n, int64_t m, float *cost, double *by);
 
 #endif

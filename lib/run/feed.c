@@ -319,13 +319,21 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a && b && !strcmp(a, b));
 }
 
+static bool has_self(const tf_stat_request *have, const tf_stat_request *want)
+{
+    bool has = true;
+    for (int k = 0; k < TF_SIDES; k++)
+        has = has && (!want->self[k] || have->self[k] == want->self[k]);
+    return has;
+}
+
 /* A request that holds at least what is asked for. */
 static const tf_stat *find_stat(const pair *p, const tf_stat_request *want)
 {
     for (size_t i = 0; p->requests && i < p->lock.asked; i++) {
         const tf_stat_request *have = &p->requests[i];
         if (!strcmp(have->value, want->value) && same_text(have->plus, want->plus) && have->whole == want->whole &&
-            have->cross >= want->cross && have->abs_dev >= want->abs_dev)
+            have->cross >= want->cross && have->abs_dev >= want->abs_dev && has_self(have, want))
             return &p->stats.items[i];
     }
     return NULL;

@@ -28,6 +28,8 @@ static void drop_items(tf_stats *s, size_t n)
         free_moments(&s->mem, &stat->anchor);
         free_moments(&s->mem, &stat->model);
         tf_free(&s->mem, stat->cross);
+        for (int k = 0; k < TF_SIDES; k++)
+            tf_free(&s->mem, stat->self[k]);
     }
 }
 
@@ -112,6 +114,16 @@ static tfuse_status make_moments(tf_env *env, tf_moments *m, int64_t units, bool
     return m->mean && m->var && m->abs_mean && (!dev || m->abs_dev) ? TFUSE_OK : TFUSE_ENOMEM;
 }
 
+static tfuse_status make_self(tf_lockstep *l, size_t i)
+{
+    for (int k = 0; k < TF_SIDES; k++) {
+        const int64_t block = l->requests[i].self[k], units = l->source[k][i].units;
+        if (block && !(l->out->items[i].self[k] = tf_calloc(l->env, (size_t)(units * block), sizeof(double))))
+            return TFUSE_ENOMEM;
+    }
+    return TFUSE_OK;
+}
+
 static tfuse_status make_results(tf_lockstep *l)
 {
     l->out->items = tf_calloc(l->env, l->n, sizeof *l->out->items);
@@ -125,6 +137,7 @@ static tfuse_status make_results(tf_lockstep *l)
         size_t cells;
         TF_TRY(make_moments(l->env, &stat->anchor, a, want->abs_dev));
         TF_TRY(make_moments(l->env, &stat->model, m, want->abs_dev));
+        TF_TRY(make_self(l, i));
         if (!want->cross)
             continue;
         if (!tf_mul_size((size_t)a, (size_t)m, &cells))
@@ -194,6 +207,14 @@ static tf_moments *moments_of(tf_lockstep *l, int which, size_t i)
     return which == TF_ANCHOR ? &l->out->items[i].anchor : &l->out->items[i].model;
 }
 
+/* Adds each block's products of centred rows. */
+static void add_self(const tf_lockstep *l, double *self, int64_t block, int64_t units, double *rows, int64_t count)
+{
+    for (int64_t at = 0; at < units; at += block)
+        tf_dgemm(l->env, 1, (tf_dmat){rows + at, block, count, 1, units}, (tf_dmat){rows + at, count, block, units, 1}, 1,
+                 (tf_dmat){self + at * block, block, block, block, 1});
+}
+
 /* Adds rows of both sides; 0, or 1 + the side that is not finite. */
 static signed char add_rows(tf_lockstep *l, size_t i, const tf_rows rows[TF_SIDES], int64_t first, int64_t count, double *const chunk[TF_SIDES])
 {
@@ -201,6 +222,9 @@ static signed char add_rows(tf_lockstep *l, size_t i, const tf_rows rows[TF_SIDE
     for (int k = 0; k < TF_SIDES; k++)
         if (!tf_moments_add(moments_of(l, k, i), l->source[k][i].shift, &rows[k], first, count, chunk[k]))
             return (signed char)(1 + k);
+    for (int k = 0; k < TF_SIDES; k++)
+        if (stat->self[k])
+            add_self(l, stat->self[k], l->requests[i].self[k], rows[k].units, chunk[k], count);
     if (stat->cross) {
         const int64_t a = rows[TF_ANCHOR].units, b = rows[TF_MODEL].units;
         const tf_dmat x = {chunk[TF_MODEL], b, count, 1, b}, y = {chunk[TF_ANCHOR], count, a, a, 1}, c = {stat->cross, b, a, a, 1};
@@ -305,6 +329,9 @@ void tf_lockstep_finish(tf_lockstep *l)
         tf_stat *stat = &l->out->items[i];
         if (stat->cross)
             tf_cross_finish(stat->cross, &stat->model, &stat->anchor);
+        for (int k = 0; k < TF_SIDES; k++)
+            if (stat->self[k])
+                tf_self_finish(stat->self[k], l->requests[i].self[k], moments_of(l, k, i));
         tf_moments_finish(&stat->anchor, l->source[TF_ANCHOR][i].shift);
         tf_moments_finish(&stat->model, l->source[TF_MODEL][i].shift);
     }

@@ -81,6 +81,15 @@ void tf_cross_finish(double *cross, const tf_moments *model, const tf_moments *a
     }
 }
 
+void tf_self_finish(double *self, int64_t block, const tf_moments *m)
+{
+    for (int64_t i = 0; i < m->units; i++) {
+        const double scaled = m->mean[i] / (double)m->rows, *others = m->mean + i / block * block;
+        for (int64_t j = 0; j < block; j++)
+            self[i * block + j] -= scaled * others[j];
+    }
+}
+
 void tf_moments_finish(tf_moments *m, const double *shift)
 {
     const double n = (double)m->rows;

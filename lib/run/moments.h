@@ -33,6 +33,8 @@ void tf_moments_add_dev(tf_moments *m, const tf_rows *r);
 void tf_moments_add_sum_dev(tf_moments *m, const tf_rows *r, const tf_moments *other, const tf_rows *r_other, double *scratch);
 /* Corrects cross (model units × anchor units, sum of d d') by the two sums of d; before tf_moments_finish. */
 void tf_cross_finish(double *cross, const tf_moments *model, const tf_moments *anchor);
+/* The same of the second moments within blocks, units × block. */
+void tf_self_finish(double *self, int64_t block, const tf_moments *m);
 void tf_moments_finish(tf_moments *m, const double *shift);
 void tf_moments_finish_dev(tf_moments *m);
 

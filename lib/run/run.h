@@ -161,11 +161,13 @@ typedef struct tf_stat_request {
     const char *plus;      /* NULL, or a second value of as many units: abs_dev is then mean |z(x) + z(y)| of the two standardised values,
                             * z(x) = (x - mean) / (standard deviation + 1e-9); no cross */
     bool whole;            /* keep the filter's tokens even where only the class token reaches the output */
+    int64_t self[2];       /* of the anchor's and of the model's units: second moments within each block of so many; 0: none. It divides the units */
 } tf_stat_request;
 
 typedef struct tf_stat {
     tf_moments anchor, model;
     double *cross;  /* model units × anchor units: sum of (x - mean)(y - mean)' over rows; NULL if not asked for */
+    double *self[2]; /* of the anchor and of the model, units × block: row i has the same sums of unit i with those of its block; NULL if not asked for */
 } tf_stat;
 
 typedef struct tf_stats {

@@ -86,6 +86,7 @@ static void add_up(tf_env *env, const side *a, const side *m, const tf_stat_requ
         widest = v > widest ? v : widest;
         *kept += tf_area(u + v, 4, sizeof(double));
         *kept += i < n && requests[i].cross ? tf_area(u, v, sizeof(double)) : 0;
+        *kept += i < n ? tf_area(u, requests[i].self[0], sizeof(double)) + tf_area(v, requests[i].self[1], sizeof(double)) : 0;
     }
     for (int k = 0; k < 2; k++) {
         *work += sides[k]->cost.params + threads * sides[k]->cost.slab;

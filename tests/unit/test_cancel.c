@@ -52,7 +52,7 @@ static tfuse_status run(tf_env *env, const stage *s)
     tf_solution out = {.n = 0};
     tfuse_status status;
     if (strcmp(s->name, "maximum") == 0 || strcmp(s->name, "median") == 0) {
-        status = tf_cost_normalise(env, strcmp(s->name, "median") == 0 ? TF_COST_MEDIAN : TF_COST_MAX, s->n, s->m, p.cost);
+        status = tf_cost_normalise(env, strcmp(s->name, "median") == 0 ? TF_COST_MEDIAN : TF_COST_MAX, s->n, s->m, p.cost, NULL);
     } else if (!strncmp(s->name, "exact", 5) || !strncmp(s->name, "sinkhorn", 8)) {
         status = solve_named(env, s->name, s->reg, &p, &out);
     } else {

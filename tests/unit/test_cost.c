@@ -241,7 +241,7 @@ START_TEST(the_median_is_that_of_sorting)
         int64_t left = count - skip;
         double median = left ? ((double)sorted[skip + (left - 1) / 2] + (double)sorted[skip + left / 2]) / 2 : 0;
         float first = cost[0];
-        tfuse_status status = tf_cost_normalise(env, TF_COST_MEDIAN, 1, count, cost);
+        tfuse_status status = tf_cost_normalise(env, TF_COST_MEDIAN, 1, count, cost, NULL);
         if (median > 0)
             ck_assert(status == TFUSE_OK && cost[0] == (float)((double)first / median));
         else
@@ -255,20 +255,20 @@ START_TEST(maximum_mean_none_and_zeros)
 {
     float cost[4] = {1, 2, 0, 5}, zeros[4] = {0}, half[4] = {0, 0, 0, 1};
     tf_env *env = t_env(1);
-    t_ok(env, tf_cost_normalise(env, TF_COST_NONE, 2, 2, cost));
+    t_ok(env, tf_cost_normalise(env, TF_COST_NONE, 2, 2, cost, NULL));
     ck_assert(cost[0] == 1 && cost[3] == 5);
-    t_ok(env, tf_cost_normalise(env, TF_COST_MEAN, 2, 2, cost));
+    t_ok(env, tf_cost_normalise(env, TF_COST_MEAN, 2, 2, cost, NULL));
     ck_assert(cost[0] == 0.5F && cost[3] == 2.5F);
-    t_ok(env, tf_cost_normalise(env, TF_COST_MAX, 2, 2, cost));
+    t_ok(env, tf_cost_normalise(env, TF_COST_MAX, 2, 2, cost, NULL));
     ck_assert(cost[0] == 0.2F && cost[3] == 1);
     for (int norm = TF_COST_MAX; norm <= TF_COST_NONE; norm++)
-        t_ok(env, tf_cost_normalise(env, (tf_cost_norm)norm, 2, 2, zeros));
+        t_ok(env, tf_cost_normalise(env, (tf_cost_norm)norm, 2, 2, zeros, NULL));
     ck_assert(zeros[0] == 0 && zeros[3] == 0);
     half[3] = 4;
-    t_ok(env, tf_cost_normalise(env, TF_COST_MEDIAN, 2, 2, half));
+    t_ok(env, tf_cost_normalise(env, TF_COST_MEDIAN, 2, 2, half, NULL));
     ck_assert(half[3] == 1 && half[0] == 0);
     half[2] = NAN;
-    t_fails(env, tf_cost_normalise(env, TF_COST_MAX, 2, 2, half), TFUSE_ENUMERIC, "cost[1, 0] is nan");
+    t_fails(env, tf_cost_normalise(env, TF_COST_MAX, 2, 2, half, NULL), TFUSE_ENUMERIC, "cost[1, 0] is nan");
     t_env_free(env);
 }
 END_TEST

@@ -129,6 +129,21 @@ static void check_cross(const char *name, const rows *a, const rows *m, const do
         }
 }
 
+/* A block's row of second moments is a part of the covariances of all units. */
+static void check_self(const char *name, const rows *r, int64_t block, const double *self)
+{
+    for (int64_t i = 0; i < r->units; i++)
+        for (int64_t j = 0; j < block; j++) {
+            double sum = 0, scale = 0;
+            for (int64_t row = 0; row < r->n; row++) {
+                const double p = r->x[row * r->units + i] * r->x[row * r->units + i / block * block + j];
+                sum += p;
+                scale += fabs(p);
+            }
+            ck_assert_msg(fabs(self[i * block + j] - sum) <= 1e-11 * scale + 1e-20, "%s: self (%lld, %lld)", name, (long long)i, (long long)j);
+        }
+}
+
 static void check_request(const fix *f, const tf_stat_request *want, const tf_stat *got, const tf_token_filter *filter,
                           int64_t samples)
 {
@@ -138,8 +153,19 @@ static void check_request(const fix *f, const tf_stat_request *want, const tf_st
     ck_assert(want->cross == (got->cross != NULL));
     if (want->cross)
         check_cross(want->value, &a, &m, got->cross);
+    for (int k = 0; k < 2; k++) {
+        ck_assert((want->self[k] > 0) == (got->self[k] != NULL));
+        if (want->self[k])
+            check_self(want->value, k ? &m : &a, want->self[k], got->self[k]);
+    }
     free(a.x);
     free(m.x);
+}
+
+static int64_t channels_of(const fix *f, size_t value)
+{
+    const tf_value *v = &f->net[1].g->values[tf_graph_find_value(f->net[1].g, f->net[0].g->values[value].name)];
+    return v->extent[v->rank - 1] % 16 ? v->extent[v->rank - 1] : 16;
 }
 
 /* Every value but the input is asked for, so that a batch is less than all images; a sample of them is checked. */
@@ -153,7 +179,7 @@ static void check_filter(const char *text)
     t_ok(f.env, tf_token_filter_parse(f.env, text, &filter));
     for (size_t v = 0; v < f.net[0].g->n_values; v++, n++)
         want[n] = (tf_stat_request){.value = f.net[0].g->values[v].name, .cross = n % 5 == 0 || n + 6 > f.net[0].g->n_values,
-                                    .abs_dev = n % 2 == 0};
+                                    .abs_dev = n % 2 == 0, .self = {n % 10 == 0 ? 1 : 0, n % 15 == 0 ? channels_of(&f, v) : 0}};
     t_ok(f.env, tf_stats_gather(f.env, f.net[0].view, f.net[1].view, f.images, 40, &filter, want, n, &stats));
     ck_assert_uint_eq(stats.n, n);
     for (size_t i = 0; i < n; i += 5)
@@ -227,7 +253,7 @@ START_TEST(test_sum_of_two)
 {
     fix f = open_pair(2);
     const tf_token_filter filter = {TF_TOKENS_WINDOW, 5};
-    const tf_stat_request want[] = {{"layer.3/residual1", false, true, "layer.3/fc2", true},
+    const tf_stat_request want[] = {{"layer.3/residual1", false, true, "layer.3/fc2", true, {0}},
                                     {.value = "layer.3/residual1", .whole = true},
                                     {.value = "layer.3/fc2", .whole = true}};
     tf_stats s;
@@ -243,10 +269,10 @@ END_TEST
 
 /* ---- threads -------------------------------------------------------------------------------------------------------------- */
 
-static const tf_stat_request some[] = {{"layer.1/query", true, true, NULL, false},
-                                       {"layer.2/fc1", true, false, NULL, false},
-                                       {"layer.3/fc1", true, true, NULL, false},
-                                       {"embeddings", false, true, "layer.0/output", true}};
+static const tf_stat_request some[] = {{"layer.1/query", true, true, NULL, false, {0}},
+                                       {"layer.2/fc1", true, false, NULL, false, {0}},
+                                       {"layer.3/fc1", true, true, NULL, false, {0}},
+                                       {"embeddings", false, true, "layer.0/output", true, {0}}};
 
 static void gather_some(uint32_t threads, double *out) /* 64*64 + 128 */
 {
@@ -312,8 +338,8 @@ START_TEST(test_refused)
     tfuse_array *calib = NULL;
     tf_stats s;
     t_ok(env, tf_array_wrap(env, TFUSE_F32, 3, shape, pixels, NULL, NULL, &calib));
-    const tf_stat_request patches = {"patches", true, true, NULL, false}, head = {.value = "head"}, none = {.value = "nowhere"},
-                          sum = {"patches", false, true, "pixels", false};
+    const tf_stat_request patches = {"patches", true, true, NULL, false, {0}}, head = {.value = "head"}, none = {.value = "nowhere"},
+                          sum = {"patches", false, true, "pixels", false, {0}};
     t_ok(env, tf_stats_gather(env, a.view, b.view, calib, 0, &all, &patches, 1, &s));
     ck_assert_int_eq(s.items[0].model.rows, 8);
     ck_assert(s.items[0].anchor.mean[0] == 2 && s.items[0].anchor.var[0] == 0 && s.items[0].anchor.abs_dev[0] == 0);

@@ -224,6 +224,8 @@ class tfuse_map_info(Sized):
     converged: int
     heads_n: int
     heads_m: int
+    correlation: float
+    kept: float
 
     _fields_ = [
         ("struct_size", c_size_t),
@@ -242,6 +244,8 @@ class tfuse_map_info(Sized):
         ("converged", c_int32),
         ("heads_n", c_int64),
         ("heads_m", c_int64),
+        ("correlation", c_double),
+        ("kept", c_double),
     ]
 
 

@@ -39,6 +39,8 @@ class Map:
         entropy: exp of the mean entropy of a column's shares; 1 for a permutation.
         iterations, converged: of the solver.
         heads_n, heads_m: heads, where units lie head by head; else 0.
+        correlation: of the anchor's units with those that they receive, by what the cost was made of; NaN where nothing was compared.
+        kept: part of the model's weights on the axis that is left when they are carried there and back; 1 where nothing is lost.
     """
 
     def __init__(self, plan: Plan, index: int) -> None:
@@ -51,6 +53,7 @@ class Map:
         self.identity, self.entropy = float(info.identity), float(info.entropy)
         self.iterations, self.converged = int(info.iterations), bool(info.converged)
         self.heads_n, self.heads_m = int(info.heads_n), int(info.heads_m)
+        self.correlation, self.kept = float(info.correlation), float(info.kept)
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """n × m float32: column j says what unit j of the anchor receives; columns sum to one, but for a raw map's."""

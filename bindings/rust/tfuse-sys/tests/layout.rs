@@ -56,7 +56,7 @@ fn structs_lie_as_in_c() {
     assert_eq!(field!(tfuse_tensor_info, shape), (24, 64));
     assert_eq!(field!(tfuse_tensor_info, data), (88, 8));
     assert_eq!(field!(tfuse_tensor_info, size), (96, 8));
-    assert_eq!(size_of::<tfuse_map_info>(), 128);
+    assert_eq!(size_of::<tfuse_map_info>(), 144);
     assert_eq!(field!(tfuse_map_info, struct_size), (0, 8));
     assert_eq!(field!(tfuse_map_info, name), (8, 8));
     assert_eq!(field!(tfuse_map_info, axis), (16, 8));
@@ -73,6 +73,8 @@ fn structs_lie_as_in_c() {
     assert_eq!(field!(tfuse_map_info, converged), (104, 4));
     assert_eq!(field!(tfuse_map_info, heads_n), (112, 8));
     assert_eq!(field!(tfuse_map_info, heads_m), (120, 8));
+    assert_eq!(field!(tfuse_map_info, correlation), (128, 8));
+    assert_eq!(field!(tfuse_map_info, kept), (136, 8));
     assert_eq!(size_of::<tfuse_key_info>(), 64);
     assert_eq!(field!(tfuse_key_info, struct_size), (0, 8));
     assert_eq!(field!(tfuse_key_info, name), (8, 8));

@@ -76,6 +76,10 @@ pub struct MapInfo<'p> {
     pub converged: bool,
     /// Heads of the model and of the anchor whose units lie head by head; (0, 0) where they are in none.
     pub heads: (i64, i64),
+    /// Of the anchor's units with those that they receive, by what the cost was made of; NaN: nothing was compared.
+    pub correlation: f64,
+    /// Part of the model's weights on the axis that is left when they are carried there and back; 1: nothing is lost.
+    pub kept: f64,
 }
 
 impl Plan {
@@ -137,6 +141,8 @@ impl Plan {
             converged: 0,
             heads_n: 0,
             heads_m: 0,
+            correlation: f64::NAN,
+            kept: f64::NAN,
         };
         let status = unsafe { sys::tfuse_plan_map(self.raw, index, &mut i) };
         (status == sys::TFUSE_OK).then(|| MapInfo {
@@ -154,6 +160,8 @@ impl Plan {
             iterations: i.iterations,
             converged: i.converged == 1,
             heads: (i.heads_n, i.heads_m),
+            correlation: i.correlation,
+            kept: i.kept,
         })
     }
 
