@@ -168,15 +168,25 @@ static double second_of(const side_value *v, int64_t i, int64_t j)
 }
 
 /* Second moments of the units of one block, balanced: of B'x they are the diagonal of B' S B. b: the map's operator, n × n. */
-static void balance_block(const side_value *v, const tf_part *part, int64_t first, int64_t n, bool mixes, const float *b, double *out)
+static void balance_block(const side_value *v, const tf_part *part, int64_t first, int64_t n, const float *b, double *out)
 {
     for (int64_t j = 0; j < n; j++) {
         double sum = 0;
-        for (int64_t i = mixes ? 0 : j; i < (mixes ? n : j + 1); i++)
-            for (int64_t k = mixes ? 0 : j; k < (mixes ? n : j + 1); k++)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t k = 0; k < n; k++)
                 sum += (double)b[i * n + j] * (double)b[k * n + j] *
                        second_of(v, tf_part_index(part, first + i), tf_part_index(part, first + k));
         out[tf_part_index(part, first + j)] = sum;
+    }
+}
+
+/* The same where every unit has a scale of its own. */
+static void scale_block(const side_value *v, const tf_part *part, int64_t first, const tf_map *map, bool dual, double *out)
+{
+    for (int64_t j = 0; j < map->m; j++) {
+        const double scale = dual ? 1 / (double)map->scale[j] : (double)map->scale[j];
+        const int64_t i = tf_part_index(part, first + map->source[j]);
+        out[tf_part_index(part, first + j)] = scale * scale * second_of(v, i, i);
     }
 }
 
@@ -199,16 +209,21 @@ static tfuse_status seconds(tf_env *env, const side_value *v, bool balanced, dou
     for (int p = 0; p < v->count && balanced && status == TFUSE_OK; p++) {
         const tf_part *part = &v->parts[p];
         const int64_t n = part->extent[part->n_factors - 1];
-        float *b = tf_alloc_array(env, (size_t)(n * n), sizeof *b);
-        status = b ? TFUSE_OK : TFUSE_ENOMEM;
+        const bool dual = is_dual(v->side->g, part);
         for (int64_t block = 0; block < part->size / n && status == TFUSE_OK; block++) {
             const tf_map *map = balance_of(v->side, part, block);
-            if (!map)
+            if (map && map->scale)
+                scale_block(v, part, block * n, map, dual, *out);
+            if (!map || !map->dense) /* scales, or the identity */
                 continue;
-            (is_dual(v->side->g, part) ? tf_map_consumed : tf_map_matrix)(map, b);
-            balance_block(v, part, block * n, n, map->dense != NULL, b, *out);
+            float *b = tf_alloc_array(env, (size_t)(n * n), sizeof *b);
+            status = b ? TFUSE_OK : TFUSE_ENOMEM;
+            if (b) {
+                (dual ? tf_map_consumed : tf_map_matrix)(map, b);
+                balance_block(v, part, block * n, n, b, *out);
+            }
+            tf_free(&env->mem, b);
         }
-        tf_free(&env->mem, b);
     }
     return status;
 }
