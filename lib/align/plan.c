@@ -174,9 +174,9 @@ static json_t *map_row(tf_env *env, const tf_plan_map *row)
     return json_pack("{s:s, s:i, s:o, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:b, s:o}", "name", row->name, "model",
                      (int)row->model, "axis", axis, "kind", tf_map_kind_name(row->map->kind), "solver", row->solver,
                      "n", (json_int_t)row->map->n, "m", (json_int_t)row->map->m, "cost", number(row->cost), "gap",
-                     number(row->gap), "error", number(row->error), "correlation", number(row->correlation), "kept", number(row->kept), "identity", number(tf_map_off_identity(row->map)),
-                     "entropy", number(tf_map_spread(row->map)), "iterations", (json_int_t)row->iterations, "converged",
-                     (int)row->converged, "heads", head_rows(env, row));
+                     number(row->gap), "error", number(row->error), "correlation", number(row->correlation), "kept", number(row->kept),
+                     "identity", number(tf_map_off_identity(row->map)), "entropy", number(tf_map_spread(row->map)), "iterations",
+                     (json_int_t)row->iterations, "converged", (int)row->converged, "heads", head_rows(env, row));
 }
 
 static json_t *model_row(const tf_plan_model *m)
