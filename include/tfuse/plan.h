@@ -69,14 +69,15 @@ typedef struct tfuse_map_info {
     int64_t iterations;
     int32_t converged;
     int64_t heads_n, heads_m; /**< heads of the model and of the anchor, whose units lie head by head; 0 where units are in no heads */
-    double correlation;    /**< matched correlation: of the anchor's units with those that they receive, by what the cost was made of (since 0.2). otfusion: the mean
-                            * over the anchor's units of sum_i T_ij r_ij with r_ij the correlation of the features (centred where they are: z-scored
-                            * and centred activations) and the T_ij of a unit summing to one. matching: <A, R B> / (|A| |B|) over all tensors and values
-                            * that the axis is matched by, weighted as in the objective; 1 less the cost. NaN: nothing was compared */
-    double kept;           /**< variance kept: 1 - |B - B~|^2 / |B|^2 over the model's weights on the axis (in the form of the plan's passes), B~ being what is left of
-                            * B when it is carried to the anchor by the one side of the map and back by the other (since 0.2). It is the part of the
-                            * units' variance that survives for inputs that are white, as norms leave them nearly. 1 for maps that lose nothing, by
-                            * their kind; below 0 where a map distorts more than it keeps. NaN: nothing that the map moves is compared */
+    double correlation;    /**< matched correlation: of the anchor's units with those that they receive, by what the cost was made of (since 0.2).
+                            * otfusion: the mean over the anchor's units of sum_i T_ij r_ij, r_ij being the correlation of two units' features
+                            * (centred where they are: z-scored and centred activations), and the T_ij of a unit summing to one. matching:
+                            * <A, R B> / (|A| |B|) over all tensors and values that the axis is matched by, weighted as in the objective, which is
+                            * 1 less the cost. NaN: nothing was compared */
+    double kept;           /**< variance kept: 1 - |B - B~|^2 / |B|^2 over the model's weights on the axis (in the form of the plan's passes), B~ being
+                            * what is left of B when it is carried to the anchor by the one side of the map and back by the other (since 0.2). It
+                            * is the part of the units' variance that survives for inputs that are white, as norms leave them nearly. 1 for maps
+                            * that lose nothing, by their kind; below 0 where a map distorts more than it keeps. NaN: it moves nothing that counts */
 } tfuse_map_info;
 
 TFUSE_API size_t tfuse_plan_count(const tfuse_plan *plan);
