@@ -2,8 +2,8 @@
  *
  * kept.c: what a map leaves of the weights that it moves. Of rows X (one a unit of the model) that are produced the anchor's coordinates hold P'X, P
  * (n×m) being the produced operator, and what reads them there by the consumed operator C reads C P'X: that is X for a map that loses nothing, and
- * means of merged units, or nothing, otherwise. On the side that is consumed C and P change places. A map keeps 1 - |X - X~|^2 / |X|^2 over all that it moves; neutral
- * vectors (gains), on which another operator acts, do not count.
+ * means of merged units, or nothing, otherwise. On the side that is consumed C and P change places. A map keeps 1 - |X - X~|^2 / |X|^2 over all that it
+ * moves; neutral vectors (gains), on which another operator acts, do not count.
  */
 #include "align/align.h"
 #include "align/carry.h"
