@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * charts.c: numbers of a plan's maps by layer, as SVG within the page: a chart for each number, a line for each role that a map has in
- * its layer. A map's name is read as LAYER/ROLE, at its last '/'.
+ * its layer. A map's name is read as LAYER/ROLE, at its last '/'; of a product of axes (LAYER/heads*LAYER/qk) its last factor.
  */
 #include "page.h"
 #include "svg.h"
@@ -33,6 +33,14 @@ static const chart charts[] = {
     {"Variance kept (the rest is lost or averaged away)", "Not known.", 100, " %", kept, 1},
 };
 
+static double left(const page_map *m) { return m->info.cost > 0 ? m->info.gap / m->info.cost : NAN; }
+
+static const chart linear_charts[] = {
+    {"Before the fit", "Nothing was fitted.", 100, " %", cost, 0},
+    {"After the fit", "Nothing was fitted.", 100, " %", gap, 0},
+    {"What is left of the error", "Nothing was fitted.", 100, " %", left, 1},
+};
+
 /* The maps of one model, sorted into layers and roles, both in the order in which they are met. */
 typedef struct grid {
     const page *p;
@@ -40,6 +48,13 @@ typedef struct grid {
     size_t *map, *layer, *role, *layer_first, *role_first;
 } grid;
 
+static const char *last_factor(const char *name)
+{
+    const char *star = strrchr(name, '*');
+    return star ? star + 1 : name;
+}
+
+/* Of a last factor. */
 static size_t layer_length(const char *name)
 {
     const char *slash = strrchr(name, '/');
@@ -54,6 +69,8 @@ static const char *role_of(const char *name)
 
 static int same_layer(const char *a, const char *b)
 {
+    a = last_factor(a);
+    b = last_factor(b);
     size_t n = layer_length(a);
     return n == layer_length(b) && memcmp(a, b, n) == 0;
 }
@@ -89,7 +106,7 @@ static void print_layers(FILE *f, const grid *g, const svg_axis *x)
 {
     size_t every = (g->layers + MOST_LABELS - 1) / MOST_LABELS;
     for (size_t k = 0; k < g->layers; k += every) {
-        const char *name = g->p->maps[g->layer_first[k]].info.name;
+        const char *name = last_factor(g->p->maps[g->layer_first[k]].info.name);
         size_t n = layer_length(name);
         int cut = n > 10 && g->layers > 4 ? 10 : (int)n;
         int skip = n > 6 && !strncmp(name, "layer.", 6) ? 6 : 0;
@@ -168,15 +185,25 @@ static void print_key(FILE *f, const grid *g)
     fputs("</p>\n", f);
 }
 
-void print_charts(FILE *f, const page *p, int64_t model)
+static void print_set(FILE *f, const page *p, int64_t model, const chart *set, size_t n)
 {
     const size_t step = p->n + 1;
     size_t *room = p->indices;
     grid g = {p, 0, 0, 0, room, room + step, room + 2 * step, room + 3 * step, room + 4 * step};
     sort_maps(&g, model);
     fputs("<div class=\"charts\">\n", f);
-    for (size_t i = 0; i < sizeof charts / sizeof *charts; i++)
-        print_chart(f, &g, &charts[i], p->values);
+    for (size_t i = 0; i < n; i++)
+        print_chart(f, &g, &set[i], p->values);
     fputs("</div>\n", f);
     print_key(f, &g);
+}
+
+void print_charts(FILE *f, const page *p, int64_t model)
+{
+    print_set(f, p, model, charts, sizeof charts / sizeof *charts);
+}
+
+void print_linear_charts(FILE *f, const page *linears)
+{
+    print_set(f, linears, 0, linear_charts, sizeof linear_charts / sizeof *linear_charts);
 }

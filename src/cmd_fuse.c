@@ -206,7 +206,7 @@ int cmd_fuse(tool *t)
         code = self_check(t, plan, (const tfuse_model *const *)models, n, &check);
     if (code == EXIT_DONE)
         code = make_repair(t, plan, models, n, &repair, &repaired);
-    if (code == EXIT_DONE && t->save_plan && json_array_size(json_object_get(repaired, "owners"))) /* ours since find_plan, now with the owners */
+    if (code == EXIT_DONE && t->save_plan && json_array_size(json_object_get(repaired, "stages"))) /* ours since find_plan, now with what repair did */
         code = library_status(t, tfuse_plan_save_repaired(t->ctx, plan, repair, t->save_plan, 1));
     if (code == EXIT_DONE)
         code = library_status(t, tfuse_fuse_repaired(t->ctx, t->policy, plan, (const tfuse_model *const *)models, n, repair, t->out));

@@ -37,7 +37,7 @@ static const char *const style[] = {
     "#tip{position:fixed;pointer-events:none;background:var(--ink);color:var(--paper);font-size:12px;padding:4px 8px;border-radius:4px;z-index:2}",
     ".ramp{display:inline-block;width:170px;height:11px;vertical-align:middle;margin:0 8px;border:1px solid var(--axis);background:linear-gradient(90deg,",
     "rgb(250,251,253),rgb(52,120,196),rgb(8,24,64))}.bar{display:inline-block;height:8px;background:var(--link);vertical-align:middle;margin-right:8px;",
-    "border-radius:2px}.scale{white-space:nowrap}",
+    "border-radius:2px}.bar.pale{opacity:.4}.scale{white-space:nowrap}table.plain{width:auto}summary{cursor:pointer;margin:14px 0 6px;font-weight:600}",
 };
 
 /* A colour for each role: a line, a dot, a mark in the key. */
@@ -400,6 +400,7 @@ void print_page(FILE *f, const void *subject)
     print_cards(f, p);
     for (size_t k = 1; k < json_array_size(models); k++)
         print_model(f, p, k, json_array_get(models, k), json_array_size(models) > 2);
+    print_stages(f, p);
     print_owner_table(f, p);
     print_shrinking(f);
     print_table(f, p);

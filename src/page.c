@@ -33,24 +33,55 @@ static size_t picture_side(size_t maps)
     return side < LEAST_SIDE ? LEAST_SIDE : side > MOST_SIDE ? MOST_SIDE : (size_t)side;
 }
 
+static int make_room(page *p, size_t n)
+{
+    p->n = n;
+    p->maps = calloc(n + 1, sizeof *p->maps);
+    p->indices = calloc(5 * (n + 1), sizeof *p->indices);
+    p->values = calloc(2 * (n + 1), sizeof *p->values);
+    return p->maps && p->indices && p->values ? EXIT_DONE : fail("out of memory");
+}
+
+static void free_room(page *p)
+{
+    for (size_t i = 0; p->maps && i < p->n; i++)
+        heat_free(&p->maps[i].picture);
+    free(p->values);
+    free(p->indices);
+    free(p->maps);
+}
+
+/* The linears that were repaired, as the charts take maps. Names are the report's. */
+static int take_linears(const json_t *report, page *out)
+{
+    const json_t *rows = json_object_get(json_object_get(report, "repair"), "linears");
+    size_t i;
+    json_t *row;
+    int code = make_room(out, json_array_size(rows));
+    json_array_foreach(rows, i, row) {
+        if (code != EXIT_DONE)
+            break;
+        out->maps[i].info.name = json_string_value(json_object_get(row, "name"));
+        out->maps[i].info.cost = json_number_value(json_object_get(row, "before"));
+        out->maps[i].info.gap = json_number_value(json_object_get(row, "after"));
+    }
+    return code;
+}
+
 int save_plan_page(const tool *t, const tfuse_plan *plan, const json_t *report, const char *path)
 {
-    page p = {.report = report, .totals = total_maps(plan), .n = tfuse_plan_count(plan)};
+    page linears = {0}, p = {.report = report, .totals = total_maps(plan), .linears = &linears};
     const json_t *rows = json_object_get(report, "maps");
-    p.maps = calloc(p.n + 1, sizeof *p.maps);
-    p.indices = calloc(5 * (p.n + 1), sizeof *p.indices);
-    p.values = calloc(2 * (p.n + 1), sizeof *p.values);
-    int code = p.maps && p.indices && p.values ? EXIT_DONE : fail("out of memory");
+    int code = make_room(&p, tfuse_plan_count(plan));
+    if (code == EXIT_DONE)
+        code = take_linears(report, &linears);
     for (size_t i = 0; code == EXIT_DONE && i < p.n; i++) {
         p.maps[i].solver = json_string_value(json_object_get(json_array_get(rows, i), "solver"));
         code = take_map(t, plan, i, picture_side(p.n), &p.maps[i]);
     }
     if (code == EXIT_DONE)
         code = save_file(t, path, print_page, &p);
-    for (size_t i = 0; p.maps && i < p.n; i++)
-        heat_free(&p.maps[i].picture);
-    free(p.values);
-    free(p.indices);
-    free(p.maps);
+    free_room(&linears);
+    free_room(&p);
     return code;
 }

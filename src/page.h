@@ -21,6 +21,7 @@ typedef struct page {
     page_map *maps;
     size_t *indices; /* room for charts: 5 (n + 1), and 2 (n + 1) values */
     double *values;
+    const struct page *linears; /* repaired ones in place of maps: name, and cost and gap for the error before and after; NULL: none */
 } page;
 
 /* Makes the page of a plan. */
@@ -29,5 +30,8 @@ void print_page(FILE *f, const void *subject); /* a const page * */
 
 /* charts.c: what each map of one model cost, and so on, by layer. */
 void print_charts(FILE *f, const page *p, int64_t model);
+void print_linear_charts(FILE *f, const page *linears);
+/* stages.c: what repair did; nothing where the plan does not tell. */
+void print_stages(FILE *f, const page *p);
 
 #endif

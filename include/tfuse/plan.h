@@ -91,7 +91,8 @@ TFUSE_API tfuse_status tfuse_plan_matrix(tfuse_ctx *ctx, const tfuse_plan *plan,
 
 /** The plan as one JSON object: {"strategy", "policy", "objective": for each model the strategy's objective after each round (matching: the mean
  * correlation of what is matched), "models": [{"name", "graph", "header", "weights"}], "passes", "maps": [...],
- * "table": [...], "owners": as of tfuse_repair_report where the plan was saved by tfuse_plan_save_repaired, else []}; tfuse_string_free. A map of heads
+ * "table": [...], "owners" and "repair": what tfuse_repair_report told where the plan was saved by tfuse_plan_save_repaired, else [] and null};
+ * tfuse_string_free. A map of heads
  * has "heads": for each head of the anchor the shares that each head of the model has in it. */
 TFUSE_API tfuse_status tfuse_plan_report(tfuse_ctx *ctx, const tfuse_plan *plan, char **out);
 

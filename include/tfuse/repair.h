@@ -44,12 +44,13 @@ TFUSE_API tfuse_status tfuse_repair_new(tfuse_ctx *ctx, const tfuse_policy *poli
                                         size_t n_models, const tfuse_array *calib, tfuse_repair **out);
 /**
  * What was done: JSON, owned by the handle: {"stages": [names], "samples", "mix": the share of each
- * parent, "kl_fused", "kl_anchor": mean Kullback-Leibler divergence (nats) of the fused
- * network and of the anchor alone from the ensemble, whose logits are the parents' mean (null without samples); "worse": whether the
- * fused network is the farther one, by more than 1e-4; "circuits": [{"name", "circuit", "kept":
- * share of the squared singular values, "dropped": singular values left out over the largest, mean over heads}]; "linears": [{"name", "ridge" (null:
- * nothing was better than what was there by 1e-5 of the target's square, to which errors are known), "before", "after": squared error on held-out
- * samples over the target's square}],
+ * parent, "mixes": [{"lead": parent, "share": its (both null: all by their weights), "kl": how far the network of that mix is from the ensemble on
+ * held-out samples, in nats}] of all that were tried, "kl_refit": as kl_fused, but before the last linear is fitted (null where it is not),
+ * "kl_fused", "kl_anchor": mean Kullback-Leibler divergence (nats) of the fused network and of the anchor alone from the ensemble, whose logits are
+ * the parents' mean (null without samples); "worse": whether the fused network is the farther one, by more than 1e-4; "circuits": [{"name", "circuit",
+ * "kept": share of the squared singular values, "dropped": singular values left out over the largest, mean over heads}]; "linears": [{"name",
+ * "ridge" (null: nothing was better than what was there by 1e-5 of the target's square, to which errors are known), "before", "after": squared error
+ * on held-out samples over the target's square}],
  * "selected": [{"axis", "units": how many of each parent}], "owners": [{"axis", "model": [...], "unit": [...]}]: of each unit of a selected axis the model
  * that it came from, the anchor being 0, and which unit it was there (-1: a mix of several, as between unequal widths)}. {"stages": []} when nothing was
  * asked for. NULL: NULL.
@@ -58,8 +59,9 @@ TFUSE_API const char *tfuse_repair_report(const tfuse_repair *repair);
 TFUSE_API void tfuse_repair_free(tfuse_repair *repair);
 
 /**
- * tfuse_plan_save, and with it whose the units are that the repair selected ("owners" of its report), which tfuse_plan_report then shows. Applying a
- * plan does not look at them. repair NULL, or one that selected nothing: what the plan holds is kept. Since 0.2. Errors: as tfuse_plan_save.
+ * tfuse_plan_save, and with it what the repair told: whose the units are that it selected ("owners"), and the rest of its report ("repair"), both of
+ * which tfuse_plan_report then shows. Applying a plan does not look at them. repair NULL, or one that did nothing: what the plan holds is kept. Since
+ * 0.2. Errors: as tfuse_plan_save.
  */
 TFUSE_API tfuse_status tfuse_plan_save_repaired(tfuse_ctx *ctx, const tfuse_plan *plan, const tfuse_repair *repair, const char *path, int32_t force);
 

@@ -21,6 +21,7 @@ tfuse_status tf_plan_new(tf_env *env, const char *strategy, size_t n_models, tfu
     plan->policy = json_object();
     plan->objective = json_array();
     plan->owners = json_array();
+    plan->repair = json_null();
     int failed = !plan->objective;
     for (size_t k = 0; k < n_models && !failed; k++)
         failed = json_array_append_new(plan->objective, json_array());
@@ -46,6 +47,7 @@ void tf_plan_free(tfuse_plan *plan)
     json_decref(plan->policy);
     json_decref(plan->objective);
     json_decref(plan->owners);
+    json_decref(plan->repair);
     tf_arena_free(&plan->arena);
     tf_free(&mem, plan);
 }
@@ -204,8 +206,9 @@ tfuse_status tf_plan_report(tf_env *env, const tfuse_plan *plan, json_t **out)
     for (size_t i = 0; i < plan->n_passes && !failed; i++)
         failed |= json_array_append_new(passes, json_string(plan->passes[i]));
     /* json_pack takes over what is given with 'o', also when it fails. */
-    *out = json_pack("{s:s, s:b, s:b, s:O, s:O, s:O, s:o, s:o, s:o, s:o}", "strategy", plan->strategy, "exact", (int)plan->exact, "carries",
-                     (int)plan->carries, "policy", plan->policy, "objective", plan->objective, "owners", plan->owners, "models", models,
+    *out = json_pack("{s:s, s:b, s:b, s:O, s:O, s:O, s:O, s:o, s:o, s:o, s:o}", "strategy", plan->strategy, "exact", (int)plan->exact, "carries",
+                     (int)plan->carries, "policy", plan->policy, "objective", plan->objective, "owners", plan->owners, "repair",
+                     plan->repair, "models", models,
                      "passes", passes, "maps", maps, "table", table);
     if (*out && !failed)
         return TFUSE_OK;

@@ -49,6 +49,7 @@ struct tfuse_plan {
     json_t *policy;         /* keys that were set when it was made: name → text */
     json_t *objective;      /* for each model the strategy's objective after each round, [] where it has none, as for the anchor */
     json_t *owners;         /* of selected axes: [{"axis", "model": [...], "unit": [...]}], for each unit of the anchor whose it is; nothing that is applied */
+    json_t *repair;         /* what repair told of the weights that were made with it, but for the owners; null: nothing. Nothing that is applied */
     const char **passes;    /* by name and version, in order */
     size_t n_passes;
     tf_plan_model *models;  /* the anchor first */

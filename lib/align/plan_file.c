@@ -95,10 +95,11 @@ static json_t *plan_head(const tfuse_plan *plan, json_t *maps)
     }
     for (size_t i = 0; i < plan->n_passes; i++)
         failed |= json_array_append_new(passes, json_string(plan->passes[i]));
-    json_t *head = json_pack("{s:i, s:s, s:b, s:b, s:O, s:O, s:o, s:o, s:O, s:o, s:O*}", "tfuse_plan", PLAN_VERSION, "strategy", plan->strategy, "exact",
+    json_t *head = json_pack("{s:i, s:s, s:b, s:b, s:O, s:O, s:o, s:o, s:O, s:o, s:O*, s:O*}", "tfuse_plan", PLAN_VERSION, "strategy", plan->strategy, "exact",
                              (int)plan->exact, "carries", (int)plan->carries, "policy", plan->policy,
                              "objective", plan->objective, "passes", passes, "models", models, "maps", maps,
-                             "table", table, "owners", json_array_size(plan->owners) ? plan->owners : NULL);
+                             "table", table, "owners", json_array_size(plan->owners) ? plan->owners : NULL, "repair",
+                             json_is_object(plan->repair) ? plan->repair : NULL);
     if (head && !failed)
         return head;
     json_decref(head);
@@ -439,6 +440,24 @@ static tfuse_status take_owners(reader *r, const json_t *owners, tfuse_plan *pla
     return TFUSE_OK;
 }
 
+/* As owners. Readers of the report take from it what they know. */
+static tfuse_status take_repair(reader *r, json_t *repair, tfuse_plan *plan)
+{
+    size_t i;
+    json_t *row;
+    if (!repair)
+        return TFUSE_OK;
+    if (!json_is_object(repair) || !json_is_array(json_object_get(repair, "linears")))
+        return malformed(r, "what it tells of repair is no object with linears");
+    json_array_foreach(json_object_get(repair, "linears"), i, row)
+        if (!json_is_string(json_object_get(row, "name")) || !json_is_number(json_object_get(row, "before")) ||
+            !json_is_number(json_object_get(row, "after")))
+            return malformed(r, "a linear that was repaired lacks name, before or after");
+    json_decref(plan->repair);
+    plan->repair = json_incref(repair);
+    return TFUSE_OK;
+}
+
 static tfuse_status take_plan(reader *r, const json_t *head, tfuse_plan **out)
 {
     const json_t *models = json_object_get(head, "models"), *passes = json_object_get(head, "passes");
@@ -467,6 +486,7 @@ static tfuse_status take_plan(reader *r, const json_t *head, tfuse_plan **out)
     TF_TRY(take_models(r, models, *out));
     TF_TRY(take_objective(r, json_object_get(head, "objective"), *out));
     TF_TRY(take_owners(r, json_object_get(head, "owners"), *out));
+    TF_TRY(take_repair(r, json_object_get(head, "repair"), *out));
     TF_TRY(take_maps(r, json_object_get(head, "maps"), *out));
     return take_table(r, json_object_get(head, "table"), *out);
 }

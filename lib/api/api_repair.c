@@ -15,6 +15,7 @@ struct tfuse_repair {
     float **fitted;
     char signature[17];
     json_t *owners; /* of the units that were selected; NULL: none */
+    json_t *told;   /* the rest of the report; NULL: nothing was done */
     char *report;
 };
 
@@ -29,6 +30,7 @@ void tfuse_repair_free(tfuse_repair *repair)
     tf_graph_free(repair->graph);
     tfuse_string_free(repair->report);
     json_decref(repair->owners);
+    json_decref(repair->told);
     tf_free(&mem, repair);
 }
 
@@ -54,6 +56,11 @@ static tfuse_status run(tf_env *env, const tf_fuse_job *job, tf_graph **graphs, 
     }
     if (status == TFUSE_OK)
         out->owners = json_incref(json_object_get(report, "owners"));
+    if (status == TFUSE_OK && stages) {
+        if (!(out->told = json_copy(report)))
+            status = tf_fail(env, TFUSE_ENOMEM, "out of memory for the report of repair");
+        json_object_del(out->told, "owners");
+    }
     if (status == TFUSE_OK)
         return tf_api_report(env, report, JSON_COMPACT | JSON_REAL_PRECISION(17), &out->report);
     json_decref(report);
@@ -101,6 +108,8 @@ static tfuse_status save_plan(tf_env *env, const tfuse_plan *plan, const tfuse_r
     tfuse_plan with = *plan;
     if (repair && repair->owners)
         with.owners = repair->owners;
+    if (repair && repair->told)
+        with.repair = repair->told;
     return tf_plan_save(env, &with, path, force);
 }
 

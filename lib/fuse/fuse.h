@@ -72,8 +72,8 @@ bool tf_selfcheck_aligns(const tfuse_plan *plan, size_t k);
 /* repair.c: weights fitted on calibration inputs (repair.h). Which stages the policy asks for (0: none), TFUSE_EINVAL when they cannot be had. */
 tfuse_status tf_repair_stages(tf_env *env, const tfuse_policy *policy, const tfuse_plan *plan, bool calibrated, int *stages);
 /* *fitted: one a logical tensor of the anchor, NULL where it stays as it is combined; freed by tf_fitted_free. *report: {"stages", "samples",
- * "mix", "kl_fused", "kl_anchor", "worse", "circuits": [{"name", "circuit", "kept", "dropped"}], "linears": [{"name",
- * "ridge", "before", "after"}], "selected": [{"axis", "units"}]}. */
+ * "mix", "mixes": [{"lead", "share", "kl"}], "kl_refit", "kl_fused", "kl_anchor", "worse", "circuits": [{"name", "circuit", "kept", "dropped"}],
+ * "linears": [{"name", "ridge", "before", "after"}], "selected": [{"axis", "units"}]}. */
 tfuse_status tf_repair(tf_env *env, const tf_fuse_job *job, int stages, const tfuse_array *calib, float ***fitted, json_t **report);
 /* repair_estimate.c: what tf_repair takes; the fitted tensors stay in the tally. */
 tfuse_status tf_repair_estimate(tf_env *env, const tf_fuse_job *job, int stages, const tfuse_array *calib, tf_tally *t);

@@ -92,38 +92,19 @@ static tfuse_status walk_weights(repair *r)
 
 /* ---- what came of it ------------------------------------------------------------------------------------------------------------------ */
 
-static void log_softmax(const double *x, int64_t n, double *out)
-{
-    double most = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        most = fmax(most, x[i]);
-    for (int64_t i = 0; i < n; i++)
-        sum += exp(x[i] - most);
-    for (int64_t i = 0; i < n; i++)
-        out[i] = x[i] - most - log(sum);
-}
-
-/* Mean KL divergence of a lane's softmax from that of the parents' mean logits, over all samples or those held out. work: 3 × channels. */
+/* Mean KL divergence of a lane's softmax from that of the parents' mean logits, over all samples or those held out. work: 2 × channels. */
 static double divergence(const repair *r, size_t lane, bool held, double *work)
 {
     const tf_batch *b = rp_value(r, lane, r->g->output);
     const int64_t n = tf_batch_channels(b), rows = tf_batch_rows(b);
-    double *x = work, *p = x + n, *q = p + n, sum = 0, count = 0;
+    double *x = work, sum = 0, count = 0;
     for (int64_t row = 0; row < rows; row++) {
         if (held && !rp_is_held(r->samples, row / (rows / b->n)))
             continue;
         count++;
-        for (int64_t i = 0; i < n; i++) {
-            x[i] = 0;
-            for (size_t k = 0; k < r->n; k++)
-                x[i] += r->weights[k] * (double)rp_value(r, k, r->g->output)->data[row * n + i];
-        }
-        log_softmax(x, n, p);
         for (int64_t i = 0; i < n; i++)
             x[i] = (double)b->data[row * n + i];
-        log_softmax(x, n, q);
-        for (int64_t i = 0; i < n; i++)
-            sum += exp(p[i]) * (p[i] - q[i]);
+        sum += rp_divergence(r, row, x, n, x + n);
     }
     return count > 0 ? sum / count : NAN;
 }
@@ -159,9 +140,9 @@ static bool is_worse(double fused, double anchor)
 
 static tfuse_status pack_report(repair *r, double fused, double anchor, json_t **out)
 {
-    *out = json_pack("{s:o, s:I, s:o, s:o, s:o, s:b, s:O, s:O, s:O, s:O}", "stages", stage_names(r), "samples", (json_int_t)r->samples, "mix",
-                     numbers(r->mix, r->n), "kl_fused", number(fused), "kl_anchor", number(anchor), "worse", is_worse(fused, anchor), "circuits", r->merged,
-                     "linears", r->report, "selected", r->selected, "owners", r->owners);
+    *out = json_pack("{s:o, s:I, s:o, s:O, s:o, s:o, s:o, s:b, s:O, s:O, s:O, s:O}", "stages", stage_names(r), "samples", (json_int_t)r->samples, "mix",
+                     numbers(r->mix, r->n), "mixes", r->mixes, "kl_refit", number(r->kl_refit), "kl_fused", number(fused), "kl_anchor", number(anchor),
+                     "worse", is_worse(fused, anchor), "circuits", r->merged, "linears", r->report, "selected", r->selected, "owners", r->owners);
     return *out ? TFUSE_OK : tf_fail(r->env, TFUSE_ENOMEM, "out of memory for the report of repair");
 }
 
@@ -169,7 +150,7 @@ static tfuse_status make_report(repair *r, json_t **out)
 {
     if (!r->samples)
         return pack_report(r, NAN, NAN, out);
-    double *work = tf_alloc_array(r->env, (size_t)(3 * tf_batch_channels(rp_value(r, 0, r->g->output))), sizeof *work);
+    double *work = tf_alloc_array(r->env, (size_t)(2 * tf_batch_channels(rp_value(r, 0, r->g->output))), sizeof *work);
     if (!work)
         return TFUSE_ENOMEM;
     const double fused = divergence(r, r->n, !r->all, work), anchor = divergence(r, 0, !r->all, work);
@@ -287,6 +268,10 @@ static tfuse_status try_mix(repair *r, const tfuse_array *calib, size_t candidat
     const json_t *found = json_object_get(report, "kl_fused");
     *kl = json_is_number(found) ? json_number_value(found) : INFINITY;
     json_decref(report);
+    json_t *row = json_pack("{s:o, s:o, s:o}", "lead", candidate ? json_integer((json_int_t)candidate - 1) : json_null(), "share",
+                            candidate ? json_real(lead) : json_null(), "kl", number(*kl));
+    if (json_array_append_new(r->mixes, row))
+        return tf_fail(r->env, TFUSE_ENOMEM, "out of memory for the report of repair");
     if (candidate)
         tf_log(r->env, TFUSE_LOG_INFO, "repair: %s with a share of %.2f is %.5f nats from the ensemble on held-out samples",
                tf_model_label(r->job->models[candidate - 1]), lead, *kl);
@@ -323,7 +308,7 @@ static tfuse_status choose_mix(repair *r, const tfuse_array *calib)
 
 tfuse_status tf_repair(tf_env *env, const tf_fuse_job *job, int stages, const tfuse_array *calib, float ***fitted, json_t **report)
 {
-    repair r = {.env = env, .job = job, .g = job->graphs[0], .stages = stages, .n = job->n};
+    repair r = {.env = env, .job = job, .g = job->graphs[0], .stages = stages, .n = job->n, .kl_refit = NAN};
     *fitted = NULL;
     *report = NULL;
     if (calib ? !tf_graph_runs(r.g) : r.g->output < 0)
@@ -331,12 +316,14 @@ tfuse_status tf_repair(tf_env *env, const tf_fuse_job *job, int stages, const tf
                        r.g->output < 0 ? "no output" : "several inputs");
     r.weights = tf_calloc(env, 2 * r.n, sizeof *r.weights);
     r.mix = r.weights ? r.weights + r.n : NULL;
-    tfuse_status status = r.weights ? normalise_weights(&r) : TFUSE_ENOMEM;
+    r.mixes = json_array();
+    tfuse_status status = r.weights && r.mixes ? normalise_weights(&r) : TFUSE_ENOMEM;
     if (status == TFUSE_OK && (stages & RP_MIX))
         status = choose_mix(&r, calib);
     r.all = true;
     if (status == TFUSE_OK)
         status = run(&r, calib, fitted, report);
     tf_free(&env->mem, r.weights);
+    json_decref(r.mixes);
     return status;
 }

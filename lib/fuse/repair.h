@@ -104,6 +104,8 @@ typedef struct repair {
     json_t *selected;
     json_t *owners;     /* rows of selected axes, as in tfuse_plan */
     json_t *merged;     /* rows of circuits */
+    json_t *mixes;      /* rows of mixes that were tried */
+    double kl_refit;    /* from the ensemble before the last linear is fitted; NAN: it is not, or nobody looked */
 } repair;
 
 /* Values of at least this many bytes are spilled. */
@@ -170,6 +172,11 @@ typedef struct rp_head {
 } rp_head;
 /* The part of the way from base to fit at which the network is nearest to the ensemble on held-out rows; 1 where none are held out. */
 tfuse_status rp_head_step(repair *r, const rp_rows *rows, const rp_head *h, double *step);
+
+/* Mean divergence (rp_divergence) of what `base` gives over all rows. */
+tfuse_status rp_head_divergence(repair *r, const rp_rows *rows, const rp_head *h, double *kl);
+/* Kullback-Leibler divergence of softmax(x) from the ensemble's, the softmax of the parents' mean logits, on one row. work: as many numbers. */
+double rp_divergence(const repair *r, int64_t row, const double *x, int64_t n, double *work);
 
 /* ---- stages ---- */
 tfuse_status rp_fit_linear(repair *r, size_t step);                    /* repair_refit.c: base weights, regmean, refit, head, statistics */

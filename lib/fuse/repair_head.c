@@ -84,6 +84,50 @@ static void take_row(const repair *r, const rp_head *h, int64_t row, chunk *c)
     c->row[c->count++] = row;
 }
 
+double rp_divergence(const repair *r, int64_t row, const double *x, int64_t n, double *work)
+{
+    double *p = work, sum = 0;
+    mean_logits(r, row, n, p);
+    const double norm = log_sum(p, n), own = log_sum(x, n);
+    for (int64_t j = 0; j < n; j++)
+        sum += exp(p[j] - norm) * (p[j] - norm - (x[j] - own));
+    return sum;
+}
+
+/* Outputs of the linear as it was before its fit, for the rows of a chunk. */
+static void base_outputs(const repair *r, const chunk *c, const rp_head *h)
+{
+    union {
+        const double *in;
+        double *out;
+    } base = {h->base}; /* only ever read */
+    tf_dgemm(r->env, 1, (tf_dmat){c->x, c->count, h->n, h->n, 1}, (tf_dmat){base.out, h->n, h->m, h->m, 1}, 0, (tf_dmat){c->base, c->count, h->m, h->m, 1});
+}
+
+tfuse_status rp_head_divergence(repair *r, const rp_rows *rows, const rp_head *h, double *kl)
+{
+    const size_t n = (size_t)h->n, m = (size_t)h->m;
+    double *work = tf_alloc_array(r->env, RP_HEAD_ROWS * (n + m) + m, sizeof *work), sum = 0;
+    chunk c = {.x = work, .row = tf_alloc_array(r->env, RP_HEAD_ROWS, sizeof *c.row)};
+    tfuse_status status = work && c.row ? TFUSE_OK : TFUSE_ENOMEM;
+    c.base = work ? work + RP_HEAD_ROWS * n : NULL;
+    c.p = work ? c.base + RP_HEAD_ROWS * m : NULL;
+    for (int64_t row = 0; row < rows->count && status == TFUSE_OK; row++) {
+        take_row(r, h, row, &c);
+        if (c.count < RP_HEAD_ROWS && row + 1 < rows->count)
+            continue;
+        base_outputs(r, &c, h);
+        for (int64_t i = 0; i < c.count; i++)
+            sum += rp_divergence(r, c.row[i], c.base + i * h->m, h->m, c.p);
+        c.count = 0;
+        status = tf_check_cancel(r->env);
+    }
+    *kl = sum / (double)rows->count;
+    tf_free(&r->env->mem, work);
+    tf_free(&r->env->mem, c.row);
+    return status;
+}
+
 tfuse_status rp_head_step(repair *r, const rp_rows *rows, const rp_head *h, double *step)
 {
     const size_t n = (size_t)h->n, m = (size_t)h->m;

@@ -368,6 +368,8 @@ static tfuse_status refit_head(repair *r, linear *l, const rp_rows *rows)
     const bool all = r->all;
     double *base = tf_alloc_array(r->env, count, sizeof *base), step = 1;
     tfuse_status status = base ? TFUSE_OK : TFUSE_ENOMEM;
+    if (status == TFUSE_OK && all)
+        status = rp_head_divergence(r, rows, &(rp_head){l->in, inputs_of(l), l->n, l->m, l->w, l->w}, &r->kl_refit);
     if (status == TFUSE_OK) {
         memcpy(base, l->w, count * sizeof *base);
         r->all = false;

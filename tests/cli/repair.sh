@@ -43,6 +43,17 @@ pairs = [list(zip(r["model"], r["unit"])) for r in rows]
 whole = all(len(set(p)) == len(p) and set(r["model"]) <= {0, 1} and min(r["unit"]) >= 0 and max(r["unit"]) < len(p) for p, r in zip(pairs, rows))
 print(len(rows), sorted({len(p) for p in pairs}), len({k for r in rows for k in r["model"]}), whole)' <"$work/out")
 check 'each unit is one of a model, taken once' "$owned" = "8 [4, 128] 2 True"
+told=$(python3 -c '
+import json, sys
+r = json.load(open(sys.argv[1]))["repair"]
+names = [x["name"] for x in r["linears"]]
+near = r["kl_fused"] < r["kl_refit"] + 1e-3 and len(r["mixes"]) >= 3 and min(m["kl"] for m in r["mixes"]) > 0
+print(r["stages"], r["samples"], len(names) == len(set(names)) == 25, all(x["after"] <= x["before"] + 1e-9 for x in r["linears"]), near, "owners" in r)' "$work/out")
+check 'what repair told is there too' "$told" = "['mix', 'select', 'refit', 'head'] 40 True True True False"
+works 'its page' plan "$work/auto.plan" --html "$work/auto.html"
+check 'it shows the stages' "$(grep -c 'Distance from the ensemble\|Calibration error of each linear' "$work/auto.html")" = 2
+works 'a plan without repair' plan "$work/p.plan" --json
+check 'tells of none' "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["repair"])' "$work/out")" = None
 works 'it runs' run "$work/auto" --inputs "$images" -o "$work/auto.npy"
 refuses 1 'calib' 'without calibration' fuse "$a" "$b" --align matching --repair refit -o "$work/x"
 run fuse "$a" "$b" --align matching --repair refit --dry-run --json -o "$work/x"

@@ -94,15 +94,19 @@ START_TEST(owners_come_back)
     t_ok(p.env, t_pair_align(&p, false));
     json_t *row = json_pack("{s:s, s:[i, i, i], s:[i, i, i]}", "axis", "layer.0/ffn", "model", 0, 1, 0, "unit", 2, -1, 0);
     ck_assert_int_eq(json_array_append(p.plan->owners, row), 0);
+    json_t *told = json_pack("{s:[s], s:[{s:s, s:f, s:f}]}", "stages", "refit", "linears", "name", "layer.0/fc1", "before", 0.5, "after", 0.25);
+    p.plan->repair = json_incref(told); /* null before */
     tf_buf bytes = saved(&p, &dir);
     tf_plan_free(p.plan);
     t_ok(p.env, tf_plan_parse(p.env, "ab.plan", (const uint8_t *)bytes.data, bytes.len, &p.plan));
     ck_assert_uint_eq(json_array_size(p.plan->owners), 1);
     ck_assert(json_equal(json_array_get(p.plan->owners, 0), row));
+    ck_assert(json_equal(json_object_get(p.plan->repair, "linears"), json_object_get(told, "linears")));
     tf_buf again = saved(&p, &other);
     ck_assert_uint_eq(again.len, bytes.len);
     ck_assert_mem_eq(again.data, bytes.data, bytes.len);
     json_decref(row);
+    json_decref(told);
     tf_buf_free(&again);
     tf_buf_free(&bytes);
     t_rmdir(dir);
@@ -139,7 +143,10 @@ START_TEST(lies_are_refused)
     t_ok(env, parse_head(env, HEAD_WITH(PERMUTATION, "[1, \"w\", 0, 0, 0, true]"), swap, 16));
     t_ok(env, parse_head(env, HEAD_WITH(PERMUTATION, "], \"objective\": [[], [0.5, 1]"), swap, 16));
     t_ok(env, parse_head(env, HEAD_WITH(PERMUTATION, "], \"owners\": [{\"axis\": \"x\", \"model\": [0, 1], \"unit\": [1, -1]}"), swap, 16));
+    t_ok(env, parse_head(env, HEAD_WITH(PERMUTATION, "], \"repair\": {\"linears\": [{\"name\": \"x\", \"before\": 1, \"after\": 0.5}]}, \"y\": ["), swap, 16));
     static const char *const heads[] = {
+        HEAD_WITH(PERMUTATION, "], \"repair\": [1"), HEAD_WITH(PERMUTATION, "], \"repair\": {}, \"y\": ["),
+        HEAD_WITH(PERMUTATION, "], \"repair\": {\"linears\": [{\"name\": \"x\", \"before\": null, \"after\": 0.5}]}, \"y\": ["),
         HEAD_WITH(PERMUTATION, "], \"owners\": [{\"model\": [0], \"unit\": [1]}"), /* no axis */
         HEAD_WITH(PERMUTATION, "], \"owners\": [{\"axis\": \"x\", \"model\": [0, 2], \"unit\": [1, 1]}"),
         HEAD_WITH(PERMUTATION, "], \"owners\": [{\"axis\": \"x\", \"model\": [0, 1], \"unit\": [1]}"),

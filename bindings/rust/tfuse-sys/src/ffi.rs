@@ -766,7 +766,8 @@ extern "C" {
     pub fn tfuse_plan_matrix(ctx: *mut tfuse_ctx, plan: *const tfuse_plan, index: usize, out: *mut *mut tfuse_array) -> tfuse_status;
     /// The plan as one JSON object: {"strategy", "policy", "objective": for each model the strategy's objective after each round (matching: the mean
     /// correlation of what is matched), "models": [{"name", "graph", "header", "weights"}], "passes", "maps": [...],
-    /// "table": [...], "owners": as of tfuse_repair_report where the plan was saved by tfuse_plan_save_repaired, else []}; tfuse_string_free. A map of heads
+    /// "table": [...], "owners" and "repair": what tfuse_repair_report told where the plan was saved by tfuse_plan_save_repaired, else [] and null};
+    /// tfuse_string_free. A map of heads
     /// has "heads": for each head of the anchor the shares that each head of the model has in it.
     pub fn tfuse_plan_report(ctx: *mut tfuse_ctx, plan: *const tfuse_plan, out: *mut *mut c_char) -> tfuse_status;
     /// Draws a random member of a model's symmetry group (gauge.stream, run.seed) as a plan of two models, the model twice, that carries the second onto
@@ -815,19 +816,21 @@ extern "C" {
     /// output), TFUSE_ENUMERIC (values that become NaN or infinite), TFUSE_ECANCELLED, TFUSE_ENOMEM, and those of tfuse_align and tfuse_fuse.
     pub fn tfuse_repair_new(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, plan: *const tfuse_plan, models: *const *const tfuse_model, n_models: usize, calib: *const tfuse_array, out: *mut *mut tfuse_repair) -> tfuse_status;
     /// What was done: JSON, owned by the handle: {"stages": [names], "samples", "mix": the share of each
-    /// parent, "kl_fused", "kl_anchor": mean Kullback-Leibler divergence (nats) of the fused
-    /// network and of the anchor alone from the ensemble, whose logits are the parents' mean (null without samples); "worse": whether the
-    /// fused network is the farther one, by more than 1e-4; "circuits": [{"name", "circuit", "kept":
-    /// share of the squared singular values, "dropped": singular values left out over the largest, mean over heads}]; "linears": [{"name", "ridge" (null:
-    /// nothing was better than what was there by 1e-5 of the target's square, to which errors are known), "before", "after": squared error on held-out
-    /// samples over the target's square}],
+    /// parent, "mixes": [{"lead": parent, "share": its (both null: all by their weights), "kl": how far the network of that mix is from the ensemble on
+    /// held-out samples, in nats}] of all that were tried, "kl_refit": as kl_fused, but before the last linear is fitted (null where it is not),
+    /// "kl_fused", "kl_anchor": mean Kullback-Leibler divergence (nats) of the fused network and of the anchor alone from the ensemble, whose logits are
+    /// the parents' mean (null without samples); "worse": whether the fused network is the farther one, by more than 1e-4; "circuits": [{"name", "circuit",
+    /// "kept": share of the squared singular values, "dropped": singular values left out over the largest, mean over heads}]; "linears": [{"name",
+    /// "ridge" (null: nothing was better than what was there by 1e-5 of the target's square, to which errors are known), "before", "after": squared error
+    /// on held-out samples over the target's square}],
     /// "selected": [{"axis", "units": how many of each parent}], "owners": [{"axis", "model": [...], "unit": [...]}]: of each unit of a selected axis the model
     /// that it came from, the anchor being 0, and which unit it was there (-1: a mix of several, as between unequal widths)}. {"stages": []} when nothing was
     /// asked for. NULL: NULL.
     pub fn tfuse_repair_report(repair: *const tfuse_repair) -> *const c_char;
     pub fn tfuse_repair_free(repair: *mut tfuse_repair);
-    /// tfuse_plan_save, and with it whose the units are that the repair selected ("owners" of its report), which tfuse_plan_report then shows. Applying a
-    /// plan does not look at them. repair NULL, or one that selected nothing: what the plan holds is kept. Since 0.2. Errors: as tfuse_plan_save.
+    /// tfuse_plan_save, and with it what the repair told: whose the units are that it selected ("owners"), and the rest of its report ("repair"), both of
+    /// which tfuse_plan_report then shows. Applying a plan does not look at them. repair NULL, or one that did nothing: what the plan holds is kept. Since
+    /// 0.2. Errors: as tfuse_plan_save.
     pub fn tfuse_plan_save_repaired(ctx: *mut tfuse_ctx, plan: *const tfuse_plan, repair: *const tfuse_repair, path: *const c_char, force: i32) -> tfuse_status;
     /// tfuse_fuse and tfuse_fuse_model with the fitted weights in place of the combined ones. The policy's combine.weights hold for tensors that
     /// were not fitted. Errors: also TFUSE_EGRAPH when the fitted weights are of another graph. repair NULL: none.
