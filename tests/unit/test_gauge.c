@@ -152,6 +152,28 @@ static void check_part(scene *s, const char *part)
     tf_model_free(again);
 }
 
+/* What a Vision Transformer's axes admit: the gains of its norms keep the stream to permutations unless they are folded. */
+static void check_groups(const scene *s, bool canonical)
+{
+    const struct {
+        const char *part;
+        tf_group group;
+        size_t count;
+    } want[] = {{"stream", canonical ? TF_GROUP_ORTHO_ONES : TF_GROUP_PERM, 1}, {"heads", TF_GROUP_PERM, 4}, {"qk", TF_GROUP_LINEAR, 4},
+                {"vo", TF_GROUP_LINEAR, 4}, {"ffn", TF_GROUP_PERM, 4}};
+    for (size_t i = 0; i < TF_LEN(want); i++) {
+        size_t count = 0;
+        for (size_t c = 0; c < s->g->n_classes; c++) {
+            const char *name = s->g->class_name[c], *found = strstr(name, want[i].part);
+            if (!found || found[strlen(want[i].part)])
+                continue;
+            ck_assert_msg(s->groups[c] == want[i].group, "%s admits %x, not %x", name, (unsigned)s->groups[c], (unsigned)want[i].group);
+            count++;
+        }
+        ck_assert_uint_eq(count, want[i].count);
+    }
+}
+
 static void check_vit(bool canonical)
 {
     static const char *const parts[] = {"stream", "heads", "qk", "vo", "ffn", ""};
@@ -162,6 +184,7 @@ static void check_vit(bool canonical)
     t_ok(env, tf_model_open(env, "tests/data/vit-fmnist-a", 0, &m));
     t_ok(env, tf_graph_build(env, m, false, &g));
     scene_open(&s, env, g, m, canonical);
+    check_groups(&s, canonical);
     for (size_t i = 0; i < TF_LEN(parts); i++)
         check_part(&s, parts[i]);
     scene_close(&s);
