@@ -86,5 +86,7 @@ typedef struct tf_preprocess {
     double mean[16], std[16];
 } tf_preprocess;
 tfuse_status tf_preprocess_read(tf_env *env, const tfuse_model *m, tf_preprocess *out);
+/* The file's text alone. */
+tfuse_status tf_preprocess_parse(tf_env *env, const char *label, const char *text, size_t size, tf_preprocess *out);
 
 #endif

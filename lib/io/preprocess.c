@@ -73,12 +73,33 @@ static tfuse_status take_normalise(tf_env *env, const char *path, const json_t *
     return TFUSE_OK;
 }
 
-tfuse_status tf_preprocess_read(tf_env *env, const tfuse_model *m, tf_preprocess *out)
+static void preprocess_default(tf_preprocess *out)
 {
     memset(out, 0, sizeof *out);
     out->rescale = 1.0 / 255;
     out->channels = 1;
     out->std[0] = 1;
+}
+
+static tfuse_status take_root(tf_env *env, const char *label, const json_t *root, tf_preprocess *out)
+{
+    TF_TRY(take_rescale(env, label, root, out));
+    return take_normalise(env, label, root, (const char *const[]){"image_mean", "image_std"}, out);
+}
+
+tfuse_status tf_preprocess_parse(tf_env *env, const char *label, const char *text, size_t size, tf_preprocess *out)
+{
+    json_t *root = NULL;
+    preprocess_default(out);
+    TF_TRY(tf_json_object(env, label, text, size, &root));
+    const tfuse_status status = take_root(env, label, root, out);
+    json_decref(root);
+    return status;
+}
+
+tfuse_status tf_preprocess_read(tf_env *env, const tfuse_model *m, tf_preprocess *out)
+{
+    preprocess_default(out);
     if (!m->dir)
         return TFUSE_OK;
     char *path = tf_path_join(env, m->dir, "preprocessor_config.json");
@@ -89,9 +110,7 @@ tfuse_status tf_preprocess_read(tf_env *env, const tfuse_model *m, tf_preprocess
     if (tf_is_file(path))
         status = tf_json_file(env, path, PREPROCESS_LIMIT, &root);
     if (status == TFUSE_OK && root)
-        status = take_rescale(env, path, root, out);
-    if (status == TFUSE_OK && root)
-        status = take_normalise(env, path, root, (const char *const[]){"image_mean", "image_std"}, out);
+        status = take_root(env, path, root, out);
     const json_t *timm = root ? NULL : json_object_get(m->config, "pretrained_cfg");
     if (status == TFUSE_OK && timm)
         status = take_normalise(env, tf_model_label(m), timm, (const char *const[]){"mean", "std"}, out);

@@ -33,6 +33,11 @@ LANGUAGE = {
     "mixtral": {**DECODER, "model_type": "mixtral", "num_local_experts": 3, "num_experts_per_tok": 2},
     "qwen2-moe": {**DECODER, "model_type": "qwen2_moe", "num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 4,
                   "shared_expert_intermediate_size": 5, "mlp_only_layers": [0]},
+    "qwen3-moe": {**DECODER, "model_type": "qwen3_moe", "head_dim": 4, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 4,
+                  "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": []},
+    "emoe": {**DECODER, "model_type": "llama", "n_expert": 3, "topk": 2, "split_start_layer": 1, "split_every_layer": 1},
+    "emoe-bert": {**ENCODER, "model_type": "bert", "architectures": ["BertForMaskedLM"], "n_expert": 2, "topk": 1, "mode": "EMoE",
+                  "select": "gate"},
     "gpt2": {"model_type": "gpt2", "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 7, "vocab_size": 9},
     "gpt-neox": {**DECODER, "model_type": "gpt_neox", "rotary_pct": 0.5},
     "qwen3": {**DECODER, "model_type": "qwen3", "head_dim": 4},
@@ -161,6 +166,11 @@ def write_json(tfuse):
     put("graph", "bad-output", json.dumps({**graph, "output": "none"}))
     for name, attrs in {"extent": "out=/stream:9223372036854775807 kernel=2", "kernel": "out=/stream:8 kernel=0", "attrs": "out=((((", }.items():
         put("graph", "bad-" + name, json.dumps({**graph, "nodes": [graph["nodes"][0], {**graph["nodes"][1], "attrs": attrs}]}))
+    for name, change in {"topk": {"topk": 4}, "experts": {"n_expert": 4}, "select": {"select": "up"}, "mode": {"mode": "random"},
+                         "start": {"split_start_layer": -1}, "every": {"split_every_layer": 0}}.items():
+        put("config", "bad-emoe-" + name, json.dumps({**LANGUAGE["emoe"], **change}))
+    for name, change in {"chosen": {"num_experts_per_tok": 4}, "many": {"num_local_experts": 1 << 40}, "none": {"num_local_experts": 0}}.items():
+        put("config", "bad-mixtral-" + name, json.dumps({**LANGUAGE["mixtral"], **change}))
     for name, config in LANGUAGE.items():
         put("config", "ok-" + name, json.dumps(config))
     put("config", "ok-graph", json.dumps({"model_type": "own", "tfuse_graph": {**graph, "tensors": {}, "buffers": []}}))
