@@ -5,10 +5,19 @@
 #include "api/api.h"
 #include "moe/moe.h"
 
-/* Takes the report over. */
-static tfuse_status to_string(tf_env *env, tfuse_status status, json_t *report, char **out)
+static tfuse_status to_string(tf_env *env, json_t *report, void *arg)
 {
-    return status == TFUSE_OK ? tf_api_report(env, report, JSON_COMPACT | JSON_REAL_PRECISION(17), out) : status;
+    return tf_api_report(env, json_incref(report), JSON_COMPACT | JSON_REAL_PRECISION(17), arg);
+}
+
+/* A report of what was not written is none. */
+static tfuse_status drop_unless(tfuse_status status, char **report)
+{
+    if (status != TFUSE_OK) {
+        tfuse_string_free(*report);
+        *report = NULL;
+    }
+    return status;
 }
 
 static tfuse_status need_model(tf_env *env, const tfuse_model *model)
@@ -22,10 +31,8 @@ static tfuse_status need_model(tf_env *env, const tfuse_model *model)
 static tfuse_status split(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_model *model, const tfuse_array *calib, const char *out,
                           tfuse_model **made, char **report)
 {
-    json_t *object = NULL;
     TF_TRY(need_model(&ctx->env, model));
-    const tfuse_status status = tf_moe_split(&ctx->env, policy, &ctx->solvers, model, calib, out, made, &object);
-    return to_string(&ctx->env, status, object, report);
+    return drop_unless(tf_moe_split(&ctx->env, policy, &ctx->solvers, model, calib, out, made, to_string, report), report);
 }
 
 tfuse_status tfuse_moe(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_model *model, const tfuse_array *calib, const char *out, char **report)
@@ -41,20 +48,13 @@ tfuse_status tfuse_moe_model(tfuse_ctx *ctx, const tfuse_policy *policy, const t
     TF_OUT(report);
     TF_OUT(made);
     TF_ENTER(ctx, TF_IS(model, MODEL), TF_ARG(made), TF_ARG(report), TF_MAYBE(policy, POLICY), TF_MAYBE(calib, ARRAY));
-    tfuse_status status = split(ctx, policy, model, calib, NULL, made, report);
-    if (status != TFUSE_OK && *made) {
-        tf_model_free(*made);
-        *made = NULL;
-    }
-    return tf_api_leave(ctx, status);
+    return tf_api_leave(ctx, split(ctx, policy, model, calib, NULL, made, report));
 }
 
 static tfuse_status join(tf_env *env, const tfuse_policy *policy, const tfuse_model *model, const char *out, char **report)
 {
-    json_t *object = NULL;
     TF_TRY(need_model(env, model));
-    const tfuse_status status = tf_moe_join(env, policy, model, out, NULL, &object);
-    return to_string(env, status, object, report);
+    return drop_unless(tf_moe_join(env, policy, model, out, NULL, to_string, report), report);
 }
 
 tfuse_status tfuse_moe_dense(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_model *model, const char *out, char **report)
@@ -73,7 +73,9 @@ static tfuse_status dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tf
         return tf_fail(&ctx->env, TFUSE_EINVAL, "paths->models is not one model");
     const tfuse_status status =
         tf_moe_dry_run(&ctx->env, policy, &ctx->solvers, table.models[0], table.calib, table.out, dense, &object);
-    return to_string(&ctx->env, status, object, report);
+    const tfuse_status told = status == TFUSE_OK ? to_string(&ctx->env, object, report) : status;
+    json_decref(object);
+    return told;
 }
 
 tfuse_status tfuse_moe_dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_run_paths *paths, int32_t dense, char **report)

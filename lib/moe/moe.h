@@ -102,10 +102,12 @@ tfuse_status tf_moe_selfcheck(tf_env *env, const tf_moe *s, double *deviation);
 /* Whether rows of a routed parameter are rows of the dense model's, so that they can be made without the rest. */
 bool tf_moe_has_rows(const tf_moe *s, tf_id param);
 
-/* ---- run.c: all of it; the report is that of tfuse/moe.h. out NULL: into *made. ---- */
+/* ---- run.c: all of it. out NULL: into *made. ---- */
+/* Is told the report of tfuse/moe.h, which it borrows, before anything is written: what it fails with is the end of it. */
+typedef tfuse_status (*tf_moe_tell)(tf_env *env, json_t *report, void *arg);
 tfuse_status tf_moe_split(tf_env *env, const tfuse_policy *policy, const tf_solver_registry *solvers, const tfuse_model *m, const tfuse_array *calib,
-                          const char *out, tfuse_model **made, json_t **report);
-tfuse_status tf_moe_join(tf_env *env, const tfuse_policy *policy, const tfuse_model *m, const char *out, tfuse_model **made, json_t **report);
+                          const char *out, tfuse_model **made, tf_moe_tell tell, void *arg);
+tfuse_status tf_moe_join(tf_env *env, const tfuse_policy *policy, const tfuse_model *m, const char *out, tfuse_model **made, tf_moe_tell tell, void *arg);
 
 /* ---- estimate.c ---- */
 /* What that takes at most: all that is live now, and the work; and bytes of tensors written. calib NULL: none. */

@@ -107,8 +107,16 @@ static tfuse_status write_out(tf_env *env, const tf_moe *s, const char *out, tfu
     return out ? tf_moe_to_checkpoint(env, s, out) : tf_moe_to_model(env, s, made);
 }
 
-static tfuse_status split(tf_env *env, tf_moe *s, const tfuse_array *calib, tf_moe_found *found, const char *out, tfuse_model **made, json_t **report)
+static tfuse_status tell_and_write(tf_env *env, const tf_moe *s, json_t *report, const char *out, tfuse_model **made, tf_moe_tell tell, void *arg)
 {
+    TF_TRY(report ? tell(env, report, arg) : no_report(env));
+    return write_out(env, s, out, made);
+}
+
+static tfuse_status split(tf_env *env, tf_moe *s, const tfuse_array *calib, tf_moe_found *found, const char *out, tfuse_model **made, tf_moe_tell tell,
+                          void *arg)
+{
+    json_t *report = NULL;
     double outputs[TF_SPLITS], deviation = (double)NAN;
     if (calib) {
         TF_TRY(tf_moe_errors(env, s, calib, found));
@@ -119,42 +127,40 @@ static tfuse_status split(tf_env *env, tf_moe *s, const tfuse_array *calib, tf_m
     if (tf_policy_flag(s->policy, "fuse.selfcheck"))
         TF_TRY(tf_moe_selfcheck(env, s, &deviation));
     TF_TRY(make_notes(env, s));
-    TF_TRY(make_report(env, s, found, calib ? outputs : NULL, deviation, report));
-    return write_out(env, s, out, made);
+    TF_TRY(make_report(env, s, found, calib ? outputs : NULL, deviation, &report));
+    const tfuse_status status = tell_and_write(env, s, report, out, made, tell, arg);
+    json_decref(report);
+    return status;
 }
 
 tfuse_status tf_moe_split(tf_env *env, const tfuse_policy *policy, const tf_solver_registry *solvers, const tfuse_model *m, const tfuse_array *calib,
-                          const char *out, tfuse_model **made, json_t **report)
+                          const char *out, tfuse_model **made, tf_moe_tell tell, void *arg)
 {
     tf_moe s;
     tf_moe_found *found = NULL;
-    *report = NULL;
     TF_TRY(tf_moe_open(env, policy, solvers, m, &s));
     tfuse_status status = tf_moe_check_memory(env, &s, calib, !out);
     if (status == TFUSE_OK)
         status = tf_moe_find(env, &s, &found);
     if (status == TFUSE_OK)
-        status = split(env, &s, calib, found, out, made, report);
+        status = split(env, &s, calib, found, out, made, tell, arg);
     tf_moe_found_free(env, &s, found);
     tf_moe_close(env, &s);
-    if (status != TFUSE_OK) {
-        json_decref(*report);
-        *report = NULL;
-    }
     return status;
 }
 
-tfuse_status tf_moe_join(tf_env *env, const tfuse_policy *policy, const tfuse_model *m, const char *out, tfuse_model **made, json_t **report)
+tfuse_status tf_moe_join(tf_env *env, const tfuse_policy *policy, const tfuse_model *m, const char *out, tfuse_model **made, tf_moe_tell tell, void *arg)
 {
     tf_moe s;
-    *report = NULL;
+    json_t *report = NULL;
     TF_TRY(tf_moe_open_back(env, policy, m, &s));
     tfuse_status status = tf_moe_check_memory(env, &s, NULL, !out);
-    if (status == TFUSE_OK)
-        status = write_out(env, &s, out, made);
-    if (status == TFUSE_OK && !(*report = json_pack("{s:s, s:I, s:I, s:I, s:b}", "layout", s.layout, "experts", (json_int_t)s.how.experts, "top_k",
-                                                    (json_int_t)s.how.top_k, "ffns", (json_int_t)s.n, "ordered", (int)s.ordered)))
-        status = no_report(env);
+    if (status == TFUSE_OK) {
+        report = json_pack("{s:s, s:I, s:I, s:I, s:b}", "layout", s.layout, "experts", (json_int_t)s.how.experts, "top_k", (json_int_t)s.how.top_k,
+                           "ffns", (json_int_t)s.n, "ordered", (int)s.ordered);
+        status = tell_and_write(env, &s, report, out, made, tell, arg);
+    }
+    json_decref(report);
     tf_moe_close(env, &s);
     return status;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every allocation of the library failed once over the whole way: open two checkpoints, align, save the plan, load it, fuse, evaluate.
+ * Every allocation of the library failed once over whole ways: open two checkpoints, align, save the plan, load it, fuse, evaluate; or open one, split it
+ * into experts, open those and join them again.
  * Each time: TFUSE_ENOMEM with a text, every block given back, nothing under a name that was to be written, no temporary.
  */
 #include "api.h"
@@ -77,8 +78,14 @@ static void make_models(paths *p)
             status = (call); \
     } while (0)
 
-/* The whole way; `calib` NULL: from the weights. */
-static tfuse_status whole_way(tfuse_ctx *ctx, const paths *p, const char *solver, const tfuse_array *calib, const tfuse_array *images)
+typedef struct way way;
+struct way {
+    tfuse_status (*go)(tfuse_ctx *ctx, const paths *p, const way *w);
+    const char *solver;
+    const tfuse_array *calib, *images; /* calib NULL: from the weights */
+};
+
+static tfuse_status fuse_way(tfuse_ctx *ctx, const paths *p, const way *w)
 {
     tfuse_policy *policy = NULL;
     tfuse_model *a = NULL, *b = NULL;
@@ -86,12 +93,12 @@ static tfuse_status whole_way(tfuse_ctx *ctx, const paths *p, const char *solver
     tfuse_score score = {.struct_size = sizeof score};
     tfuse_status status = tfuse_policy_new(ctx, &policy);
     STEP(tfuse_policy_set(ctx, policy, "align.strategy", "otfusion"));
-    STEP(tfuse_policy_set(ctx, policy, "solver.name", solver));
+    STEP(tfuse_policy_set(ctx, policy, "solver.name", w->solver));
     STEP(tfuse_model_open(ctx, p->a, 0, &a));
     STEP(tfuse_model_open(ctx, p->b, 0, &b));
     const tfuse_model *models[] = {a, b};
-    STEP(tfuse_eval(ctx, a, NULL, images, NULL, 4, &score));
-    STEP(tfuse_align(ctx, policy, models, 2, calib, &plan));
+    STEP(tfuse_eval(ctx, a, NULL, w->images, NULL, 4, &score));
+    STEP(tfuse_align(ctx, policy, models, 2, w->calib, &plan));
     STEP(tfuse_plan_save(ctx, plan, p->plan, 0));
     STEP(tfuse_plan_load(ctx, p->plan, &loaded));
     STEP(tfuse_fuse(ctx, policy, loaded, models, 2, p->out));
@@ -103,14 +110,36 @@ static tfuse_status whole_way(tfuse_ctx *ctx, const paths *p, const char *solver
     return status;
 }
 
+/* The experts lie where the other way has its plan. */
+static tfuse_status moe_way(tfuse_ctx *ctx, const paths *p, const way *w)
+{
+    tfuse_policy *policy = NULL;
+    tfuse_model *a = NULL, *parts = NULL;
+    char *report = NULL, *back = NULL;
+    tfuse_status status = tfuse_policy_new(ctx, &policy);
+    STEP(tfuse_policy_set(ctx, policy, "moe.experts", "2"));
+    STEP(tfuse_policy_set(ctx, policy, "moe.top_k", "1"));
+    STEP(tfuse_policy_set(ctx, policy, "moe.starts", "1"));
+    STEP(tfuse_model_open(ctx, p->a, 0, &a));
+    STEP(tfuse_moe(ctx, policy, a, w->calib, p->plan, &report));
+    STEP(tfuse_model_open(ctx, p->plan, 0, &parts));
+    STEP(tfuse_moe_dense(ctx, policy, parts, p->out, &back));
+    tfuse_string_free(report);
+    tfuse_string_free(back);
+    tfuse_model_free(parts);
+    tfuse_model_free(a);
+    tfuse_policy_free(policy);
+    return status;
+}
+
 /* Fails allocation `at`; returns whether the way came to its end without reaching it. */
-static bool one_fault(long at, const paths *p, const char *solver, const tfuse_array *calib, const tfuse_array *images)
+static bool one_fault(long at, const paths *p, const way *w)
 {
     faulty f = {.at = at};
     const tfuse_allocator alloc = {sizeof alloc, &f, faulty_alloc, faulty_free};
     tfuse_ctx *ctx = NULL;
     tfuse_status status = tfuse_ctx_new(&alloc, &ctx);
-    STEP(whole_way(ctx, p, solver, calib, images));
+    STEP(w->go(ctx, p, w));
     bool reached = atomic_load(&f.calls) > at;
     ck_assert_msg(status == (reached ? TFUSE_ENOMEM : TFUSE_OK), "allocation %ld: %s: %s", at, tfuse_status_name(status),
                   ctx ? tfuse_ctx_error(ctx) : "");
@@ -120,19 +149,21 @@ static bool one_fault(long at, const paths *p, const char *solver, const tfuse_a
     ck_assert_msg(!reached || access(p->out, F_OK) != 0, "allocation %ld: something is under OUT", at);
     int plan = access(p->plan, F_OK) == 0;
     ck_assert_msg(api_entries(p->dir) == 2 + plan + !reached, "allocation %ld: something was left", at);
-    unlink(p->plan);
+    if (unlink(p->plan) != 0)
+        api_remove_dir(p->plan);
     api_remove_dir(p->out);
     return !reached;
 }
 
-static void sweep(const char *solver, bool calibrated)
+static void sweep(tfuse_status (*go)(tfuse_ctx *, const paths *, const way *), const char *solver, bool calibrated)
 {
     paths p;
     make_models(&p);
     tfuse_ctx *ctx = api_new();
     tfuse_array *images = api_images(ctx, 6, 3);
+    const way w = {go, solver, calibrated ? images : NULL, images};
     long at = 0;
-    while (!one_fault(at, &p, solver, calibrated ? images : NULL, images))
+    while (!one_fault(at, &p, &w))
         at++;
     ck_assert_int_gt(at, 500); /* the way is long: the sweep went along it */
     tfuse_array_free(images);
@@ -142,13 +173,19 @@ static void sweep(const char *solver, bool calibrated)
 
 START_TEST(test_exact_weights)
 {
-    sweep("exact", false);
+    sweep(fuse_way, "exact", false);
 }
 END_TEST
 
 START_TEST(test_sinkhorn_activations)
 {
-    sweep("sinkhorn", true);
+    sweep(fuse_way, "sinkhorn", true);
+}
+END_TEST
+
+START_TEST(test_experts)
+{
+    sweep(moe_way, NULL, _i);
 }
 END_TEST
 
@@ -157,5 +194,6 @@ Suite *make_suite(void)
     API_SUITE("faults");
     API_ADD(test_exact_weights);
     API_ADD(test_sinkhorn_activations);
+    tcase_add_loop_test(api_case, test_experts, 0, 2);
     return api_suite;
 }

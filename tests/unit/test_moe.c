@@ -126,6 +126,14 @@ static void set(scene *s, const char *key, const char *value)
     t_ok(s->env, tf_policy_set(s->env, s->policy, key, value));
 }
 
+/* The report stays, for json_decref. */
+static tfuse_status keep(tf_env *env, json_t *report, void *arg)
+{
+    (void)env;
+    *(json_t **)arg = json_incref(report);
+    return TFUSE_OK;
+}
+
 static void scene_close(scene *s)
 {
     t_model_free(&s->m);
@@ -139,7 +147,7 @@ static tfuse_status split(scene *s, tfuse_model **made)
 {
     json_t *report = NULL;
     *made = NULL;
-    const tfuse_status status = tf_moe_split(s->env, s->policy, &s->solvers, s->m.m, NULL, NULL, made, &report);
+    const tfuse_status status = tf_moe_split(s->env, s->policy, &s->solvers, s->m.m, NULL, NULL, made, keep, &report);
     json_decref(report);
     return status;
 }
@@ -188,7 +196,7 @@ START_TEST(a_graph_of_ones_own)
     /* Back: the pooler and the head are no FFN, units stay in the experts' order without notes. */
     tfuse_model *back = NULL;
     json_t *report = NULL;
-    t_ok(s.env, tf_moe_join(s.env, s.policy, made, NULL, &back, &report));
+    t_ok(s.env, tf_moe_join(s.env, s.policy, made, NULL, &back, keep, &report));
     ck_assert_int_eq(json_integer_value(json_object_get(report, "ffns")), 2);
     ck_assert(json_is_false(json_object_get(report, "ordered")));
     ck_assert_uint_eq(back->count, s.m.m->count);
@@ -222,10 +230,10 @@ START_TEST(splits_refused)
     t_fails(s.env, split(&s, &made), TFUSE_ERANGE, "run.memory");
     set(&s, "run.memory", "0");
     json_t *report = NULL;
-    t_fails(s.env, tf_moe_join(s.env, s.policy, s.m.m, NULL, &made, &report), TFUSE_EUNSUPPORTED, "dense already");
+    t_fails(s.env, tf_moe_join(s.env, s.policy, s.m.m, NULL, &made, keep, &report), TFUSE_EUNSUPPORTED, "dense already");
     t_ok(s.env, split(&s, &made));
     tfuse_model *again = NULL;
-    t_fails(s.env, tf_moe_split(s.env, s.policy, &s.solvers, made, NULL, NULL, &again, &report), TFUSE_EUNSUPPORTED, "already");
+    t_fails(s.env, tf_moe_split(s.env, s.policy, &s.solvers, made, NULL, NULL, &again, keep, &report), TFUSE_EUNSUPPORTED, "already");
     tf_model_free(made);
     scene_close(&s);
     const t_node bare[] = {{"input", "x", "", "kind=features shape=5,6"}, {"linear", "pooler", "x", "out=pool:8"},
@@ -290,7 +298,7 @@ static void check_trained(const char *model, const char *calib, const char *samp
     trained_open(&t, 1, model, calib, samples);
     set(&t.s, "moe.experts", experts);
     set(&t.s, "moe.top_k", top_k);
-    t_ok(t.s.env, tf_moe_split(t.s.env, t.s.policy, &t.s.solvers, t.m, t.calib, NULL, &made, &report));
+    t_ok(t.s.env, tf_moe_split(t.s.env, t.s.policy, &t.s.solvers, t.m, t.calib, NULL, &made, keep, &report));
     check_better(report, model);
     ck_assert_double_lt(json_number_value(json_object_get(report, "selfcheck")), 1e-5);
     tf_model_free(made);
@@ -376,11 +384,11 @@ START_TEST(there_and_back)
         set(&t.s, "moe.experts", cases[i].experts);
         set(&t.s, "moe.top_k", cases[i].top_k);
         set(&t.s, "moe.layout", cases[i].layout);
-        t_ok(t.s.env, tf_moe_split(t.s.env, t.s.policy, &t.s.solvers, t.m, NULL, out, NULL, &report));
+        t_ok(t.s.env, tf_moe_split(t.s.env, t.s.policy, &t.s.solvers, t.m, NULL, out, NULL, keep, &report));
         ck_assert_str_eq(json_string_value(json_object_get(report, "layout")), cases[i].layout);
         json_decref(report);
         t_ok(t.s.env, tf_model_open(t.s.env, out, 0, &made));
-        t_ok(t.s.env, tf_moe_join(t.s.env, t.s.policy, made, NULL, &back, &report));
+        t_ok(t.s.env, tf_moe_join(t.s.env, t.s.policy, made, NULL, &back, keep, &report));
         ck_assert(json_is_true(json_object_get(report, "ordered")));
         json_decref(report);
         for (size_t k = 0; k < t.m->count; k++) {
@@ -418,7 +426,7 @@ START_TEST(layouts_refused)
         set(&t.s, "moe.experts", "8");
         set(&t.s, "moe.top_k", "4");
         set(&t.s, "moe.layout", cases[i].layout);
-        const tfuse_status status = tf_moe_split(t.s.env, t.s.policy, &t.s.solvers, t.m, NULL, NULL, &made, &report);
+        const tfuse_status status = tf_moe_split(t.s.env, t.s.policy, &t.s.solvers, t.m, NULL, NULL, &made, keep, &report);
         ck_assert_int_ne(status, TFUSE_OK);
         ck_assert_msg(strstr(t.s.env->error, cases[i].piece) != NULL, "%s", t.s.env->error);
         trained_close(&t);
@@ -436,7 +444,7 @@ START_TEST(threads_change_nothing)
         trained_open(&t[k], k + 1, "tests/data/vit-fmnist-b", "tests/data/parity/images_n40.npy", "5");
         set(&t[k].s, "moe.experts", "16");
         set(&t[k].s, "moe.top_k", "4");
-        t_ok(t[k].s.env, tf_moe_split(t[k].s.env, t[k].s.policy, &t[k].s.solvers, t[k].m, t[k].calib, NULL, &made[k], &report));
+        t_ok(t[k].s.env, tf_moe_split(t[k].s.env, t[k].s.policy, &t[k].s.solvers, t[k].m, t[k].calib, NULL, &made[k], keep, &report));
         json_decref(report);
     }
     same_tensors(made[0], made[1]);
