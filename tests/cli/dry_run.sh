@@ -89,4 +89,22 @@ for way in otfusion matching; do
     at_most "24 layers of 2048, $way: written" 5.8e9 "$(json write_bytes)" # 1.47 billion parameters in float32
     at_most "24 layers of 2048, $way: peak" "$(json peak_bytes)" 2e9
 done
+
+# 70 billion parameters in shards: headers are read, and hardly a page of what they describe.
+make_file llama70b "$work/l"
+in_little() { # in_little NAME ARGS...: 200 MB in all, under whatever that is instrumented with more
+    small=$1
+    shift
+    make_file rss-all "$tfuse" "$@" >"$work/out" 2>"$work/rss"
+    case $tfuse in *asan* | *tsan*) most=2000000000 ;; *) most=200000000 ;; esac
+    at_most "$small: headers alone" "$(tail -n 1 "$work/rss")" "$most"
+}
+in_little 'inspect 70 billion' inspect "$work/l" --json
+check 'inspect 70 billion: counts them' "$(json parameters)" = 68976648192
+for how in matching otfusion none; do
+    in_little "dry run of 70 billion, $how" fuse "$work/l" "$work/l" --align $how --dry-run --json -o "$work/70b"
+    at_most "dry run of 70 billion, $how: it reads both" 275906000000 "$(json read_bytes)"
+    at_most "dry run of 70 billion, $how: it takes no model's size" "$(json peak_bytes)" 60000000000
+    at_most "dry run of 70 billion, $how: nor nothing" 500000000 "$(json peak_bytes)"
+done
 finish

@@ -8,8 +8,10 @@
     make.py npz OUT KEY=FILE.npy...      an .npz
     make.py model KIND SRC DST           a copy of a checkpoint that is broken in the way of KIND
     make.py vit DIR SEED WIDTH LAYERS FF CLASSES [sparse|nan]  a Vision Transformer for 3x16x16 images, weights random, all holes, or NaN
+    make.py llama70b DIR                 Llama-2-70B in bf16 in 15 shards, all of them holes: 138 GB that take no room
     make.py timm SRC DST [no-heads]      a ViT in timm's names, queries, keys and values in one tensor; without its number of heads
     make.py rss COMMAND ARGS...          runs a command, its output as it is, and prints the peak of its anonymous memory on standard error
+    make.py rss-all COMMAND ARGS...      the same of all of its memory, pages of mapped files among it
     make.py get FILE.json KEY...         a value of a JSON object (from standard input when FILE is -)
     make.py same A B                     whether two checkpoints hold equal bytes
     make.py mean OUT A B                 the largest difference between OUT's tensors and the mean of A's and B's
@@ -228,6 +230,42 @@ def make_vit(out, seed, width, layers, ff, classes, kind="random"):
                    "label2id": {v: int(k) for k, v in names.items()}}, f)
 
 
+def write_holes(path, rows):
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in rows:
+        size = 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    blob = json.dumps(header).encode()
+    blob += b" " * (-len(blob) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(blob)) + blob)
+        f.truncate(8 + len(blob) + at)
+
+
+def make_llama70b(out):
+    width, layers, ff, words, shards = 8192, 80, 28672, 32000, 15
+    rows = [("model.embed_tokens.weight", [words, width]), ("lm_head.weight", [words, width]), ("model.norm.weight", [width])]
+    for i in range(layers):
+        at = "model.layers.%d." % i
+        rows += [(at + "self_attn.%s_proj.weight" % p, [width // 8 if p in "kv" else width, width]) for p in "qkvo"]
+        rows += [(at + "mlp.%s_proj.weight" % p, [width, ff] if p == "down" else [ff, width]) for p in ("gate", "up", "down")]
+        rows += [(at + p + "_layernorm.weight", [width]) for p in ("input", "post_attention")]
+    os.makedirs(out)
+    where = {}
+    for k in range(shards):
+        name = "model-%05d-of-%05d.safetensors" % (k + 1, shards)
+        part = rows[k * len(rows) // shards:(k + 1) * len(rows) // shards]
+        write_holes(os.path.join(out, name), part)
+        where.update((tensor, name) for tensor, _ in part)
+    with open(os.path.join(out, "model.safetensors.index.json"), "w", encoding="utf-8") as f:
+        json.dump({"metadata": {"total_size": sum(2 * math.prod(shape) for _, shape in rows)}, "weight_map": where}, f)
+    with open(os.path.join(out, "config.json"), "w", encoding="utf-8") as f:
+        json.dump({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": width, "num_hidden_layers": layers,
+                   "num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": ff, "vocab_size": words, "hidden_act": "silu",
+                   "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "tie_word_embeddings": False, "torch_dtype": "bfloat16"}, f)
+
+
 def anonymous(pid):
     try:
         with open("/proc/%d/status" % pid, encoding="utf-8") as f:
@@ -246,6 +284,15 @@ def watch(args):
         time.sleep(0.001)
     print(peak, file=sys.stderr)
     sys.exit(process.returncode)
+
+
+def watch_all(args):
+    import resource
+    import subprocess
+
+    code = subprocess.call(args)
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, file=sys.stderr)
+    sys.exit(code)
 
 
 def claim_exact(src, dst):
@@ -297,10 +344,14 @@ def main(command, *args):
         make_model(*args)
     elif command == "vit":
         make_vit(*args)
+    elif command == "llama70b":
+        make_llama70b(*args)
     elif command == "timm":
         make_timm(*args)
     elif command == "rss":
         watch(args)
+    elif command == "rss-all":
+        watch_all(args)
     elif command == "get":
         with (sys.stdin if args[0] == "-" else open(args[0], encoding="utf-8")) as f:
             value = json.load(f)
