@@ -213,6 +213,8 @@ static tfuse_status add_part(tf_env *env, tfuse_plan *plan, const tf_graph *g, c
         status = tf_class_part_map(env, g, maps, from, part, &row.map);
         if (status == TFUSE_OK)
             status = tf_plan_add_map(env, plan, &row, &entry.map);
+        if (status == TFUSE_OK && how && how->is_soft)
+            plan->maps[entry.map].kept = how->kept;
     }
     if (status == TFUSE_OK)
         status = tf_plan_add_entry(env, plan, &entry);

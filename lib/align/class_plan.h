@@ -15,6 +15,8 @@ typedef struct tf_class_map {
     int64_t instances; /* 0: the identity throughout */
     const char *solver; /* how they were found; NULL: they were not, and cost and gap say nothing. A string that outlives the plan */
     double cost, gap, correlation;
+    bool is_soft;       /* couplings, of which `kept` (plan.h) was measured, NAN: was not */
+    double kept;
 } tf_class_map;
 
 /* Product of the extents of the classes around a class. */

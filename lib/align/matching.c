@@ -199,7 +199,8 @@ static tfuse_status check_policy(tf_env *env, const tf_align_job *job)
         return tf_fail(env, TFUSE_EKEY, "solver.name=%s is not known; there are %s", solver, names);
     }
     if (!strncmp(solver, "sinkhorn", 8))
-        return tf_fail(env, TFUSE_EINVAL, "solver.name=%s gives soft couplings, which keep no function; matching needs exact or a solver like it", solver);
+        return tf_fail(env, TFUSE_EINVAL, "solver.name=%s gives soft couplings, which keep no function; matching needs exact or a solver like it, "
+                       "and matching.coupling=sinkhorn shares hidden units in the end", solver);
     if (tf_policy_is(p, "align.control", "uniform") || tf_policy_is(p, "align.control", "random"))
         return tf_fail(env, TFUSE_EINVAL, "align.control=%s replaces transport maps; use it with --align otfusion",
                        tf_policy_text(p, "align.control"));
@@ -277,6 +278,8 @@ static tfuse_status plan_model(matching *mt, tfuse_plan *plan)
     tf_class_map *maps = tf_calloc(env, mt->g->n_classes + 1, sizeof *maps);
     if (maps && !mt->job->tally)
         merged = mt_merge(mt);
+    if (maps && !mt->job->tally && merged == TFUSE_OK)
+        merged = mt_soften(mt);
     tfuse_status status = !maps ? TFUSE_ENOMEM : merged != TFUSE_OK ? merged : mt->job->tally ? mt_estimate(mt, &wants, maps) : mt_plan_maps(mt, maps);
     if (status == TFUSE_OK)
         status = tf_class_plan(env, plan, (int32_t)mt->k, mt->g, mt->side[MT_MODEL].g, maps);

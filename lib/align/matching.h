@@ -64,6 +64,7 @@ struct matching {
     double stream_sum; /* agreement of weights at the last match of streams */
     matching **peers;  /* the other models: their mean with the anchor is what this one is matched to */
     size_t n_peers;
+    bool soft;         /* units are shared by couplings, not assigned */
     /* Estimated. What is held of the model while others are matched to the anchor, while values of pairs are gathered, and while it is matched to the
      * mean; and beside that, what gathering a pair takes and matching a class. */
     uint64_t first_bytes, pairs_bytes, mean_bytes, pair_bytes, class_bytes;
@@ -199,6 +200,13 @@ tfuse_status mt_set_permutation(matching *mt, tf_id cls, int64_t instance, const
 /* The selections that were found become maps that also carry what was left over, as far as it is like what was taken. */
 tfuse_status mt_merge(matching *mt);
 bool mt_is_merged(const matching *mt, tf_id cls);
+
+/* ---- matching_soft.c: couplings of hidden units ---- */
+/* In place of the assignments that were found. */
+tfuse_status mt_soften(matching *mt);
+bool mt_is_soft(const matching *mt, tf_id cls);
+/* The map of n units with gains n×n, whose evidence is x. */
+tfuse_status mt_soft_units(matching *mt, int64_t n, const float *gain, const float *x, bool has_signs, tf_map **out);
 
 /* ---- matching_table.c: tables of the outside (words, positions) that are too large to be held: read some rows at a time ---- */
 enum { MT_TABLE_ROWS = 4096 }; /* that are read at a time */

@@ -92,11 +92,13 @@ static tfuse_status match_units(matching *mt, tf_id cls, int64_t instance, const
     tfuse_status status = gain && source ? TFUSE_OK : TFUSE_ENOMEM;
     for (int64_t i = 0; i < n * m && status == TFUSE_OK; i++)
         gain[i] = (has_signs ? fabsf(x[i]) : x[i]) + (neutral ? neutral[i] : 0);
-    if (status == TFUSE_OK)
+    if (status == TFUSE_OK && mt->soft)
+        status = mt_soft_units(mt, n, gain, x, has_signs, &map);
+    else if (status == TFUSE_OK)
         status = mt_assign(mt, n, m, gain, source, gap);
-    for (int64_t j = 0; j < m && status == TFUSE_OK; j++)
+    for (int64_t j = 0; j < m && status == TFUSE_OK && !mt->soft; j++)
         sign[j] = x[source[j] * m + j] < 0 ? -1.0f : 1.0f;
-    if (status == TFUSE_OK)
+    if (status == TFUSE_OK && !mt->soft)
         status = make_units(mt, n, m, source, has_signs ? sign : NULL, &map);
     if (status == TFUSE_OK)
         status = replace(mt, cls, instance, map);

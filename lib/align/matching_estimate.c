@@ -36,7 +36,8 @@ static bool is_dense(const matching *mt, tf_id cls)
 static uint64_t found_bytes(const matching *mt, tf_id cls)
 {
     const int64_t n = mt_extent(mt, MT_MODEL, cls), m = mt_extent(mt, MT_ANCHOR, cls);
-    const uint64_t one = is_dense(mt, cls) ? (n == m ? 1 : 2) * floats(n, m) : tf_area(m, 1, sizeof(int64_t) + sizeof(float));
+    const bool sides = mt_is_soft(mt, cls) || (is_dense(mt, cls) && n != m);
+    const uint64_t one = sides ? 2 * floats(n, m) : is_dense(mt, cls) ? floats(n, m) : tf_area(m, 1, sizeof(int64_t) + sizeof(float));
     return (uint64_t)tf_class_instances(mt->g, cls) * one;
 }
 
@@ -269,7 +270,8 @@ static uint64_t solve_bytes(const matching *mt, tf_id cls)
         return 3 * doubles(n, m) + doubles(n + m, k) + 3 * doubles(k, k) + floats(n, m);
     const int64_t size = n < m ? n * ((m + n - 1) / n) : n;
     const tf_ot_bytes ot = tf_ot_bytes_of(tf_policy_text(mt->job->policy, "solver.name"), size, size);
-    return floats(n, m) + floats(size, size) + ot.work + ot.kept;
+    const tf_ot_bytes soft = mt_is_soft(mt, cls) ? tf_ot_bytes_of("sinkhorn", n, n) : (tf_ot_bytes){0, 0};
+    return floats(n, m) + larger(floats(size, size) + ot.work + ot.kept, mt_is_soft(mt, cls) ? 6 * floats(n, n) + soft.work + soft.kept : 0);
 }
 
 /* Grams of both sides of what one model's balance is made of, and the roots of them. */

@@ -158,7 +158,7 @@ bool mt_is_exact(const matching *mt)
     for (size_t c = 0; c < mt->g->n_classes; c++) {
         const int64_t n = mt_extent(mt, MT_MODEL, (tf_id)c), m = mt_extent(mt, MT_ANCHOR, (tf_id)c);
         const bool copied = n != m && mt->classes[c].stream && mt->classes[c].shape >= MT_UNITS;
-        exact = exact && n <= m && !(copied && (m % n || has_aliases(mt->g)));
+        exact = exact && n <= m && !mt_is_soft(mt, (tf_id)c) && !(copied && (m % n || has_aliases(mt->g)));
     }
     return exact;
 }

@@ -63,13 +63,14 @@ tfuse_status tf_map_selection(tf_env *env, int64_t n, int64_t m, const int64_t *
 tfuse_status tf_map_rectangular(tf_env *env, int64_t n, int64_t m, const float *produced, const float *consumed, tf_map **out);
 /* Rectangular: unit i goes into unit into[i] (-1: nowhere), produced with the one factor and consumed with the other. */
 tfuse_status tf_map_merge(tf_env *env, int64_t n, int64_t m, const int64_t *into, const float *produced, const float *consumed, tf_map **out);
-/* Of such a map, tf_map_neutral. */
+/* Of such a map, and of a rectangular one of equally many units, tf_map_neutral. */
 tfuse_status tf_map_neutral_merge(tf_env *env, const tf_map *map, tf_map **out);
 /* How many units each of a selection's n becomes, or blocks each of a block map's blocks_n; freed by tf_free. */
 tfuse_status tf_map_copies(tf_env *env, const tf_map *map, int64_t **out);
 /* Whether the consumed operator is the other side of the produced one (all kinds but couplings and raw matrices, and blocks of those). */
 bool tf_map_is_sided(const tf_map *map);
-/* Whether consuming undoes producing, as far as its kind and extents tell: of a rectangular map onto more units it is taken to. */
+/* Whether consuming undoes producing, as far as its kind and extents tell: of a rectangular map onto more units it is taken to, onto as many, which is a
+ * coupling with factors, not. */
 bool tf_map_is_lossless(const tf_map *map);
 /* Sets the factors of a block map's consumed side: 1 / copies of each block's source (tf_map_copies). */
 tfuse_status tf_map_share(tf_env *env, tf_map *map, const int64_t *copies);

@@ -72,9 +72,31 @@ tfuse_status tf_map_merge(tf_env *env, int64_t n, int64_t m, const int64_t *into
     return status;
 }
 
+/* Of a coupling P of equally many units, with factors on either side: both operators are P times what depends on a row or on a column alone, and so is the
+ * root of their product; with columns that sum to one it is P's. */
+static tfuse_status neutral_coupling(tf_env *env, const tf_map *map, tf_map **out)
+{
+    const int64_t n = map->n;
+    float *share = tf_alloc_array(env, (size_t)(n * n), sizeof *share);
+    if (!share)
+        return TFUSE_ENOMEM;
+    for (int64_t j = 0; j < n; j++) {
+        double sum = 0;
+        for (int64_t i = 0; i < n; i++)
+            sum += sqrt(fabs((double)map->dense[i * n + j] * (double)map->inverse[i * n + j]));
+        for (int64_t i = 0; i < n; i++)
+            share[i * n + j] = sum > 0 ? (float)(sqrt(fabs((double)map->dense[i * n + j] * (double)map->inverse[i * n + j])) / sum) : 0;
+    }
+    const tfuse_status status = tf_map_rectangular(env, n, n, share, share, out);
+    tf_free(&env->mem, share);
+    return status;
+}
+
 tfuse_status tf_map_neutral_merge(tf_env *env, const tf_map *map, tf_map **out)
 {
     const int64_t n = map->n, m = map->m;
+    if (n == m)
+        return neutral_coupling(env, map, out);
     int64_t *into = tf_alloc_array(env, (size_t)n, sizeof *into);
     float *share = tf_alloc_array(env, (size_t)(2 * n), sizeof *share), *ones = share + n;
     tfuse_status status = into && share ? TFUSE_OK : TFUSE_ENOMEM;
@@ -137,7 +159,7 @@ bool tf_map_is_lossless(const tf_map *map)
 {
     if (tf_map_invertible(map))
         return true;
-    if (map->n > map->m || !tf_map_is_sided(map))
+    if (map->n > map->m || !tf_map_is_sided(map) || (map->kind == TF_MAP_RECTANGULAR && map->n == map->m))
         return false;
     if (map->kind == TF_MAP_SELECTION)
         return takes_all(map->source, map->n, map->m);

@@ -31,6 +31,14 @@ works 'as a page' plan "$work/one.plan" --html "$work/one.html"
 check 'it has them too' "$(grep -c 'Mean correlation of what is matched' "$work/one.html")" = 1
 works 'dry run' fuse "$a" "$b" --align matching --dry-run --json -o "$work/dry"
 check 'no problems' "$(json problems)" = 0
+works 'shared units' fuse "$a" "$b" --align matching --set matching.coupling=sinkhorn --calib "$calib" --repair none --json -o "$work/soft"
+check 'the self-check of means judges nothing' "$(json selfcheck result)" = passed
+said=$(json peak_bytes)
+check 'what they keep is told' "$(python3 -c 'import json, sys
+print(all(m["kept"] < 0.9 if m["name"].endswith("ffn") else m["kept"] == 1 for m in json.load(open(sys.argv[1]))["maps"]))' "$work/out")" = True
+works 'dry run of it' fuse "$a" "$b" --align matching --set matching.coupling=sinkhorn --calib "$calib" --repair none --dry-run --json -o "$work/dry"
+at_most 'estimate <= 1.15 x metered' "$(json peak_bytes)" "$(awk "BEGIN { print 1.15 * $said + 64 * 2097152 }")"
+at_most 'metered <= 1.15 x estimate' "$said" "$(awk "BEGIN { print 1.15 * $(json peak_bytes) }")"
 works 'three models, to their mean' fuse "$a" "$b" "$work/moved" --align matching --calib "$calib" --repair none --json -o "$work/three"
 check 'self-check of three' "$(json selfcheck result)" = passed
 said=$(json peak_bytes)

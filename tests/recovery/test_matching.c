@@ -143,6 +143,12 @@ static void check_recovery(const t_node *nodes, size_t count)
         const double d = fused_distance(&s, "matching", s.copy, u > 0, NULL);
         ck_assert_msg(d < 2e-3, "%s: outputs deviate by %g", uses[u], d);
     }
+    /* couplings of a copy, at a strength that leaves next to nothing beside the right unit, gates and scales included */
+    t_ok(s.env, tf_policy_set(s.env, s.policy, "matching.use", "auto"));
+    t_ok(s.env, tf_policy_set(s.env, s.policy, "matching.coupling", "sinkhorn"));
+    t_ok(s.env, tf_policy_set(s.env, s.policy, "solver.reg", "0.005"));
+    const double d = fused_distance(&s, "matching", s.copy, true, NULL);
+    ck_assert_msg(d < 5e-3, "couplings: outputs deviate by %g", d);
     scene_close(&s);
 }
 

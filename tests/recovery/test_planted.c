@@ -490,6 +490,66 @@ START_TEST(test_hostile)
 }
 END_TEST
 
+/* ---- couplings in place of assignments ------------------------------------------------------------------------------------- */
+
+/* Row u of what makes the hidden units of the Llama-shaped model, in canonical form: the norm's gain is in it. */
+static double up_at(const scene *s, int64_t u, int64_t i)
+{
+    return (double)t_data(&s->b, s->g, "up.weight")[u * 12 + i] * (double)t_data(&s->b, s->g, "norm2.gain")[i];
+}
+
+/* sqrt(sum_i T_ij |b_i|^2) / |sum_i T_ij b_i|. */
+static double factor_by_hand(const scene *s, const float *t, int64_t j)
+{
+    double mixed = 0, made = 0;
+    for (int64_t i = 0; i < 12; i++) {
+        double mean = 0;
+        for (int64_t u = 0; u < 10; u++) {
+            mean += (double)t[u * 10 + j] * up_at(s, u, i);
+            mixed += (double)t[u * 10 + j] * up_at(s, u, i) * up_at(s, u, i);
+        }
+        made += mean * mean;
+    }
+    return sqrt(mixed / made);
+}
+
+/* Means as they come out, and scaled to the length of what is in them; not exact, and what is lost is told either way. */
+START_TEST(test_coupling)
+{
+    scene s;
+    float t[2][100], c[100];
+    double kept[2];
+    scene_open(&s, llama, TF_LEN(llama));
+    set(&s, "matching.coupling", "sinkhorn");
+    for (int scaled = 0; scaled < 2; scaled++) {
+        set(&s, "matching.unshrink", scaled ? "1" : "0");
+        align_with(&s, "matching", s.b.m, false);
+        ck_assert(!s.plan->exact && s.plan->carries && !tf_plan_is_lossless(s.plan, 1));
+        tf_map_matrix(find_map(s.plan, "ffn"), t[scaled]);
+        for (size_t i = 0; i < s.plan->n_maps; i++)
+            if (!strcmp(s.plan->maps[i].name, "ffn"))
+                kept[scaled] = s.plan->maps[i].kept;
+            else
+                ck_assert(s.plan->maps[i].kept == 1);
+        tf_map_consumed(find_map(s.plan, "ffn"), c);
+        for (int64_t k = 0; k < 10 && !scaled; k++) {
+            double column = 0, row = 0;
+            for (int64_t i = 0; i < 10; i++) {
+                column += (double)t[0][i * 10 + k];
+                row += (double)c[k * 10 + i];
+            }
+            ck_assert(fabs(column - 1) < 1e-5 && fabs(row - 1) < 1e-5);
+        }
+    }
+    ck_assert(kept[0] == kept[1] && kept[0] > 0.01 && kept[0] < 0.99);
+    for (int64_t j = 0; j < 10; j++)
+        for (int64_t i = 0; i < 10; i++)
+            ck_assert_double_eq_tol((double)t[1][i * 10 + j], factor_by_hand(&s, t[0], j) * (double)t[0][i * 10 + j], 1e-4);
+    check_hostile(&s, "couplings");
+    scene_close(&s);
+}
+END_TEST
+
 /* Figures come back from a file as they were; one without them, as older ones are, has none, but for what follows from kinds. */
 START_TEST(test_file)
 {
@@ -526,6 +586,7 @@ Suite *make_suite(void)
     tcase_add_test(c, test_file);
     tcase_add_test(c, test_half_of_the_heads);
     tcase_add_test(c, test_stream_and_units);
+    tcase_add_test(c, test_coupling);
     tcase_add_test(c, test_hostile);
     suite_add_tcase(s, c);
     return s;
