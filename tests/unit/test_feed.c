@@ -26,31 +26,67 @@ static tf_feed *new_feed(const t_pair *p)
     return feed;
 }
 
-/* Samples first..first+count-1 of one slot, as the evaluator sees them. */
-static tfuse_array *values_of(const t_pair *p, const tf_feed_slot *slot, int64_t first, int64_t count)
+/* Samples first..first+count-1 of a model's slots, as the evaluator sees them: batch, one a slot of the feed, gets those that `only` (-1: all) picks. */
+static void take_values(const t_pair *p, const tf_feed *feed, size_t model, int64_t only, int64_t first, int64_t count, tfuse_array **batch)
 {
+    const size_t most = tf_feed_count(feed);
+    tf_id *values = calloc(most + 1, sizeof *values);
+    float **dst = calloc(most + 1, sizeof *dst);
     tf_view *view = NULL;
     tf_evaluator *ev = NULL;
     tf_inputs in;
-    tfuse_array *out = NULL;
-    t_ok(p->env, tf_view_root(p->env, p->graphs[slot->model], p->models[slot->model], &view));
-    t_ok(p->env, tf_inputs_make(p->env, p->graphs[slot->model], p->models[slot->model], p->images, SAMPLES, &in));
-    t_ok(p->env, tf_evaluator_new(p->env, view, &slot->value, 1, &ev));
-    const int64_t shape[] = {count, tf_evaluator_size(ev, slot->value) / slot->units, slot->units};
-    t_ok(p->env, tf_array_new(p->env, TFUSE_F32, 3, shape, &out));
-    float *dst = out->data;
-    t_ok(p->env, tf_evaluator_run(p->env, ev, &in, first, count, &dst, NULL));
+    size_t n = 0;
+    for (size_t i = 0; i < most; i++)
+        if (tf_feed_at(feed, i)->model == model && (only < 0 || (size_t)only == i))
+            values[n++] = tf_feed_at(feed, i)->value;
+    t_ok(p->env, tf_view_root(p->env, p->graphs[model], p->models[model], &view));
+    t_ok(p->env, tf_inputs_make(p->env, p->graphs[model], p->models[model], p->images, SAMPLES, &in));
+    t_ok(p->env, tf_evaluator_new(p->env, view, values, n, &ev));
+    n = 0;
+    for (size_t i = 0; i < most; i++) {
+        const tf_feed_slot *slot = tf_feed_at(feed, i);
+        if (slot->model != model || (only >= 0 && (size_t)only != i))
+            continue;
+        const int64_t shape[] = {count, tf_evaluator_size(ev, slot->value) / slot->units, slot->units};
+        t_ok(p->env, tf_array_new(p->env, TFUSE_F32, 3, shape, &batch[i]));
+        dst[n++] = batch[i]->data;
+    }
+    t_ok(p->env, tf_evaluator_run(p->env, ev, &in, first, count, dst, NULL));
     tf_evaluator_free(ev);
     tf_view_free(view);
+    free(values);
+    free(dst);
+}
+
+static tfuse_array *values_of(const t_pair *p, const tf_feed *feed, size_t slot, int64_t first, int64_t count)
+{
+    tfuse_array **batch = calloc(tf_feed_count(feed), sizeof *batch);
+    take_values(p, feed, tf_feed_at(feed, slot)->model, (int64_t)slot, first, count, batch);
+    tfuse_array *out = batch[slot];
+    free(batch);
     return out;
+}
+
+static void feed_one(const t_pair *p, tf_feed *feed, size_t slot, tfuse_array *batch)
+{
+    t_ok(p->env, tf_feed_value(p->env, feed, tf_feed_at(feed, slot)->model, tf_feed_name(feed, slot), batch));
+    tf_array_free(batch);
 }
 
 static void feed_slot(const t_pair *p, tf_feed *feed, size_t i, int64_t first, int64_t count)
 {
-    const tf_feed_slot *slot = tf_feed_at(feed, i);
-    tfuse_array *batch = values_of(p, slot, first, count);
-    t_ok(p->env, tf_feed_value(p->env, feed, slot->model, tf_feed_name(feed, i), batch));
-    tf_array_free(batch);
+    feed_one(p, feed, i, values_of(p, feed, i, first, count));
+}
+
+/* All slots: each model runs once. */
+static void feed_batch(const t_pair *p, tf_feed *feed, int64_t first, int64_t count)
+{
+    tfuse_array **batch = calloc(tf_feed_count(feed), sizeof *batch);
+    for (size_t k = 0; k < p->n; k++)
+        take_values(p, feed, k, -1, first, count, batch);
+    for (size_t i = 0; i < tf_feed_count(feed); i++)
+        feed_one(p, feed, i, batch[i]);
+    free(batch);
 }
 
 /* Unequal batches, since a host's last one is rarely whole. */
@@ -59,8 +95,7 @@ static void sweep(const t_pair *p, tf_feed *feed)
     static const int64_t sizes[] = {7, 16, 1, 16};
     int64_t at = 0;
     for (size_t b = 0; b < TF_LEN(sizes); at += sizes[b++]) {
-        for (size_t i = 0; i < tf_feed_count(feed); i++)
-            feed_slot(p, feed, i, at, sizes[b]);
+        feed_batch(p, feed, at, sizes[b]);
         t_ok(p->env, tf_feed_step(p->env, feed));
     }
     ck_assert_int_eq(at, SAMPLES);
@@ -256,7 +291,7 @@ START_TEST(test_another_policy)
     t_pair_set(&p, "otfusion.residual", "mean");
     t_ok(p.env, tf_align(p.env, &job, &plan));
     tf_plan_free(plan);
-    tfuse_array *batch = values_of(&p, tf_feed_at(feed, 0), 0, 2);
+    tfuse_array *batch = values_of(&p, feed, 0, 0, 2);
     t_fails(p.env, tf_feed_value(p.env, feed, 0, tf_feed_name(feed, 0), batch), TFUSE_ESTATE, "take no more");
     tf_array_free(batch);
     tf_feed_free(feed);
@@ -270,7 +305,7 @@ START_TEST(test_not_finite)
     t_pair_open(&p, "ba");
     tf_feed *feed = new_feed(&p);
     for (size_t i = 0; i < tf_feed_count(feed); i++) {
-        tfuse_array *batch = values_of(&p, tf_feed_at(feed, i), 0, 2);
+        tfuse_array *batch = values_of(&p, feed, i, 0, 2);
         if (i + 1 == tf_feed_count(feed))
             ((float *)batch->data)[1] = NAN;
         t_ok(p.env, tf_feed_value(p.env, feed, tf_feed_at(feed, i)->model, tf_feed_name(feed, i), batch));
