@@ -298,7 +298,7 @@ def run_threads(ours, rounds=15):
             one, two = on_threads(1, run), on_threads(2, run)
             together = timed(lambda: both(work), time.perf_counter)[0]
             gains.append(one / two)
-            probes.append(alone / together)
+            probes.append(min(alone / together, 2))  # above it is not a gain of two threads but what disturbed the first
         gain, possible = statistics.median(gains), statistics.median(probes)
         share = statistics.median(g / p for g, p in zip(gains, probes))
         verdict = "no second core to be had: proves nothing" if possible < 1.4 else "must" if share >= 0.85 else "BELOW"
