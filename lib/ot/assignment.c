@@ -41,9 +41,11 @@ static tfuse_status jv_init(tf_env *env, tf_arena *arena, int64_t n, const float
     return s->row_of && s->rows && s->cols && s->key && s->open && s->pred && s->settled && s->dist && s->base ? TFUSE_OK : TFUSE_ENOMEM;
 }
 
-/* v_j = min_i C_ij; a column takes the row of its minimum if that is still free. */
-static tfuse_status reduce_columns(tf_env *env, jv *s)
+/* v_j = min_i C_ij; a column takes the row of its minimum if that is still free. Where the largest cost is not known it is found on the way. */
+static tfuse_status reduce_columns(tf_env *env, jv *s, double *largest)
 {
+    const bool unknown = isnan(*largest);
+    uint32_t top = 0;
     int64_t n = s->n;
     float *low = (float *)(void *)s->key; /* scratch of the searches */
     int32_t *best = (int32_t *)(void *)s->pred;
@@ -55,7 +57,13 @@ static tfuse_status reduce_columns(tf_env *env, jv *s)
     for (int64_t i = 0; i < n; i++) {
         if (i % TF_POLL_ROWS == 0)
             TF_TRY(tf_check_cancel(env));
+        const uint32_t here = unknown ? tf_max_bits(s->cost + i * n, n) : 0;
+        top = here > top ? here : top;
         tf_column_min(s->cost + i * n, n, (int32_t)i, low, best);
+    }
+    if (unknown) {
+        *largest = tf_float_of(top);
+        TF_TRY(tf_check_largest(env, n, n, s->cost, *largest));
     }
     for (int64_t j = 0; j < n; j++) {
         s->v[j] = (double)low[j];
@@ -305,15 +313,15 @@ static tfuse_status try_sorted(tf_env *env, tf_arena *arena, jv *s)
     return TFUSE_OK;
 }
 
-tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, const double *start, int64_t *perm, double *u, double *v,
-                           int64_t *steps)
+tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, const double *start, double *largest, int64_t *perm, double *u,
+                           double *v, int64_t *steps)
 {
     tf_arena arena;
     tf_arena_init(&arena, &env->mem);
     jv s = {.n = n};
     tfuse_status status;
     TF_TRY_OUT(jv_init(env, &arena, n, cost, perm, v, &s));
-    TF_TRY_OUT(start ? reduce_columns_from(env, &s, start) : reduce_columns(env, &s));
+    TF_TRY_OUT(start ? reduce_columns_from(env, &s, start) : reduce_columns(env, &s, largest));
     list_free_rows(&s);
     if (s.row_count > 0 && !start)
         TF_TRY_OUT(try_sorted(env, &arena, &s));

@@ -6,7 +6,6 @@
 #include "ot/internal.h"
 
 #include <math.h>
-#include <string.h>
 
 double tf_max_abs(const tf_env *env, const float *x, int64_t count)
 {
@@ -15,9 +14,7 @@ double tf_max_abs(const tf_env *env, const float *x, int64_t count)
         uint32_t here = tf_max_bits(x + k, count - k < TF_POLL_ENTRIES ? count - k : TF_POLL_ENTRIES);
         bits = here > bits ? here : bits;
     }
-    float top;
-    memcpy(&top, &bits, sizeof top);
-    return (double)top;
+    return tf_float_of(bits);
 }
 
 bool tf_all_equal(const double *x, int64_t count)

@@ -83,7 +83,7 @@ static void tell(const char *why, bool from_potentials, tf_solution *out)
 
 /* ---- the solver ------------------------------------------------------------------------------- */
 
-static tfuse_status assign(tf_env *env, int64_t n, const float *cost, const double *start, tf_solution *out)
+static tfuse_status assign(tf_env *env, int64_t n, const float *cost, const double *start, double *scale, tf_solution *out)
 {
     tf_solution_init(env, n, n, out);
     out->kind = TF_COUPLING_PERMUTATION;
@@ -92,7 +92,7 @@ static tfuse_status assign(tf_env *env, int64_t n, const float *cost, const doub
     out->v = tf_alloc_array(env, (size_t)n, sizeof *out->v);
     tfuse_status status = TFUSE_ENOMEM;
     if (out->perm && out->u && out->v)
-        status = tf_assignment(env, n, cost, start, out->perm, out->u, out->v, &out->iterations);
+        status = tf_assignment(env, n, cost, start, scale, out->perm, out->u, out->v, &out->iterations);
     out->converged = true;
     if (status != TFUSE_OK)
         tf_solution_free(out);
@@ -103,13 +103,15 @@ tfuse_status tf_exact(tf_env *env, const tf_ot_options *options, int64_t n, int6
                       const double *mu, const double *nu, tf_solution *out)
 {
     const char *why = not_assignment(n, m, mu, nu);
-    tfuse_status status = why ? tf_transport(env, n, m, cost, mu, nu, options->v, out) : assign(env, n, cost, options->u, out);
+    double scale = options->scale;
+    if (why && isnan(scale))
+        TF_TRY(tf_check_costs(env, n, m, cost, &scale));
+    tfuse_status status = why ? tf_transport(env, n, m, cost, mu, nu, options->v, out) : assign(env, n, cost, options->u, &scale, out);
     if (status != TFUSE_OK)
         return status;
     tell(why, options->v != NULL, out);
     status = tf_solution_measure(env, cost, mu, nu, out);
     if (status == TFUSE_OK) {
-        const double scale = options->scale;
         if (is_column_reduction(out))
             out->gap = without_rounding(out->cost - sum_of_minima(out), scale, out);
         else

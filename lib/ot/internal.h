@@ -8,6 +8,8 @@
 #include "base/env.h"
 #include "ot/ot.h"
 
+#include <string.h>
+
 /* Cancelling. A pass over a large problem asks every TF_POLL_ROWS rows (TF_POLL_ENTRIES entries) whether it is to go on. Where it cannot fail it
  * just ends; whoever called it asks again before the result is used. */
 enum { TF_POLL_ROWS = 32, TF_POLL_ENTRIES = 1 << 16 };
@@ -25,6 +27,7 @@ typedef tfuse_status (*tf_native_solver)(tf_env *env, const tf_ot_options *optio
 struct tf_solver_entry {
     char *name;
     tf_native_solver native; /* NULL: ops */
+    bool checks;             /* it finds out itself whether costs are finite, and how large, where options->scale is NAN */
     tfuse_solver_ops ops;
     void *user;
 };
@@ -35,6 +38,11 @@ const struct tf_solver_entry *tf_solvers_find(const tf_solver_registry *reg, con
 /* foreign.c: runs a solver of the caller's and checks what it returned. */
 tfuse_status tf_run_foreign(tf_env *env, const struct tf_solver_entry *entry, const tf_ot_options *options, int64_t n, int64_t m,
                             const float *cost, const double *mu, const double *nu, tf_solution *out);
+
+/* check.c. Extents that make a problem; then that costs are finite: TFUSE_ENUMERIC names one that is not. *largest: of |cost|. */
+tfuse_status tf_check_extents(tf_env *env, int64_t n, int64_t m);
+tfuse_status tf_check_costs(tf_env *env, int64_t n, int64_t m, const float *cost, double *largest);
+tfuse_status tf_check_largest(tf_env *env, int64_t n, int64_t m, const float *cost, double largest); /* the same, `largest` being known (tf_max_bits) */
 
 /* start.c: checks the potentials in *options, whose masses are mu and nu, and puts in their place, in the arena, a feasible pair of about the
  * size of the costs: v as given where it is that already, u_i = min_j (C_ij - v_j). Nothing where there are none. */
@@ -87,6 +95,12 @@ enum { TF_LIST_BLOCK = 16 };
 void tf_block_minima(const float *cost, const double *v, int64_t blocks, double *low);
 /* The bits of the largest |x|; 0x7f800000 and above if one is not finite. */
 uint32_t tf_max_bits(const float *x, int64_t count);
+static inline double tf_float_of(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return (double)x;
+}
 
 /* The same as a table, by the widest vectors of the processor up to a level: 0 any machine, 1 AVX2, 2 AVX-512. All give the same bits. */
 typedef struct tf_kernels {

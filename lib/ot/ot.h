@@ -104,8 +104,9 @@ uint64_t tf_cost_features_bytes(int64_t n, int64_t m, int64_t width);
 
 /* assignment.c: square, uniform. Jonker & Volgenant 1987: column reduction, augmenting row reduction, shortest augmenting
  * paths, over short lists of candidates for large n; potentials in float64. perm[i] = j; u (n), v (n) with u_i + v_j <= C_ij, equality on the matching.
- * start: row potentials (n) of a neighbouring problem, of about the size of the costs; NULL: none. steps: bids and augmenting paths. */
-tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, const double *start, int64_t *perm, double *u, double *v,
+ * start: row potentials (n) of a neighbouring problem, of about the size of the costs; NULL: none. *largest: of |cost|; NAN, without a start, for costs that
+ * may not be finite: it is found here, or TFUSE_ENUMERIC. steps: bids and augmenting paths. */
+tfuse_status tf_assignment(tf_env *env, int64_t n, const float *cost, const double *start, double *largest, int64_t *perm, double *u, double *v,
                            int64_t *steps);
 
 /* transport.c: any marginals (zeros allowed): network simplex (Cunningham's strongly feasible trees, block pricing), from an auction's flow

@@ -13,10 +13,11 @@ enum { NAME_MAX_LENGTH = 64 };
 static const struct {
     const char *name;
     tf_native_solver solve;
+    bool checks;
 } built_in[] = {
-    {"exact", tf_exact},
-    {"sinkhorn", tf_sinkhorn_log},
-    {"sinkhorn-scaling", tf_sinkhorn_scaling},
+    {"exact", tf_exact, true},
+    {"sinkhorn", tf_sinkhorn_log, false},
+    {"sinkhorn-scaling", tf_sinkhorn_scaling, false},
 };
 
 static bool name_is_valid(const char *name)
@@ -45,7 +46,7 @@ tfuse_status tf_solvers_init(tf_env *env, tf_solver_registry *reg)
     memset(reg, 0, sizeof *reg);
     reg->mem = env->mem;
     for (size_t i = 0; i < TF_LEN(built_in); i++) {
-        struct tf_solver_entry entry = {.native = built_in[i].solve};
+        struct tf_solver_entry entry = {.native = built_in[i].solve, .checks = built_in[i].checks};
         tfuse_status status = add_entry(env, reg, built_in[i].name, entry);
         if (status != TFUSE_OK) {
             tf_solvers_free(reg);

@@ -14,23 +14,6 @@
 
 /* ---- the problem --------------------------------------------------------------------------- */
 
-static tfuse_status check_cost(tf_env *env, int64_t n, int64_t m, const float *cost, double *scale)
-{
-    size_t count;
-    if (n <= 0 || m <= 0)
-        return tf_fail(env, TFUSE_ESHAPE, "cost is %lld x %lld: a transport problem has at least one row and one column",
-                       (long long)n, (long long)m);
-    if (!tf_mul_size((size_t)n, (size_t)m, &count) || count > PTRDIFF_MAX / sizeof(double))
-        return tf_fail(env, TFUSE_ESHAPE, "cost is %lld x %lld: too large to be addressed", (long long)n, (long long)m);
-    *scale = tf_max_abs(env, cost, n * m);
-    TF_TRY(tf_check_cancel(env));
-    int64_t at = *scale < INFINITY ? -1 : tf_find_nonfinite(cost, count);
-    if (at >= 0)
-        return tf_fail(env, TFUSE_ENUMERIC, "cost[%lld, %lld] is %g: costs must be finite", (long long)(at / m),
-                       (long long)(at % m), (double)cost[at]);
-    return TFUSE_OK;
-}
-
 static tfuse_status sum_mass(tf_env *env, const char *name, int64_t count, const double *mass, double *total)
 {
     *total = 0;
@@ -126,7 +109,10 @@ tfuse_status tf_ot_solve(tf_env *env, const tf_solver_registry *reg, const char 
     tf_ot_options own = *options;
     memset(out, 0, sizeof *out);
     TF_TRY(find_solver(env, reg, name, &entry));
-    TF_TRY(check_cost(env, n, m, cost, &own.scale));
+    TF_TRY(tf_check_extents(env, n, m));
+    own.scale = NAN;
+    if (!entry->checks || own.u || own.v)
+        TF_TRY(tf_check_costs(env, n, m, cost, &own.scale));
     TF_TRY(check_masses(env, n, m, mu, nu, &mu_total, &nu_total));
     tf_arena arena;
     tf_arena_init(&arena, &env->mem);

@@ -215,9 +215,9 @@ START_TEST(cancelling_ends_it)
     tf_env *env = t_env(1);
     problem p = make_problem(COST_PRODUCT, MASS_EVEN, 64, 64, 1);
     int64_t perm[64], steps;
-    double u[64], v[64];
+    double u[64], v[64], largest = 1;
     atomic_store(&env->cancelled, 1);
-    t_fails(env, tf_assignment(env, 64, p.cost, NULL, perm, u, v, &steps), TFUSE_ECANCELLED, "cancelled");
+    t_fails(env, tf_assignment(env, 64, p.cost, NULL, &largest, perm, u, v, &steps), TFUSE_ECANCELLED, "cancelled");
     free_problem(&p);
     t_env_free(env);
 }

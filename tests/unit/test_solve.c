@@ -107,6 +107,28 @@ START_TEST(wild_potentials_do_no_harm)
 }
 END_TEST
 
+/* Whoever reads the costs first: the door, or column reduction on its way. */
+START_TEST(costs_that_are_not_finite_are_named)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    static const char *const name[] = {"cost[17, 69] is ", "cost[17, 39] is "};
+    static const setting s[] = {{"exact", 0, 70, 70, MASS_EVEN}, {"exact", 0, 70, 40, MASS_EVEN}};
+    tf_env *env = t_env(2);
+    for (size_t k = 0; k < TF_LEN(s); k++) {
+        problem p = make_problem(COST_UNIFORM, MASS_EVEN, s[k].n, s[k].m, 1);
+        double u[70] = {0}, v[70] = {0};
+        tf_solution out;
+        for (size_t i = 0; i < TF_LEN(bad); i++) {
+            p.cost[17 * s[k].m + s[k].m - 1] = bad[i];
+            t_fails(env, solve_from(env, &s[k], &p, NULL, NULL, &out), TFUSE_ENUMERIC, name[k]);
+            t_fails(env, solve_from(env, &s[k], &p, u, v, &out), TFUSE_ENUMERIC, name[k]);
+        }
+        free_problem(&p);
+    }
+    t_env_free(env);
+}
+END_TEST
+
 START_TEST(bad_potentials_are_named)
 {
     static const setting s = {"exact", 0, 4, 5, MASS_EVEN};
@@ -311,6 +333,7 @@ Suite *make_suite(void)
     T_SUITE("solve");
     T_ADD(potentials_of_a_neighbour_save_work);
     T_ADD(wild_potentials_do_no_harm);
+    T_ADD(costs_that_are_not_finite_are_named);
     T_ADD(bad_potentials_are_named);
     T_ADD(batches_give_the_bits_of_single_solves);
     T_ADD(threads_do_not_change_a_bit);
