@@ -118,11 +118,11 @@ cli: $(TFUSE) ## build/release/tfuse
 
 examples: $(EXAMPLES) $(EXAMPLES_CC) ## build/release/examples/
 
-# Objects depend on a file that changes when the flags do, so that builds never mix.
+# Objects depend on a file that changes when the flags do, so that builds never mix. Its new text is each make's own: several may run at once.
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(WITH_LAPACK) $(WARN) $(FLAGS_$(FLAVOUR))' >$@.new
-	@cmp -s $@.new $@ && rm -f $@.new || mv -f $@.new $@
+	@printf '%s\n' '$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(WITH_LAPACK) $(WARN) $(FLAGS_$(FLAVOUR))' >$@.$$$$; \
+	cmp -s $@.$$$$ $@ && rm -f $@.$$$$ || mv -f $@.$$$$ $@
 .PHONY: FORCE
 FORCE:
 
