@@ -84,8 +84,8 @@ typedef struct shrinkage {
 static void add_rows(matching *mt, shrinkage *to, const tf_map *map, int64_t instance, bool produced, float *rows, int64_t width, float *there, float *back)
 {
     const int64_t n = to->n, at = (2 * instance + !produced) * n;
-    const float *op = produced ? map->dense : map->inverse;
-    tf_gemm(mt->env, 1, tf_mat_t(tf_mat_rows(produced ? map->dense : map->inverse, n, n)), tf_mat_rows(rows, n, width), 0, tf_mat_rows(there, n, width));
+    float *op = produced ? map->dense : map->inverse;
+    tf_gemm(mt->env, 1, tf_mat_t(tf_mat_rows(op, n, n)), tf_mat_rows(rows, n, width), 0, tf_mat_rows(there, n, width));
     tf_gemm(mt->env, 1, tf_mat_rows(produced ? map->inverse : map->dense, n, n), tf_mat_rows(there, n, width), 0, tf_mat_rows(back, n, width));
     for (int64_t i = 0; i < n; i++) {
         const double length = tf_sum_sq(rows + i * width, (size_t)width);

@@ -8,13 +8,11 @@
  * Tolerances: features and maps are float32; sums over some tens of them agree with float64 to 1e-5. Moved copies (condition up to 10) agree as well as
  * float32 carries them, 1e-3.
  */
-#include "align/align.h"
 #include "align/gauge.h"
-#include "fuse/fuse.h"
-#include "t_graph.h"
+#include "t_scene.h"
 #include <unistd.h>
 
-enum { SAMPLES = 64, FEATURES = 6, TOKENS = 5, HIDDEN = 7, OUT = 3 };
+enum { HIDDEN = 7, OUT = 3 };
 
 static const t_node linear[] = {
     {"input", "x", "", "kind=features shape=5,6"},
@@ -61,55 +59,10 @@ static const t_node bert[] = {
     {"linear", "head", "last", "out=!classes:9"},
 };
 
-typedef struct scene {
-    tf_env *env;
-    tf_graph *g;
-    t_model a, b;
-    tfuse_policy *policy;
-    tf_solver_registry solvers;
-    tfuse_array *calib;
-    tfuse_plan *plan;
-} scene;
-
-static void scene_open(scene *s, const t_node *nodes, size_t count)
-{
-    *s = (scene){.env = t_env(2)};
-    s->g = t_graph(s->env, nodes, count, "head");
-    s->a = t_random_model(s->env, s->g, 3);
-    s->b = t_random_model(s->env, s->g, 1003);
-    t_ok(s->env, tf_solvers_init(s->env, &s->solvers));
-    t_ok(s->env, tf_policy_new(s->env, &s->policy));
-    t_ok(s->env, tf_array_new(s->env, TFUSE_F32, 3, (const int64_t[]){SAMPLES, TOKENS, FEATURES}, &s->calib));
-    t_fill((float *)s->calib->data, (size_t)(SAMPLES * TOKENS * FEATURES), 21);
-}
-
-static void scene_close(scene *s)
-{
-    tf_plan_free(s->plan);
-    tf_array_free(s->calib);
-    tf_policy_free(s->policy);
-    tf_solvers_free(&s->solvers);
-    t_model_free(&s->a);
-    t_model_free(&s->b);
-    tf_graph_free(s->g);
-    t_env_free(s->env);
-}
-
-static void set(scene *s, const char *key, const char *value)
-{
-    t_ok(s->env, tf_policy_set(s->env, s->policy, key, value));
-}
-
 static void align_with(scene *s, const char *strategy, const tfuse_model *other, bool calibrated)
 {
-    const tfuse_model *models[] = {s->a.m, other};
-    tf_graph *graphs[] = {s->g, s->g};
-    set(s, "align.strategy", strategy);
-    tf_plan_free(s->plan);
-    s->plan = NULL;
-    const tf_align_job job = {.policy = s->policy, .solvers = &s->solvers, .models = models, .graphs = graphs, .n = 2,
-                              .calib = calibrated ? s->calib : NULL};
-    t_ok(s->env, tf_align(s->env, &job, &s->plan));
+    s->models[1] = other;
+    scene_align(s, strategy, calibrated ? s->calib : NULL);
 }
 
 /* ---- two linears ------------------------------------------------------------------------------------------------------- */
@@ -173,7 +126,7 @@ START_TEST(test_by_definition)
 {
     static const char *const metrics[] = {"euclidean", "sqeuclidean", "cosine"};
     scene s;
-    scene_open(&s, linear, TF_LEN(linear));
+    scene_open(&s, linear, TF_LEN(linear), 2, SAMPLES);
     for (int soft = 0; soft < 2; soft++)
         for (size_t m = 0; m < TF_LEN(metrics); m++) {
             set(&s, "solver.name", soft ? "sinkhorn" : "exact");
@@ -195,7 +148,7 @@ START_TEST(test_uniform)
 {
     scene s;
     double mean = 0, all = 0;
-    scene_open(&s, linear, TF_LEN(linear));
+    scene_open(&s, linear, TF_LEN(linear), 2, SAMPLES);
     set(&s, "align.control", "uniform");
     align_with(&s, "otfusion", s.b.m, false);
     for (int i = 0; i < ROW; i++) {
@@ -228,7 +181,7 @@ static void check_matching(const t_node *nodes, size_t count)
     scene s;
     tfuse_plan *plan;
     tfuse_model *copy;
-    scene_open(&s, nodes, count);
+    scene_open(&s, nodes, count, 2, SAMPLES);
     t_ok(s.env, tf_gauge(s.env, s.policy, s.a.m, s.g, &plan));
     set(&s, "combine.weights", "0,1");
     const tf_fuse_job job = {.policy = s.policy, .plan = plan, .models = (const tfuse_model *[]){s.a.m, s.a.m},
@@ -324,7 +277,7 @@ START_TEST(test_half_of_the_heads)
     static const char *const rows[] = {"q.weight", "k.weight", "v.weight", "q.bias", "k.bias", "v.bias"};
     for (int calibrated = 0; calibrated < 2; calibrated++) {
         scene s;
-        scene_open(&s, bert, TF_LEN(bert));
+        scene_open(&s, bert, TF_LEN(bert), 2, SAMPLES);
         copy_model(&s);
         for (size_t i = 0; i < TF_LEN(rows); i++)
             swap_blocks(&s, &s.b, rows[i], true, 4, 1, 3);
@@ -334,7 +287,7 @@ START_TEST(test_half_of_the_heads)
         check_blocks(s.plan, "heads*qk", (const int64_t[]){0, 3, 2, 1}, 4);
         check_blocks(s.plan, "heads*vo", (const int64_t[]){0, 3, 2, 1}, 4);
         scene_close(&s);
-        scene_open(&s, llama, TF_LEN(llama));
+        scene_open(&s, llama, TF_LEN(llama), 2, SAMPLES);
         copy_model(&s);
         swap_blocks(&s, &s.b, "q.weight", true, 8, 0, 2);
         swap_blocks(&s, &s.b, "k.weight", true, 4, 0, 2);
@@ -375,7 +328,7 @@ static void check_planted(const t_node *nodes, size_t count, bool rotates)
     scene s;
     tfuse_plan *plan;
     tfuse_model *moved;
-    scene_open(&s, nodes, count);
+    scene_open(&s, nodes, count, 2, SAMPLES);
     t_ok(s.env, tf_gauge(s.env, s.policy, s.a.m, s.g, &plan));
     set(&s, "combine.weights", "0,1");
     const tf_fuse_job job = {.policy = s.policy, .plan = plan, .models = (const tfuse_model *[]){s.a.m, s.a.m},
@@ -421,8 +374,6 @@ static void check_report(const json_t *report, const char *what, const char *sta
 static void check_hostile(scene *s, const char *what)
 {
     static const char *const stages[] = {"auto", "circuits,select,regmean,refit,statistics,head", "regmean,statistics"};
-    const tfuse_model *models[] = {s->a.m, s->b.m};
-    tf_graph *graphs[] = {s->g, s->g};
     align_with(s, "matching", s->b.m, true);
     for (size_t i = 0; i < s->plan->n_maps; i++)
         ck_assert_msg(isfinite(s->plan->maps[i].cost) && s->plan->maps[i].cost > -1e-6 && s->plan->maps[i].cost <= 1, "%s, %s: cost %g", what,
@@ -432,7 +383,7 @@ static void check_hostile(scene *s, const char *what)
         json_t *report;
         int which;
         set(s, "repair", stages[i]);
-        const tf_fuse_job job = {.policy = s->policy, .plan = s->plan, .models = models, .graphs = graphs, .n = 2};
+        const tf_fuse_job job = job_of(s);
         t_ok(s->env, tf_repair_stages(s->env, s->policy, s->plan, true, &which));
         t_ok(s->env, tf_repair(s->env, &job, which, s->calib, &fitted, &report));
         for (size_t p = 0; p < s->g->n_params; p++)
@@ -470,11 +421,11 @@ static void spoil_units(scene *s, bool biased)
 static void check_all_hostile(const t_node *nodes, size_t count, bool biased)
 {
     scene s;
-    scene_open(&s, nodes, count);
+    scene_open(&s, nodes, count, 2, SAMPLES);
     make_collinear(&s);
     check_hostile(&s, "collinear inputs");
     scene_close(&s);
-    scene_open(&s, nodes, count);
+    scene_open(&s, nodes, count, 2, SAMPLES);
     spoil_units(&s, biased);
     check_hostile(&s, "dead and constant units, an outlier channel");
     s.calib->shape[0] = 2;
@@ -519,7 +470,7 @@ START_TEST(test_coupling)
     scene s;
     float t[2][100], c[100];
     double kept[2];
-    scene_open(&s, llama, TF_LEN(llama));
+    scene_open(&s, llama, TF_LEN(llama), 2, SAMPLES);
     set(&s, "matching.coupling", "sinkhorn");
     for (int scaled = 0; scaled < 2; scaled++) {
         set(&s, "matching.unshrink", scaled ? "1" : "0");
@@ -556,7 +507,7 @@ START_TEST(test_file)
     scene s;
     char path[] = "/tmp/tfuse-figures-XXXXXX";
     tfuse_plan *read;
-    scene_open(&s, linear, TF_LEN(linear));
+    scene_open(&s, linear, TF_LEN(linear), 2, SAMPLES);
     set(&s, "solver.name", "sinkhorn");
     align_with(&s, "otfusion", s.b.m, false);
     const int file = mkstemp(path);
