@@ -4,6 +4,7 @@
  */
 #include "tool.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,7 +99,29 @@ static int make_repair(tool *t, const tfuse_plan *plan, tfuse_model **models, si
     return code;
 }
 
-static void print_repair(const json_t *found)
+/* Which mix of the models the layers before the last are fitted to, where one was chosen. */
+static void print_mix(const tool *t, const json_t *found)
+{
+    const json_t *mix = json_object_get(found, "mix"), *tried = json_object_get(found, "mixes");
+    size_t k, i;
+    json_t *share, *row;
+    if (!json_array_size(tried))
+        return;
+    json_array_foreach(mix, k, share)
+        json_array_foreach(tried, i, row) {
+            const double own = json_number_value(share);
+            if (!json_is_integer(json_object_get(row, "lead")) || (size_t)json_integer_value(json_object_get(row, "lead")) != k ||
+                fabs(json_number_value(json_object_get(row, "share")) - own) > 1e-9)
+                continue;
+            printf(own < 1 ? "  mix            %.0f %% of %s, which leads\n"
+                           : "  mix            %.0f %% of %s: it alone, but for its last layer; no mix of the models came nearer to the ensemble\n",
+                   100 * own, t->args[k]);
+            return;
+        }
+    printf("  mix            of all models by their weights\n");
+}
+
+static void print_repair(const tool *t, const json_t *found)
 {
     const json_t *stages = json_object_get(found, "stages");
     size_t k;
@@ -114,6 +137,7 @@ static void print_repair(const json_t *found)
     }
     printf(", on %lld samples; from the ensemble %.4f nats, the anchor alone %.4f\n", (long long)json_integer_value(json_object_get(found, "samples")),
            json_number_value(json_object_get(found, "kl_fused")), json_number_value(json_object_get(found, "kl_anchor")));
+    print_mix(t, found);
 }
 
 /* Where the calibration inputs come from; null: there are none. */
@@ -170,7 +194,7 @@ static int report(const tool *t, const tfuse_plan *plan, json_t *check, json_t *
         print_heads(object, false);
         print_calibration(t);
         print_check(check);
-        print_repair(repaired);
+        print_repair(t, repaired);
         printf("  time           %10.2f s\nfused model written to %s; look at it with: tfuse eval %s --inputs F --labels F\n",
                seconds, t->out, t->out);
         print_verdict(repaired);

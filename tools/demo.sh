@@ -77,7 +77,9 @@ echo "  the paper's method, from activations:"
     fuse "  and repair" --align matching $acts
     fuse "  the same with 600 images" --align matching $acts --samples 600
     echo "  controls of repair:"
-    fuse "  no fusion: the leading model, its head refitted" --align matching $acts --set repair.lead=1 --repair mix,head
+    fuse "  one model alone, its head refitted" --align matching $acts --set repair.lead=1 --repair mix,head
+    fuse "  always a mix of both" --align matching $acts --set repair.alone=0
+    fuse "  the same with 600 images" --align matching $acts --samples 600 --set repair.alone=0
 }
 echo
 if [ "$unconverged" = 1 ]; then

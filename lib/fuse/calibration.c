@@ -101,10 +101,7 @@ static tfuse_status set_number(tf_env *env, tfuse_policy *p, const char *key, in
 
 static tfuse_status make_policy(tf_env *env, const tfuse_policy *given, int64_t n, int64_t length, tfuse_policy **out)
 {
-    TF_TRY(tf_policy_new(env, out));
-    for (size_t i = 0; i < tf_key_count; i++)
-        if (tf_policy_was_set(given, tf_keys[i].name))
-            TF_TRY(tf_policy_set(env, *out, tf_keys[i].name, tf_policy_text(given, tf_keys[i].name)));
+    TF_TRY(tf_policy_copy(env, given, out));
     TF_TRY(set_number(env, *out, "calib.generate", n));
     TF_TRY(set_number(env, *out, "calib.length", length));
     return tf_policy_was_set(given, "calib.samples") ? TFUSE_OK : set_number(env, *out, "calib.samples", n);

@@ -133,13 +133,19 @@ tfuse_status tf_dry_space(tf_env *env, const char *path, uint64_t bytes, tf_buf 
 
 /* ---- the report ---------------------------------------------------------------------------------- */
 
-tfuse_status tf_dry_memory(tf_env *env, const tfuse_policy *policy, uint64_t peak, tf_buf *problems)
+tfuse_status tf_memory_check(tf_env *env, const tfuse_policy *policy, uint64_t peak, const char *otherwise)
 {
     const uint64_t most = (uint64_t)tf_policy_int(policy, "run.memory");
     if (!most || peak <= most)
         return TFUSE_OK;
-    return tf_dry_note(env, problems, tf_fail(env, TFUSE_ERANGE, "run.memory=%llu is too little: this takes at least %llu bytes; give --memory %lluM or more",
-                           (unsigned long long)most, (unsigned long long)peak, (unsigned long long)((peak >> 20) + 1)));
+    return tf_fail(env, TFUSE_ERANGE, "run.memory=%llu is too little: this takes at least %llu bytes; give --memory %lluM or more%s",
+                   (unsigned long long)most, (unsigned long long)peak, (unsigned long long)((peak >> 20) + 1), otherwise);
+}
+
+tfuse_status tf_dry_memory(tf_env *env, const tfuse_policy *policy, uint64_t peak, const char *otherwise, tf_buf *problems)
+{
+    const tfuse_status status = tf_memory_check(env, policy, peak, otherwise);
+    return status == TFUSE_OK ? status : tf_dry_note(env, problems, status);
 }
 
 static json_t *bytes(bool known, uint64_t n)

@@ -21,8 +21,10 @@ void tf_dry_count_file(const char *path, uint64_t *bytes);
 tfuse_status tf_dry_output(tf_env *env, const tfuse_policy *policy, const char *path, bool is_dir, tf_buf *problems);
 /* The old and the new output are on the disk together until the rename, so a replaced one frees nothing before. */
 tfuse_status tf_dry_space(tf_env *env, const char *path, uint64_t bytes, tf_buf *problems);
-/* run.memory beside what a run takes. */
-tfuse_status tf_dry_memory(tf_env *env, const tfuse_policy *policy, uint64_t peak, tf_buf *problems);
+/* run.memory beside what a run takes; otherwise: what would do in place of more, "" if nothing. */
+tfuse_status tf_memory_check(tf_env *env, const tfuse_policy *policy, uint64_t peak, const char *otherwise);
+/* A failure is a line. */
+tfuse_status tf_dry_memory(tf_env *env, const tfuse_policy *policy, uint64_t peak, const char *otherwise, tf_buf *problems);
 
 typedef struct tf_dry_sizes {
     bool known; /* peak and write; and read */

@@ -7,6 +7,7 @@
  */
 #include "fuse/fuse.h"
 #include "base/pool.h"
+#include "fuse/dry.h"
 #include "graph/naming.h"
 
 enum { WRITER_BYTES = 1 << 20, PER_THREAD = 2 << 20 };
@@ -162,20 +163,65 @@ tfuse_status tf_fuse_peak(tf_env *env, const tf_align_job *align, const tfuse_pl
     return status;
 }
 
+/* Changes that spare memory, the smallest first: where calibration inputs are looked at, second moments of the widest axes are held. */
+static const struct {
+    const char *strategy; /* NULL: any */
+    const char *weights;  /* key whose value becomes `weights`; NULL: none */
+    bool unrepaired;
+} savings[] = {{"matching", "matching.use", false}, {"otfusion", "otfusion.cost", false}, {NULL, NULL, true}, {"matching", "matching.use", true}};
+
+/* What a run takes with the changes of one row; UINT64_MAX where they change nothing or cannot be made. */
+static tfuse_status try_saving(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool saved, size_t row, uint64_t *peak)
+{
+    const char *key = savings[row].weights;
+    const bool repairs = !tf_policy_is(align->policy, "repair", "none");
+    tf_align_job job = *align;
+    tfuse_policy *policy = NULL;
+    uint64_t maps;
+    *peak = UINT64_MAX;
+    if ((savings[row].strategy && !tf_policy_is(align->policy, "align.strategy", savings[row].strategy)) || (savings[row].unrepaired && !repairs) ||
+        (key && (plan || tf_policy_is(align->policy, key, "weights"))))
+        return TFUSE_OK;
+    tfuse_status status = tf_policy_copy(env, align->policy, &policy);
+    if (status == TFUSE_OK && key)
+        status = tf_policy_set(env, policy, key, "weights");
+    if (status == TFUSE_OK && savings[row].unrepaired)
+        status = tf_policy_set(env, policy, "repair", "none");
+    job.policy = policy;
+    if (status == TFUSE_OK && tf_fuse_peak(env, &job, plan, saved, peak, &maps) != TFUSE_OK)
+        *peak = UINT64_MAX;
+    tf_policy_free(policy);
+    return status;
+}
+
+tfuse_status tf_fuse_advise(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool saved, uint64_t beside, char *out)
+{
+    const uint64_t most = (uint64_t)tf_policy_int(align->policy, "run.memory");
+    *out = 0;
+    for (size_t row = 0; row < TF_LEN(savings) && align->calib && !*out; row++) {
+        const char *key = savings[row].weights;
+        uint64_t peak;
+        TF_TRY(try_saving(env, align, plan, saved, row, &peak));
+        if (peak <= most && peak + beside <= most)
+            snprintf(out, TF_ADVICE, ", or %s%s%s%s, with which it takes %lluM", key ? "--set " : "", key ? key : "",
+                     !key ? "--repair none" : "=weights", key && savings[row].unrepaired ? " --repair none" : "",
+                     (unsigned long long)(((peak + beside) >> 20) + 1));
+    }
+    return TFUSE_OK;
+}
+
 tfuse_status tf_fuse_check_memory(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool in_memory)
 {
     const tf_fuse_job job = {.policy = align->policy, .models = align->models, .graphs = align->graphs, .n = align->n, .dry = true};
-    uint64_t held = 0;
-    const uint64_t most = (uint64_t)tf_policy_int(align->policy, "run.memory");
-    uint64_t peak, maps;
-    if (!most)
+    uint64_t held = 0, peak, maps;
+    char otherwise[TF_ADVICE];
+    if (!tf_policy_int(align->policy, "run.memory"))
         return TFUSE_OK;
     TF_TRY(tf_fuse_peak(env, align, plan, false, &peak, &maps));
     if (in_memory)
         TF_TRY(tf_fuse_output_bytes(env, &job, &held));
-    peak += held;
-    if (peak <= most)
+    if (peak + held <= (uint64_t)tf_policy_int(align->policy, "run.memory"))
         return TFUSE_OK;
-    return tf_fail(env, TFUSE_ERANGE, "run.memory=%llu is too little: this takes at least %llu bytes; give --memory %lluM or more",
-                   (unsigned long long)most, (unsigned long long)peak, (unsigned long long)((peak >> 20) + 1));
+    TF_TRY(tf_fuse_advise(env, align, plan, false, held, otherwise));
+    return tf_memory_check(env, align->policy, peak + held, otherwise);
 }

@@ -205,10 +205,20 @@ static tfuse_status keep_mixed(repair *r)
     return TFUSE_OK;
 }
 
+/* A parent that leads alone is what the fits before the last linear would be made to, unless its maps lose something. */
+static int stages_left(const repair *r)
+{
+    for (size_t k = 0; k < r->n; k++)
+        if ((r->stages & RP_MIX) && r->mix[k] >= 1 && tf_plan_is_lossless(r->job->plan, k))
+            return r->stages & ~(RP_SELECT | RP_REGMEAN | RP_REFIT);
+    return r->stages;
+}
+
 /* One walk from the input to the output; *fitted may be NULL: only the report is wanted. */
 static tfuse_status run(const repair *with, const tfuse_array *calib, float ***fitted, json_t **report)
 {
     repair r = *with;
+    r.stages = stages_left(with);
     tfuse_status status = prepare(&r, calib);
     if (status == TFUSE_OK)
         status = r.samples > 0 ? walk(&r) : walk_weights(&r);
@@ -280,29 +290,45 @@ static tfuse_status try_mix(repair *r, const tfuse_array *calib, size_t candidat
     return TFUSE_OK;
 }
 
+/* The nearest candidate so far. */
+typedef struct choice {
+    size_t candidate;
+    double lead, kl;
+} choice;
+
+static tfuse_status try_choice(repair *r, const tfuse_array *calib, size_t candidate, double lead, choice *best)
+{
+    double kl;
+    TF_TRY(try_mix(r, calib, candidate, lead, &kl));
+    if (kl < best->kl)
+        *best = (choice){candidate, lead, kl};
+    return TFUSE_OK;
+}
+
+static bool may_lead(const repair *r, size_t k)
+{
+    return r->weights[k] > 0 && r->weights[k] < 1;
+}
+
 /* Two networks of equal use share few features, and the mean of their streams is the stream of neither: often one that leads, with what the other
  * adds, comes nearer to the ensemble. Whether so, which, and by the given share or half of the way on from there to all, is found on samples that the fits
- * leave out. */
+ * leave out. Where the models share too little, nearest is one of them alone with its last linear fitted to the ensemble. */
 static tfuse_status choose_mix(repair *r, const tfuse_array *calib)
 {
-    double lead = tf_policy_real(r->job->policy, "repair.lead"), least = INFINITY, kl;
-    const double further = (1 + lead) / 2;
-    size_t best = 0;
+    const double lead = tf_policy_real(r->job->policy, "repair.lead");
+    const bool alone = lead < 1 && (r->stages & RP_HEAD) && tf_policy_flag(r->job->policy, "repair.alone"); /* no head: nothing of the others would be left */
+    choice best = {0, lead, INFINITY};
     r->all = false;
-    for (size_t c = 0; c <= r->n; c++) {
-        if (c && (r->weights[c - 1] <= 0 || r->weights[c - 1] >= 1))
-            continue;
-        TF_TRY(try_mix(r, calib, c, lead, &kl));
-        if (kl < least) {
-            least = kl;
-            best = c;
-        }
-    }
-    if (best && further > lead) {
-        TF_TRY(try_mix(r, calib, best, further, &kl));
-        lead = kl < least ? further : lead;
-    }
-    set_mix(r, best, lead);
+    TF_TRY(try_choice(r, calib, 0, lead, &best));
+    for (size_t k = 0; k < r->n; k++)
+        if (may_lead(r, k))
+            TF_TRY(try_choice(r, calib, k + 1, lead, &best));
+    if (best.candidate && lead < 1)
+        TF_TRY(try_choice(r, calib, best.candidate, (1 + lead) / 2, &best));
+    for (size_t k = 0; k < r->n && alone; k++)
+        if (may_lead(r, k))
+            TF_TRY(try_choice(r, calib, k + 1, 1, &best));
+    set_mix(r, best.candidate, best.lead);
     return TFUSE_OK;
 }
 

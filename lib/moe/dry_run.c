@@ -69,7 +69,7 @@ static tfuse_status size_up(moe_dry *d, const tf_moe *s)
     d->sizes.known = true;
     if (d->out)
         TF_TRY(tf_dry_space(d->env, d->out, d->sizes.write, &d->problems));
-    return tf_dry_memory(d->env, d->policy, d->sizes.peak, &d->problems);
+    return tf_dry_memory(d->env, d->policy, d->sizes.peak, "", &d->problems);
 }
 
 static tfuse_status check_split(moe_dry *d)

@@ -5,6 +5,7 @@
  */
 #include "base/meter.h"
 #include "base/pool.h"
+#include "fuse/dry.h"
 #include "fuse/fuse.h"
 #include "graph/naming.h"
 #include "moe/moe.h"
@@ -149,12 +150,9 @@ tfuse_status tf_moe_peak(tf_env *env, const tf_moe *s, const tfuse_array *calib,
 
 tfuse_status tf_moe_check_memory(tf_env *env, const tf_moe *s, const tfuse_array *calib, bool in_memory)
 {
-    const uint64_t most = (uint64_t)tf_policy_int(s->policy, "run.memory");
     uint64_t peak = 0, written = 0;
-    if (!most)
+    if (!tf_policy_int(s->policy, "run.memory"))
         return TFUSE_OK;
     TF_TRY(tf_moe_peak(env, s, calib, in_memory, &peak, &written));
-    return peak <= most ? TFUSE_OK
-                        : tf_fail(env, TFUSE_ERANGE, "run.memory=%llu is too little: this takes at least %llu bytes; give --memory %lluM or more",
-                                  (unsigned long long)most, (unsigned long long)peak, (unsigned long long)((peak >> 20) + 1));
+    return tf_memory_check(env, s->policy, peak, "");
 }

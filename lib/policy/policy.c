@@ -248,6 +248,15 @@ void tf_policy_free(tfuse_policy *policy)
     tf_free(&mem, policy);
 }
 
+tfuse_status tf_policy_copy(tf_env *env, const tfuse_policy *policy, tfuse_policy **out)
+{
+    TF_TRY(tf_policy_new(env, out));
+    for (size_t i = 0; i < tf_key_count; i++)
+        if (tf_policy_was_set(policy, tf_keys[i].name))
+            TF_TRY(tf_policy_set(env, *out, tf_keys[i].name, tf_policy_text(policy, tf_keys[i].name)));
+    return TFUSE_OK;
+}
+
 tfuse_status tf_policy_set(tf_env *env, tfuse_policy *policy, const char *key, const char *value)
 {
     const tf_key *row = tf_key_find(key);

@@ -33,6 +33,8 @@ tfuse_status tf_key_check(tf_env *env, const tf_key *key, const char *value);
 
 tfuse_status tf_policy_new(tf_env *env, tfuse_policy **out);
 void tf_policy_free(tfuse_policy *policy);
+/* Another that says the same; freed by tf_policy_free, also on failure. */
+tfuse_status tf_policy_copy(tf_env *env, const tfuse_policy *policy, tfuse_policy **out);
 tfuse_status tf_policy_set(tf_env *env, tfuse_policy *policy, const char *key, const char *value);
 /* policy may be NULL: defaults. The key must exist (an unknown one is a defect of the library and yields "" / 0 / NaN). */
 const char *tf_policy_text(const tfuse_policy *policy, const char *key);

@@ -51,6 +51,23 @@ check 'nothing written' ! -e "$work/o"
 least=$(sed -n 's/.*--memory \([0-9]*M\) or more.*/\1/p' "$work/err")
 works 'the least that it names will do' align "$work/x" "$work/y" -o "$work/o.plan" --memory "$least"
 works 'and to fuse' fuse "$work/x" "$work/y" -o "$work/o" --memory 1G
+advised() { # advised NAME MEMORY WITH ARGS...: what is named in place of more memory is WITH, and it does
+    topic=$1 memory=$2 with=$3
+    shift 3
+    refuses 1 'run.memory' "$topic: refused" fuse "$a" "$b" --calib "$calib" --memory "$memory" "$@" -o "$work/advised"
+    advice=$(sed -n 's/.* or more, or \(.*\), with which .*/\1/p' "$work/err")
+    check "$topic: says how else" "$advice" = "$with"
+    run fuse "$a" "$b" --calib "$calib" --memory "$memory" "$@" -o "$work/advised" --dry-run
+    says "$topic: a dry run too" "or more, or $with, with which"
+    # shellcheck disable=SC2086 # several words
+    works "$topic: and so it does" fuse "$a" "$b" --calib "$calib" --memory "$memory" "$@" -o "$work/advised" $advice
+    rm -rf "$work/advised"
+}
+advised 'moments' 20M '--set matching.use=weights'
+advised 'moments, repair' 10M '--set matching.use=weights --repair none'
+advised 'moments of the paper' 20M '--set otfusion.cost=weights' --align otfusion
+run fuse "$a" "$b" --calib "$calib" --memory 2M -o "$work/advised"
+check 'where nothing helps, nothing is named' "$(grep -c 'or more, or' "$work/err")" = 0
 refuses 2 'run.memory' 'no number' fuse "$work/x" "$work/y" -o "$work/z" --memory 3X
 # A config alone: sizes of what it describes.
 mkdir "$work/c1" "$work/c2"

@@ -11,12 +11,23 @@ repairs() { # repairs NAME ARGS...
     check "$name" "$code" = 0
 }
 
-repairs 'auto' -o "$work/auto" --save-plan "$work/auto.plan"
+repairs 'auto' -o "$work/best"
+chosen=$(python3 -c '
+import json, sys
+r = json.load(sys.stdin)["repair"]
+best = min(r["mixes"], key=lambda m: m["kl"])
+print(sorted(m["lead"] for m in r["mixes"] if m["share"] == 1), best["share"], r["mix"] == [float(k == best["lead"]) for k in (0, 1)], r["stages"])' <"$work/out")
+check 'with 40 images none comes nearer than one alone' "$chosen" = "[0, 1] 1.0 True ['mix', 'head']"
+repairs 'that one' --repair mix,head --set repair.lead=1 -o "$work/alone"
+if cmp -s "$work/best/model.safetensors" "$work/alone/model.safetensors"; then pass 'is what came'; else fail 'is what came' 'files differ'; fi
+run fuse "$a" "$b" --calib "$calib" --repair mix,head --set repair.lead=1 -o "$work/alone" --force
+says 'and is told' 'it alone, but for its last layer'
+repairs 'always a mix' --set repair.alone=0 -o "$work/auto" --save-plan "$work/auto.plan"
 check 'four stages' "$(json repair stages)" = 4
 check 'samples' "$(json repair samples)" = 40
 at_most 'the ensemble is near' "$(json repair kl_fused)" 1
 said=$(json peak_bytes)
-run fuse "$a" "$b" --align matching --calib "$calib" --dry-run --json -o "$work/dry"
+run fuse "$a" "$b" --align matching --calib "$calib" --set repair.alone=0 --dry-run --json -o "$work/dry"
 at_most 'estimate <= 1.15 x metered' "$(json peak_bytes)" "$(awk "BEGIN { print 1.15 * $said + 64 * 2097152 }")"
 at_most 'metered <= 1.15 x estimate' "$said" "$(awk "BEGIN { print 1.15 * $(json peak_bytes) }")"
 repairs 'one thread' --repair select,refit,head --threads 1 -o "$work/one"

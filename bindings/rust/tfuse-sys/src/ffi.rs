@@ -799,8 +799,9 @@ extern "C" {
     /// the anchor's coordinates: W = (Y'X + rho W0)(X'X + rho)^-1 with W0 the combined weights and Y the parents' mean outputs; of a linear that
     /// writes to the residual stream Y is the parents' mean stream after it less the network's own before it, so that errors are carried along and made
     /// good. rho is chosen on every fifth sample, left out for that. Stages, of the key `repair`, always in this order:
-    /// mix (the parents' mean, or one parent that leads with the share repair.lead, or half of the way from
-    /// there to all: whichever brings held-out samples nearest to the ensemble),
+    /// mix (the parents' mean, or one parent that leads with the share repair.lead, or half of the way from there to all, or, unless repair.alone is 0, any
+    /// parent alone: whichever brings held-out samples nearest to the ensemble; for one alone select, regmean and refit have nothing to do where its maps lose
+    /// nothing, and the report's stages are without them),
     /// circuits (the products Q'K and O V of aligned heads averaged, and cut back to the width of a head by their singular values, weighted by the second
     /// moments of their inputs where there are samples; needs no calibration),
     /// select (heads, unless circuits took them, and hidden units chosen from all parents by the energy that a ridge on them explains, in place of averages),
