@@ -109,7 +109,7 @@ static bool bears_on_aligning(const char *key)
 
 static int set_key(tool *t, const char *key, const char *value, const char *option)
 {
-    const bool of_repair_too = t->command->bit == CMD_FUSE && (!strcmp(key, "calib.generate") || !strcmp(key, "calib.length"));
+    const bool of_repair_too = t->command->bit == CMD_FUSE && !strncmp(key, "calib.", 6);
     if (bears_on_aligning(key) && !of_repair_too)
         t->align_option = option;
     if (strcmp(key, "calib.samples") == 0)

@@ -321,7 +321,7 @@ static tfuse_status tally_values(matching *mt, const tf_stat_wants *wants, uint6
     }
     if (wants->n && mt->job->calib)
         TF_TRY(tf_stats_bytes(mt->env, mt->side[MT_ANCHOR].view, mt->side[MT_MODEL].view, mt->job->calib,
-                              tf_policy_int(mt->job->policy, "calib.samples"), wants->items, wants->n, &work, &kept));
+                              tf_policy_int(mt->job->policy, "calib.samples"), &wants->filter, wants->items, wants->n, &work, &kept));
     mt->pair_bytes = kept + larger(work, values);
     tf_tally_spike(t, mt->pair_bytes);
     tf_tally_take(t, values);

@@ -194,8 +194,8 @@ tfuse_status otf_estimate_statistics(otf *o)
     uint64_t work, kept;
     if (!o->job->calib) /* a host feeds them, and holds them already */
         return TFUSE_OK;
-    TF_TRY(tf_stats_bytes(o->env, o->anchor_view, o->model_view, o->job->calib, o->opt.samples, o->requests.items, o->requests.n, &work,
-                          &kept));
+    TF_TRY(tf_stats_bytes(o->env, o->anchor_view, o->model_view, o->job->calib, o->opt.samples, &o->opt.tokens, o->requests.items, o->requests.n,
+                          &work, &kept));
     tf_tally_take(&o->job->tally->memory, kept);
     tf_tally_spike(&o->job->tally->memory, work);
     o->stats_bytes = kept;

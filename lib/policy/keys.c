@@ -45,6 +45,8 @@ const tf_key tf_keys[] = {
            "maps of the residual stream; orthogonal: where its norms permit rotations, else as permutation"),
     CHOICE("matching.inner", "procrustes | permutation | none", "procrustes",
            "maps inside heads: the best rotation that attention permits, a permutation, or none"),
+    INT("matching.rows", 0, MOST, "16384",
+        "rows (samples × tokens) over which activations are compared; of more calibration inputs some, evenly spread, are used for that; 0: all"),
     INT("matching.rounds", 1, 1000, "1", "most sweeps over all axes; they end before when nothing is gained; each costs what the first does"),
     INT("matching.starts", 1, 1000, "1",
         "ascents, of which the best is kept: from the stream's own evidence, from the models' own coordinates, then from random streams by run.seed"),

@@ -32,8 +32,12 @@ static tfuse_status measure(tf_env *env, const tf_graph *g, const bool *in_place
 {
     tf_schedule plan;
     TF_TRY(tf_schedule_make(env, g, nodes, n_nodes, input, &plan));
-    for (size_t i = 0; i < n; i++)
-        out->sample += (uint64_t)tf_batch_stride(&plan.batch[values[i]]);
+    for (size_t i = 0; i < n; i++) {
+        const tf_batch *b = &plan.batch[values[i]];
+        const int64_t size = tf_batch_stride(b), tokens = size / tf_batch_channels(b);
+        out->sample += (uint64_t)size;
+        out->tokens = tokens > out->tokens ? tokens : out->tokens;
+    }
     out->output = (uint64_t)tf_batch_stride(&plan.batch[g->output]);
     out->shard = plan.shard;
     out->slab = tf_area(plan.slab, 1, sizeof(float));

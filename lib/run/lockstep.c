@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lockstep.c: adds batches of two models' values, in float64, to the moments that an alignment asked for.
+ * lockstep.c: adds batches of two models' values to the moments that an alignment asked for.
  *
  * Every request adds its rows in order; requests run side by side. The order of no sum depends on the number of threads.
  */
@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum { CHUNK_ROWS = TF_STATS_CHUNK_ROWS }; /* rows that are centred, and multiplied, at a time */
+enum { PANEL = TF_STATS_PANEL };           /* columns of products that are added to the sums at a time */
 
 /* ---- results -------------------------------------------------------------------------------------------------------- */
 
@@ -191,6 +192,19 @@ void tf_lockstep_close(tf_lockstep *l)
 
 /* ---- accumulating ---------------------------------------------------------------------------------------------------- */
 
+/* A running body's scratch memory. */
+typedef struct lane {
+    tf_env *env;
+    float *chunk[TF_SIDES], *panel;
+} lane;
+
+static lane lane_of(const tf_lockstep *l, uint32_t number)
+{
+    float *at = l->scratch + number * tf_stats_scratch(l->widest);
+    const int64_t size = CHUNK_ROWS * l->widest;
+    return (lane){l->env, {at, at + size}, at + 2 * size};
+}
+
 static int64_t kept_of(const tf_source *s)
 {
     return s->positions ? s->kept : s->tokens;
@@ -207,49 +221,65 @@ static tf_moments *moments_of(tf_lockstep *l, int which, size_t i)
     return which == TF_ANCHOR ? &l->out->items[i].anchor : &l->out->items[i].model;
 }
 
-/* Adds each block's products of centred rows. */
-static void add_self(const tf_lockstep *l, double *self, int64_t block, int64_t units, double *rows, int64_t count)
+/* Adds x'y to `sum`, whose rows are `stride` apart, a panel of columns at a time. x, y: rows × units, or part of them. */
+static void add_products(const lane *s, tf_mat x, tf_mat y, double *sum, int64_t stride)
 {
-    for (int64_t at = 0; at < units; at += block)
-        tf_dgemm(l->env, 1, (tf_dmat){rows + at, block, count, 1, units}, (tf_dmat){rows + at, count, block, units, 1}, 1,
-                 (tf_dmat){self + at * block, block, block, block, 1});
+    for (int64_t at = 0; at < y.cols; at += PANEL) {
+        const int64_t cols = y.cols - at < PANEL ? y.cols - at : PANEL;
+        tf_gemm(s->env, 1, tf_mat_t(x), (tf_mat){y.data + at, y.rows, cols, y.rs, 1}, 0, tf_mat_rows(s->panel, x.cols, cols));
+        for (int64_t u = 0; u < x.cols; u++)
+            for (int64_t v = 0; v < cols; v++)
+                sum[u * stride + at + v] += (double)s->panel[u * cols + v];
+    }
+}
+
+/* Adds each block's products of centred rows. */
+static void add_self(const lane *s, double *self, int64_t block, tf_mat rows)
+{
+    for (int64_t at = 0; at < rows.cols; at += block) {
+        const tf_mat own = {rows.data + at, rows.rows, block, rows.rs, 1};
+        add_products(s, own, own, self + at * block, block);
+    }
 }
 
 /* Adds rows of both sides; 0, or 1 + the side that is not finite. */
-static signed char add_rows(tf_lockstep *l, size_t i, const tf_rows rows[TF_SIDES], int64_t first, int64_t count, double *const chunk[TF_SIDES])
+static signed char add_rows(tf_lockstep *l, size_t i, const tf_rows rows[TF_SIDES], int64_t first, int64_t count, const lane *s)
 {
     const tf_stat *stat = &l->out->items[i];
     for (int k = 0; k < TF_SIDES; k++)
-        if (!tf_moments_add(moments_of(l, k, i), l->source[k][i].shift, &rows[k], first, count, chunk[k]))
+        if (!tf_moments_add(moments_of(l, k, i), l->source[k][i].shift, &rows[k], first, count, s->chunk[k]))
             return (signed char)(1 + k);
-    for (int k = 0; k < TF_SIDES; k++)
+    tf_mat centred[TF_SIDES];
+    for (int k = 0; k < TF_SIDES; k++) {
+        centred[k] = tf_mat_rows(s->chunk[k], count, rows[k].units);
         if (stat->self[k])
-            add_self(l, stat->self[k], l->requests[i].self[k], rows[k].units, chunk[k], count);
-    if (stat->cross) {
-        const int64_t a = rows[TF_ANCHOR].units, b = rows[TF_MODEL].units;
-        const tf_dmat x = {chunk[TF_MODEL], b, count, 1, b}, y = {chunk[TF_ANCHOR], count, a, a, 1}, c = {stat->cross, b, a, a, 1};
-        tf_dgemm(l->env, 1, x, y, 1, c);
+            add_self(s, stat->self[k], l->requests[i].self[k], centred[k]);
     }
+    if (stat->cross)
+        add_products(s, centred[TF_MODEL], centred[TF_ANCHOR], stat->cross, rows[TF_ANCHOR].units);
     return 0;
 }
 
-static void accumulate(void *arg, uint32_t i, uint32_t lane)
+static void accumulate(void *arg, uint32_t i, uint32_t number)
 {
     tf_lockstep *l = arg;
     const tf_rows rows[TF_SIDES] = {rows_of(l, TF_ANCHOR, i), rows_of(l, TF_MODEL, i)};
-    const int64_t total = tf_rows_count(&rows[TF_ANCHOR]), size = CHUNK_ROWS * l->widest;
-    double *const chunk[TF_SIDES] = {l->chunks + 2 * lane * size, l->chunks + (2 * lane + 1) * size};
+    const int64_t total = tf_rows_count(&rows[TF_ANCHOR]);
+    const lane s = lane_of(l, number);
     if (l->first)
         for (int k = 0; k < TF_SIDES; k++)
             tf_rows_mean(&rows[k], l->source[k][i].shift);
-    for (int64_t at = 0; at < total && !l->bad[i] && !tf_cancelled(l->env); at += CHUNK_ROWS)
-        l->bad[i] = add_rows(l, i, rows, at, total - at < CHUNK_ROWS ? total - at : CHUNK_ROWS, chunk);
+    const int64_t chunks = (total + CHUNK_ROWS - 1) / CHUNK_ROWS;
+    for (int64_t c = 0, at = 0, next; c < chunks && !l->bad[i] && !tf_cancelled(l->env); c++, at = next) {
+        next = total * (c + 1) / chunks; /* all alike: a few rows are slow to multiply */
+        l->bad[i] = add_rows(l, i, rows, at, next - at, &s);
+    }
 }
 
-static void accumulate_dev(void *arg, uint32_t i, uint32_t lane)
+static void accumulate_dev(void *arg, uint32_t i, uint32_t number)
 {
     tf_lockstep *l = arg;
-    double *scratch = l->chunks + 2 * lane * CHUNK_ROWS * l->widest; /* more than two rows */
+    double *scratch = (double *)(void *)(l->scratch + number * tf_stats_scratch(l->widest)); /* far more than two rows */
     for (int k = 0; k < TF_SIDES && l->requests[i].abs_dev; k++) {
         const tf_rows x = rows_of(l, k, i);
         if (l->plus[i] < 0) {
@@ -295,12 +325,12 @@ static tfuse_status add(tf_lockstep *l, int64_t count, bool dev)
     for (size_t i = 0; i < l->n; i++)
         if (!dev || l->requests[i].abs_dev)
             TF_TRY(check_pair(l, i));
-    l->chunks = tf_alloc_array(env, (size_t)TF_SIDES * CHUNK_ROWS * (size_t)l->widest * tf_threads(env), sizeof *l->chunks);
-    if (!l->chunks)
+    l->scratch = tf_alloc_array(env, (size_t)tf_stats_scratch(l->widest) * tf_threads(env), sizeof *l->scratch);
+    if (!l->scratch)
         return TFUSE_ENOMEM;
     tf_parallel_lanes(env, (uint32_t)l->n, dev ? accumulate_dev : accumulate, l);
-    tf_free(&env->mem, l->chunks);
-    l->chunks = NULL;
+    tf_free(&env->mem, l->scratch);
+    l->scratch = NULL;
     l->first = false;
     return check_finite(l);
 }

@@ -33,7 +33,7 @@ typedef struct tf_lockstep {
     tf_source *source[TF_SIDES];
     int64_t count;             /* samples of the batch */
     bool first;                /* batch of all: sets the shifts */
-    double *chunks;            /* a lane: TF_SIDES × rows of a chunk × widest */
+    float *scratch;            /* a lane: tf_stats_scratch(widest) numbers */
     int64_t widest;
     signed char *bad;          /* a request: 1 + the side whose rows are not finite */
     tf_stats *out;

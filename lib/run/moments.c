@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * moments.c: see moments.h. Everything is summed in float64, row after row.
+ * moments.c: see moments.h. Sums of one unit, row after row.
  */
 #include "run/moments.h"
 #include <math.h>
@@ -25,17 +25,18 @@ void tf_rows_mean(const tf_rows *r, double *mean)
         mean[j] /= (double)rows;
 }
 
-bool tf_moments_add(tf_moments *m, const double *shift, const tf_rows *r, int64_t first, int64_t count, double *centred)
+bool tf_moments_add(tf_moments *m, const double *shift, const tf_rows *r, int64_t first, int64_t count, float *centred)
 {
     for (int64_t i = 0; i < count; i++) {
         const float *x = row_at(r, first + i);
-        double *d = centred + i * r->units;
+        float *centred_row = centred + i * r->units;
         if (tf_find_nonfinite(x, (size_t)r->units) >= 0)
             return false;
         for (int64_t j = 0; j < r->units; j++) {
-            d[j] = x[j] - shift[j];
-            m->mean[j] += d[j];
-            m->var[j] += d[j] * d[j];
+            const double d = (double)x[j] - shift[j];
+            centred_row[j] = (float)d;
+            m->mean[j] += d;
+            m->var[j] += d * d;
             m->abs_mean[j] += fabs((double)x[j]);
         }
     }

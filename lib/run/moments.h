@@ -4,7 +4,8 @@
  *
  * Rows are centred on a provisional shift s (the mean of the first batch) before they are summed, and the sums are corrected at the
  * end: with d = x - s and D = sum d / n,  mean = s + D,  sum (x - mean)(y - mean)' = sum d d' - n D D'.  As s is near the mean, nothing
- * cancels (Chan, Golub and LeVeque 1983).
+ * cancels (Chan, Golub and LeVeque 1983). Sums of one unit are float64 throughout. Products of two are float32 within a chunk of rows and float64
+ * from chunk to chunk, so that they err by at most about sqrt(TF_STATS_CHUNK_ROWS) roundings of float32, however many rows there are.
  */
 #ifndef TF_RUN_MOMENTS_H
 #define TF_RUN_MOMENTS_H
@@ -23,9 +24,10 @@ static inline int64_t tf_rows_count(const tf_rows *r) { return r->samples * r->k
 
 /* Mean of each unit over all rows. */
 void tf_rows_mean(const tf_rows *r, double *mean);
-/* Adds rows first..first+count-1 to the sums and leaves them, less the shift, in `centred` (count × units). False when one is not finite.
+/* Adds rows first..first+count-1 to the sums and leaves them, less the shift and rounded to float32, in `centred` (count × units). False when
+ * one is not finite.
  * Until tf_moments_finish, m->mean holds sum d, m->var sum d^2, m->abs_mean sum |x|. */
-bool tf_moments_add(tf_moments *m, const double *shift, const tf_rows *r, int64_t first, int64_t count, double *centred);
+bool tf_moments_add(tf_moments *m, const double *shift, const tf_rows *r, int64_t first, int64_t count, float *centred);
 /* Adds sum |x - mean| of all rows to m->abs_dev; m is finished. */
 void tf_moments_add_dev(tf_moments *m, const tf_rows *r);
 /* Adds sum |z(x) + z(y)| of all rows of two values to m->abs_dev, z(x) = (x - mean) / (standard deviation + 1e-9); m and other are

@@ -92,6 +92,7 @@ typedef struct tf_evaluator_cost {
     uint64_t slab;           /* bytes of a thread's buffer */
     int64_t shard;           /* samples */
     uint64_t sample, output; /* floats of one sample: of the n values, and of the output */
+    int64_t tokens;          /* of one sample, of that of the n values which has most */
 } tf_evaluator_cost;
 /* From the extents of the inputs. values: wanted beside the output. in_place: parameters that are not copied (n_params); NULL: none. */
 tfuse_status tf_evaluator_measure(tf_env *env, const tf_graph *g, const bool *in_place, const int64_t *input, const tf_id *values, size_t n,
@@ -133,6 +134,7 @@ typedef enum tf_tokens { TF_TOKENS_ALL, TF_TOKENS_CLASS, TF_TOKENS_WINDOW } tf_t
 typedef struct tf_token_filter {
     tf_tokens kind;
     int64_t window; /* class token and the centre window × window of the grid */
+    int64_t rows;   /* samples, spread over all, whose tokens are as many are enough; 0: all samples */
 } tf_token_filter;
 /* "all", "class", "window5"; otherwise TFUSE_EKEY. */
 tfuse_status tf_token_filter_parse(tf_env *env, const char *text, tf_token_filter *out);
@@ -178,16 +180,26 @@ typedef struct tf_stats {
 } tf_stats;
 
 /* Runs both models on the same inputs in lock-step and accumulates. Memory does not grow with samples. A value that becomes NaN or
- * infinite is TFUSE_ENUMERIC, naming it and the model. */
+ * infinite is TFUSE_ENUMERIC, naming it and the model. samples: at most, 0 for all; filter->rows may make them fewer. */
 tfuse_status tf_stats_gather(tf_env *env, const tf_view *anchor, const tf_view *model, const tfuse_array *calib,
                              int64_t samples, const tf_token_filter *filter, const tf_stat_request *requests, size_t n,
                              tf_stats *out);
 void tf_stats_free(tf_stats *s);
 
 /* stats_bytes.c: what tf_stats_gather would take with these arguments, weights and samples untouched: while it runs, and what `out` keeps. */
-enum { TF_STATS_BATCH_BYTES = 64 << 20, TF_STATS_CHUNK_ROWS = 256 };
+enum { TF_STATS_BATCH_BYTES = 64 << 20, TF_STATS_CHUNK_ROWS = 512, TF_STATS_PANEL = 256, TF_STATS_SPREAD = 4 };
+/* Where not all samples are wanted, TF_STATS_SPREAD shards at most lie side by side. */
+/* What a sweep runs: some of the batches into which all samples are cut, evenly spread. */
+typedef struct tf_stats_batches {
+    int64_t samples;      /* of a batch; the last may have fewer */
+    int64_t all, wanted;  /* the i-th that is wanted is number i × all / wanted */
+} tf_stats_batches;
+/* From the bytes of one sample's wanted values in both models, the larger shard, the samples, the tokens of one, and the rows that are enough. */
+tf_stats_batches tf_stats_cut(uint64_t sample_bytes, int64_t shard, int64_t n, int64_t tokens, int64_t rows);
+/* Numbers of scratch memory that a thread takes: rows of a chunk of both sides, and a panel of products. */
+static inline int64_t tf_stats_scratch(int64_t widest) { return (2 * TF_STATS_CHUNK_ROWS + TF_STATS_PANEL) * widest; }
 tfuse_status tf_stats_bytes(tf_env *env, const tf_view *anchor, const tf_view *model, const tfuse_array *calib, int64_t samples,
-                            const tf_stat_request *requests, size_t n, uint64_t *work, uint64_t *kept);
+                            const tf_token_filter *filter, const tf_stat_request *requests, size_t n, uint64_t *work, uint64_t *kept);
 
 /* ---- values fed by a host (feed.c) ---------------------------------------------------------------------------
  * The same statistics where a host runs the models: for every pair of the anchor and a model k the lists of requests, which

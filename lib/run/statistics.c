@@ -2,12 +2,11 @@
  *
  * statistics.c: runs two models in lock-step over calibration inputs and gathers the moments that an alignment asked for.
  *
- * A batch is as many samples as fit a fixed budget with the wanted values of both models: it does not depend on the number of threads.
+ * A batch is as many samples as fit a fixed budget: it does not depend on the number of threads. Where fewer samples than there are make up the
+ * rows that are enough, the batches that run are spread over all of them.
  */
 #include "run/lockstep.h"
 #include <string.h>
-
-enum { BATCH_BYTES = TF_STATS_BATCH_BYTES }; /* wanted values of both models */
 
 typedef struct side {
     const tf_view *view;
@@ -21,8 +20,8 @@ typedef struct gather {
     tf_env *env;
     tf_lockstep lock;
     side side[TF_SIDES];
-    int64_t batch;        /* samples of a whole one */
-    uint64_t done, total; /* progress: samples over all sweeps */
+    tf_stats_batches batches;
+    uint64_t done, total; /* progress: batches over all sweeps */
 } gather;
 
 static tfuse_status open_side(gather *g, int k, const tf_view *view, const tfuse_array *calib, int64_t samples)
@@ -52,24 +51,24 @@ out:
     return status;
 }
 
-/* Both models' wanted values of a batch fit the budget; whole shards of both where there is room for one. */
-static int64_t choose_batch(const gather *g)
+static tf_stats_batches choose_batches(const gather *g, const tf_token_filter *filter)
 {
     const tf_evaluator *a = g->side[TF_ANCHOR].ev, *m = g->side[TF_MODEL].ev;
     const size_t bytes = tf_evaluator_bytes_per_sample(a) + tf_evaluator_bytes_per_sample(m);
     const int64_t shard = tf_evaluator_shard(a) > tf_evaluator_shard(m) ? tf_evaluator_shard(a) : tf_evaluator_shard(m);
-    const int64_t n = g->side[TF_ANCHOR].in.n;
-    return tf_batch_fit(bytes, shard, n, BATCH_BYTES);
+    int64_t tokens = 0;
+    for (size_t i = 0; i < g->lock.n; i++)
+        tokens = g->lock.source[TF_ANCHOR][i].tokens > tokens ? g->lock.source[TF_ANCHOR][i].tokens : tokens;
+    return tf_stats_cut(bytes, shard, g->side[TF_ANCHOR].in.n, tokens, filter->rows);
 }
 
 static tfuse_status make_buffers(gather *g)
 {
-    g->batch = choose_batch(g);
     for (int k = 0; k < TF_SIDES; k++) {
         for (size_t i = 0; i < g->lock.n; i++) {
             tf_source *s = &g->lock.source[k][i];
             size_t floats;
-            if (!tf_mul_size((size_t)g->batch, (size_t)(s->tokens * s->units), &floats))
+            if (!tf_mul_size((size_t)g->batches.samples, (size_t)(s->tokens * s->units), &floats))
                 return tf_fail(g->env, TFUSE_ENOMEM, "out of memory");
             g->side[k].batch[i] = tf_alloc_array(g->env, floats, sizeof **g->side[k].batch);
             if (!g->side[k].batch[i])
@@ -82,14 +81,13 @@ static tfuse_status make_buffers(gather *g)
 
 static tfuse_status sweep(gather *g, tfuse_status (*add)(tf_lockstep *l, int64_t count))
 {
-    const int64_t n = g->side[TF_ANCHOR].in.n;
-    for (int64_t at = 0, count; at < n; at += count) {
-        count = n - at < g->batch ? n - at : g->batch;
+    const tf_stats_batches *b = &g->batches;
+    for (int64_t i = 0; i < b->wanted; i++) {
+        const int64_t at = i * b->all / b->wanted * b->samples, left = g->side[TF_ANCHOR].in.n - at, count = left < b->samples ? left : b->samples;
         for (int k = 0; k < TF_SIDES; k++)
             TF_TRY(tf_evaluator_run(g->env, g->side[k].ev, &g->side[k].in, at, count, g->side[k].dst, NULL));
         TF_TRY(add(&g->lock, count));
-        g->done += (uint64_t)count;
-        TF_TRY(tf_progress(g->env, "statistics", g->done, g->total));
+        TF_TRY(tf_progress(g->env, "statistics", ++g->done, g->total));
     }
     return TFUSE_OK;
 }
@@ -109,7 +107,7 @@ static tfuse_status deviations(gather *g)
 static tfuse_status run_sweeps(gather *g)
 {
     const bool dev = tf_lockstep_wants_dev(&g->lock);
-    g->total = (uint64_t)g->side[TF_ANCHOR].in.n * (dev ? 2 : 1);
+    g->total = (uint64_t)g->batches.wanted * (dev ? 2 : 1);
     TF_TRY(tf_progress(g->env, "statistics", 0, g->total));
     TF_TRY(sweep(g, tf_lockstep_add));
     tf_lockstep_finish(&g->lock);
@@ -140,6 +138,7 @@ tfuse_status tf_stats_gather(tf_env *env, const tf_view *anchor, const tf_view *
                                 &g.lock));
     TF_TRY_OUT(open_side(&g, TF_ANCHOR, anchor, calib, samples));
     TF_TRY_OUT(open_side(&g, TF_MODEL, model, calib, samples));
+    g.batches = choose_batches(&g, filter);
     TF_TRY_OUT(make_buffers(&g));
     status = run_sweeps(&g);
 out:

@@ -40,8 +40,8 @@ check 'two stages' "$(json repair stages)" = 2
 repairs 'none' --repair none -o "$work/none"
 check 'no stage' "$(json repair stages)" = 0
 works 'a plan' align "$a" "$b" --align matching -o "$work/p.plan"
-run fuse "$a" "$b" --plan "$work/p.plan" --calib "$calib" --repair refit -o "$work/planned"
-check 'a plan is repaired' "$code" = 0
+run fuse "$a" "$b" --plan "$work/p.plan" --calib "$calib" --samples 9 --repair refit --json -o "$work/planned"
+check 'a plan is repaired' "$code$(json repair samples)" = 09
 run fuse "$a" "$b" --repair circuits --json -o "$work/circuits"
 check 'circuits from weights' "$code$(json repair circuits)" = 08
 run fuse "$a" "$b" --repair circuits --set matching.use=weights --dry-run --json -o "$work/dry"

@@ -89,6 +89,10 @@ static rows collect(const fix *f, const net *of, const char *name, const tf_toke
     return r;
 }
 
+/* Products are summed in float32 over chunks of rows: by chance about sqrt(rows) 2^-24 of the sum of their sizes, the square root of which is 23; five
+ * times that. */
+#define PRODUCTS 7e-6
+
 /* Centres r; the moments must agree to rounding: sums of at most 2000 terms in float64. */
 static void check_moments(const char *name, rows *r, const tf_moments *m, bool dev)
 {
@@ -124,7 +128,7 @@ static void check_cross(const char *name, const rows *a, const rows *m, const do
                 sum += p;
                 scale += fabs(p);
             }
-            ck_assert_msg(fabs(cross[i * a->units + j] - sum) <= 1e-11 * scale + 1e-20, "%s: cross (%lld, %lld)", name,
+            ck_assert_msg(fabs(cross[i * a->units + j] - sum) <= PRODUCTS * scale + 1e-20, "%s: cross (%lld, %lld)", name,
                           (long long)i, (long long)j);
         }
 }
@@ -140,7 +144,7 @@ static void check_self(const char *name, const rows *r, int64_t block, const dou
                 sum += p;
                 scale += fabs(p);
             }
-            ck_assert_msg(fabs(self[i * block + j] - sum) <= 1e-11 * scale + 1e-20, "%s: self (%lld, %lld)", name, (long long)i, (long long)j);
+            ck_assert_msg(fabs(self[i * block + j] - sum) <= PRODUCTS * scale + 1e-20, "%s: self (%lld, %lld)", name, (long long)i, (long long)j);
         }
 }
 
@@ -208,6 +212,46 @@ START_TEST(test_class_token)
 }
 END_TEST
 
+/* Two shards of the three that 40 images are make up 900 rows of 50 tokens. */
+START_TEST(test_enough_rows)
+{
+    fix f = open_pair(2);
+    const tf_token_filter filter = {.kind = TF_TOKENS_ALL, .rows = 900};
+    const tf_stat_request want[] = {{.value = "layer.1/fc1", .cross = true}, {.value = "layer.2/fc2", .abs_dev = true}};
+    tf_stats stats;
+    t_ok(f.env, tf_stats_gather(f.env, f.net[0].view, f.net[1].view, f.images, 40, &filter, want, TF_LEN(want), &stats));
+    for (size_t i = 0; i < TF_LEN(want); i++)
+        check_request(&f, &want[i], &stats.items[i], &filter, stats.items[i].anchor.rows / 50);
+    ck_assert_int_eq(stats.items[0].anchor.rows, 32 * 50);
+    tf_stats_free(&stats);
+    close_pair(&f);
+}
+END_TEST
+
+START_TEST(test_cut)
+{
+    const struct {
+        int64_t bytes, shard, n, tokens, rows;
+        tf_stats_batches cut;
+    } cases[] = {
+        {1000, 16, 600, 50, 0, {600, 1, 1}},         /* all at once */
+        {1 << 20, 16, 600, 50, 0, {64, 10, 10}},     /* as many whole shards as fit */
+        {200 << 20, 1, 256, 197, 0, {2, 128, 128}},  /* two do, though none fits */
+        {200 << 20, 1, 256, 197, 16384, {2, 128, 42}},
+        {1000, 16, 600, 50, 16384, {64, 10, 6}},     /* spread over all */
+        {1000, 16, 600, 50, 1, {16, 38, 1}},
+        {1000, 16, 300, 50, 16384, {300, 1, 1}},     /* there are no more */
+        {1000, 16, 1, 50, 0, {1, 1, 1}},
+        {0, 1, 3, 0, 10, {2, 2, 2}},
+    };
+    for (size_t i = 0; i < TF_LEN(cases); i++) {
+        const tf_stats_batches got = tf_stats_cut((uint64_t)cases[i].bytes, cases[i].shard, cases[i].n, cases[i].tokens, cases[i].rows);
+        ck_assert_msg(got.samples == cases[i].cut.samples && got.all == cases[i].cut.all && got.wanted == cases[i].cut.wanted,
+                      "case %zu: %lld samples, %lld of %lld", i, (long long)got.samples, (long long)got.wanted, (long long)got.all);
+    }
+}
+END_TEST
+
 /* ---- rows that the reference implementation keeps ------------------------------------------------------------------------ */
 
 START_TEST(test_rows)
@@ -218,7 +262,7 @@ START_TEST(test_rows)
     } cases[] = {{"embeddings/patch", 49}, {"layer.0/query", 26}, {"layer.2/fc2", 26}, {"layer.3/query", 26},
                  {"layer.3/key", 26}, {"layer.3/output", 1}, {"layer.3/fc1", 1}, {"layer.3/fc2", 1}};
     fix f = open_pair(1);
-    const tf_token_filter filter = {TF_TOKENS_WINDOW, 5};
+    const tf_token_filter filter = {.kind = TF_TOKENS_WINDOW, .window = 5};
     tf_stat_request want[TF_LEN(cases)] = {{0}};
     tf_stats stats;
     for (size_t i = 0; i < TF_LEN(cases); i++)
@@ -234,7 +278,7 @@ END_TEST
 
 static void check_sum(const fix *f, const net *of, const tf_moments *sum, const tf_moments *mx, const tf_moments *my)
 {
-    const tf_token_filter filter = {TF_TOKENS_WINDOW, 5};
+    const tf_token_filter filter = {.kind = TF_TOKENS_WINDOW, .window = 5};
     rows x = collect(f, of, "layer.3/residual1", &filter, true, 5), y = collect(f, of, "layer.3/fc2", &filter, true, 5);
     for (int64_t j = 0; j < x.units; j++) {
         double want = 0;
@@ -252,7 +296,7 @@ static void check_sum(const fix *f, const net *of, const tf_moments *sum, const 
 START_TEST(test_sum_of_two)
 {
     fix f = open_pair(2);
-    const tf_token_filter filter = {TF_TOKENS_WINDOW, 5};
+    const tf_token_filter filter = {.kind = TF_TOKENS_WINDOW, .window = 5};
     const tf_stat_request want[] = {{"layer.3/residual1", false, true, "layer.3/fc2", true, {0}},
                                     {.value = "layer.3/residual1", .whole = true},
                                     {.value = "layer.3/fc2", .whole = true}};
@@ -277,7 +321,7 @@ static const tf_stat_request some[] = {{"layer.1/query", true, true, NULL, false
 static void gather_some(uint32_t threads, double *out) /* 64*64 + 128 */
 {
     fix f = open_pair(threads);
-    const tf_token_filter filter = {TF_TOKENS_WINDOW, 5};
+    const tf_token_filter filter = {.kind = TF_TOKENS_WINDOW, .window = 5};
     tf_stats stats;
     t_ok(f.env, tf_stats_gather(f.env, f.net[0].view, f.net[1].view, f.images, 0, &filter, some, TF_LEN(some), &stats));
     memcpy(out, stats.items[0].cross, 64 * 64 * sizeof *out);
@@ -334,7 +378,7 @@ START_TEST(test_refused)
     }
     net a = small_net(env, 2, good), b = small_net(env, 2, huge), c = small_net(env, 4, good);
     const int64_t shape[] = {2, 4, 4};
-    const tf_token_filter all = {TF_TOKENS_ALL, 0};
+    const tf_token_filter all = {.kind = TF_TOKENS_ALL};
     tfuse_array *calib = NULL;
     tf_stats s;
     t_ok(env, tf_array_wrap(env, TFUSE_F32, 3, shape, pixels, NULL, NULL, &calib));
@@ -380,7 +424,7 @@ static void failing_free(void *user, void *ptr, size_t size, size_t align)
 START_TEST(test_every_allocation_fails_once)
 {
     fix f = open_pair(1);
-    const tf_token_filter filter = {TF_TOKENS_WINDOW, 5};
+    const tf_token_filter filter = {.kind = TF_TOKENS_WINDOW, .window = 5};
     failing fail = {f.env->mem, -1};
     tf_stats stats;
     tfuse_status status = TFUSE_ENOMEM;
@@ -404,6 +448,8 @@ Suite *make_suite(void)
     T_ADD(test_all_tokens);
     T_ADD(test_window);
     T_ADD(test_class_token);
+    T_ADD(test_enough_rows);
+    T_ADD(test_cut);
     T_ADD(test_rows);
     T_ADD(test_sum_of_two);
     T_ADD(test_threads);
