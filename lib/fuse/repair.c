@@ -63,6 +63,7 @@ static tfuse_status walk(repair *r)
 {
     for (size_t s = 0; s < r->n_nodes; s++) {
         TF_TRY(tf_progress(r->env, "repairing", s, r->n_nodes));
+        r->step = s;
         if (r->stages & RP_CIRCUITS)
             TF_TRY(rp_merge_circuits(r, s));
         if (r->stages & RP_SELECT)

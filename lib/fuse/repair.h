@@ -88,6 +88,7 @@ typedef struct repair {
     double *mix;        /* and in all that comes before: values and weights that are fitted to, or averaged */
     rp_lane *lanes;
     tf_id *nodes;       /* that the output needs, in order: steps */
+    size_t step;        /* at which the walk is; parents may be further */
     size_t n_nodes;
     size_t *last;       /* of each value: the step that reads it last */
     bool *class_only;   /* of each value */
@@ -120,6 +121,8 @@ void rp_lanes_free(repair *r);
 /* Runs a lane up to and with `step`. Values that nobody reads any more stay until rp_release. */
 tfuse_status rp_advance(repair *r, size_t lane, size_t step);
 void rp_release(repair *r, size_t step);
+/* The input over which a step's output may be written, being read there for the last time; -1: none. */
+tf_id rp_overwritten(const repair *r, size_t step);
 /* A parameter of a lane: *owned is freed by the caller (NULL: it is not his). */
 tfuse_status rp_param(repair *r, size_t lane, tf_id param, const float **x, float **owned);
 static inline tf_batch *rp_value(const repair *r, size_t lane, tf_id value) { return &r->lanes[lane].values[value]; }

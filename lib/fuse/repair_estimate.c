@@ -90,6 +90,18 @@ static uint64_t parents_bytes(const repair *r, const lives *l, tf_id value)
     return bytes;
 }
 
+/* What the output of a step does not take beside its input: in lanes that are there with the walk, and run through the anchor's graph. */
+static uint64_t overwritten_bytes(const repair *r, const lives *l, size_t step, size_t ahead)
+{
+    const tf_id over = r->samples > 0 ? rp_overwritten(r, step) : -1;
+    if (over < 0)
+        return 0;
+    size_t lanes = 1;
+    for (size_t k = 0; k < r->n; k++)
+        lanes += ahead == step && (step == 0 || parents_at(r, l, step - 1) < step) && !l->own[k];
+    return lanes * held_bytes(r, r->g, over, l->tokens);
+}
+
 static uint64_t live_at(const repair *r, const lives *l, size_t step)
 {
     const size_t ahead = parents_at(r, l, step);
@@ -100,7 +112,7 @@ static uint64_t live_at(const repair *r, const lives *l, size_t step)
             continue;
         bytes += (made <= step ? held_bytes(r, r->g, (tf_id)v, l->tokens) : 0) + (made <= ahead ? parents_bytes(r, l, (tf_id)v) : 0);
     }
-    return bytes;
+    return bytes - overwritten_bytes(r, l, step, ahead);
 }
 
 /* Grams, and what rows are gathered and multiplied in. */

@@ -19,6 +19,7 @@ typedef struct node_job {
     repair *r;
     rp_lane *lane;
     const tf_node *n;
+    tf_id over;           /* input that lies where the output will; -1: none */
     const float *param[TF_MAX_NODE_IO];
     float *scratch;       /* a piece for each thread */
     int64_t scratch_size;
@@ -42,7 +43,8 @@ static void run_shard(void *arg, uint32_t i, uint32_t thread)
     if (tf_cancelled(r->env))
         return;
     for (int k = 0; k < j->n->n_inputs; k++) {
-        in[k] = piece(&j->lane->values[j->n->inputs[k]], first, count);
+        const tf_id value = j->n->inputs[k];
+        in[k] = piece(&j->lane->values[value == j->over ? j->n->outputs[0] : value], first, count);
         f.in[k] = &in[k];
     }
     for (int k = 0; k < j->n->n_outputs; k++) {
@@ -90,8 +92,26 @@ tfuse_status rp_make_value(repair *r, rp_lane *lane, tf_id v, const tf_node *n)
                              "which they go to files", n->name, (long long)r->samples);
 }
 
+tf_id rp_overwritten(const repair *r, size_t step)
+{
+    const tf_node *n = &r->g->nodes[r->nodes[step]];
+    for (int k = 0; k < n->n_inputs && n->op->elementwise; k++)
+        if (r->last[n->inputs[k]] == step)
+            return n->inputs[k];
+    return -1;
+}
+
+/* The input's memory becomes the output's. */
+static void take_over(rp_lane *lane, tf_id from, tf_id to)
+{
+    lane->values[to].data = lane->values[from].data;
+    lane->spilled[to] = lane->spilled[from];
+    lane->values[from].data = NULL;
+    lane->spilled[from] = 0;
+}
+
 /* Extents and memory of the node's outputs, and the scratch of a shard. */
-static tfuse_status make_outputs(repair *r, rp_lane *lane, const tf_node *n, int64_t *scratch)
+static tfuse_status make_outputs(repair *r, rp_lane *lane, const tf_node *n, tf_id over, int64_t *scratch)
 {
     const tf_batch *in[TF_MAX_NODE_IO] = {0};
     tf_batch *out[TF_MAX_NODE_IO] = {0};
@@ -108,7 +128,9 @@ static tfuse_status make_outputs(repair *r, rp_lane *lane, const tf_node *n, int
     if (n->op->extents && !is_input)
         TF_TRY(n->op->extents(r->env, lane->g, n, in, out));
     *scratch = n->op->scratch_size ? n->op->scratch_size(lane->g, n, in) : 0;
-    for (int k = 0; k < n->n_outputs; k++)
+    if (over >= 0)
+        take_over(lane, over, n->outputs[0]);
+    for (int k = 0; k < n->n_outputs && over < 0; k++)
         TF_TRY(rp_make_value(r, lane, n->outputs[k], n));
     return TFUSE_OK;
 }
@@ -130,9 +152,10 @@ static tfuse_status run_node(repair *r, size_t which, size_t step)
 {
     rp_own *own = r->lanes[which].own;
     rp_lane *lane = own ? &own->lane : &r->lanes[which];
-    node_job j = {.r = r, .lane = lane, .n = own ? rp_own_node(r, own, step) : &r->g->nodes[r->nodes[step]]};
+    node_job j = {.r = r, .lane = lane, .n = own ? rp_own_node(r, own, step) : &r->g->nodes[r->nodes[step]],
+                  .over = own || step != r->step ? -1 : rp_overwritten(r, step)};
     float *owned[TF_MAX_NODE_IO] = {0};
-    tfuse_status status = make_outputs(r, lane, j.n, &j.scratch_size);
+    tfuse_status status = make_outputs(r, lane, j.n, j.over, &j.scratch_size);
     for (int k = 0; k < j.n->n_params && status == TFUSE_OK; k++)
         if (j.n->params[k] >= 0 && own) {
             status = rp_own_param(r, own, j.n->params[k], &owned[k]);

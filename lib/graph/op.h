@@ -133,6 +133,7 @@ typedef struct tf_op {
     const char *attrs;    /* accepted attributes, "out bias eps"; an unknown one is an error */
     int min_inputs, max_inputs;
     bool tokenwise;       /* each token's output depends on that token alone */
+    bool elementwise;     /* each number of the output follows from those at its place in the inputs: it may be written over one of them */
     bool normalises;      /* its parameters are a norm's */
 
     /* Outputs with their bindings, parameters with theirs. Inputs are known. */

@@ -55,7 +55,8 @@ static void permits(tf_permits *p, const tf_node *n)
 static void forward(tf_forward *f, const tf_node *n)
 {
     const size_t count = (size_t)(f->in[0]->n * tf_batch_stride(f->in[0]));
-    memcpy(f->out[0]->data, f->in[0]->data, count * sizeof(float));
+    if (f->out[0]->data != f->in[0]->data)
+        memcpy(f->out[0]->data, f->in[0]->data, count * sizeof(float));
     tf_node_activation_at(n, "kind")->apply(f->out[0]->data, count);
 }
 
@@ -66,6 +67,7 @@ const tf_op tf_op_activation = {
     .min_inputs = 1,
     .max_inputs = 1,
     .tokenwise = true,
+    .elementwise = true,
     .shape = shape,
     .permits = permits,
     .flow = tf_flow_pass,

@@ -82,6 +82,7 @@ const tf_op tf_op_add = {
     .min_inputs = 2,
     .max_inputs = 2,
     .tokenwise = true,
+    .elementwise = true,
     .shape = shape,
     .tie = tie,
     .permits = tf_permits_linear,

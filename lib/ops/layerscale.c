@@ -44,6 +44,7 @@ const tf_op tf_op_layerscale = {
     .min_inputs = 1,
     .max_inputs = 1,
     .tokenwise = true,
+    .elementwise = true,
     .shape = shape,
     .permits = permits,
     .flow = tf_flow_norm,

@@ -101,6 +101,7 @@ const tf_op tf_op_multiply = {
     .min_inputs = 2,
     .max_inputs = 2,
     .tokenwise = true,
+    .elementwise = true,
     .shape = shape,
     .tie = tie,
     .permits = permits,

@@ -33,6 +33,7 @@ const tf_op tf_op_scale = {
     .min_inputs = 1,
     .max_inputs = 1,
     .tokenwise = true,
+    .elementwise = true,
     .shape = shape,
     .permits = tf_permits_linear,
     .flow = tf_flow_pass,
