@@ -104,13 +104,15 @@ static void sort_maps(grid *g, int64_t model)
 
 static void print_layers(FILE *f, const grid *g, const svg_axis *x)
 {
-    size_t every = (g->layers + MOST_LABELS - 1) / MOST_LABELS;
+    const size_t every = (g->layers + MOST_LABELS - 1) / MOST_LABELS, last = g->layers - 1;
     for (size_t k = 0; k < g->layers; k += every) {
         const char *name = last_factor(g->p->maps[g->layer_first[k]].info.name);
         size_t n = layer_length(name);
         int cut = n > 10 && g->layers > 4 ? 10 : (int)n;
         int skip = n > 6 && !strncmp(name, "layer.", 6) ? 6 : 0;
-        svg_text(f, "tick mid", svg_at(x, (double)k), BOTTOM + 17, "%.*s", cut - (cut > skip ? skip : 0), name + skip);
+        const int at_edge = k == last && k > 0 && n > 7; /* it ends where the curves do */
+        svg_text(f, at_edge ? "tick end" : "tick mid", svg_at(x, (double)k) + (at_edge ? 16 : 0), BOTTOM + 17, "%.*s",
+                 cut - (cut > skip ? skip : 0), name + skip);
     }
     svg_text(f, "soft mid", (x->from + x->to) / 2, BOTTOM + 36, "layer");
 }

@@ -16,6 +16,7 @@ typedef enum kind {
     TEXT,  /* into a const char * of the tool */
     FLAG,  /* into a bool */
     COUNT, /* into an int64_t, at least 0 */
+    SOME,  /* into an int64_t, at least 1 */
     KEY,   /* a synonym of a key */
     SET    /* KEY=VALUE */
 } kind;
@@ -41,7 +42,7 @@ typedef struct option_row {
 static const option_row rows[] = {
     {"inputs", 0, TEXT, "F", NULL, FIELD(inputs), CMD_EVAL | CMD_RUN | CMD_PATH, "inputs: .npy, file.npz:key, or IDX, gzipped or not"},
     {"labels", 0, TEXT, "F", NULL, FIELD(labels), CMD_EVAL | CMD_PATH, "labels, one for each input; -100 is left out"},
-    {"limit", 0, COUNT, "N", NULL, FIELD(limit), CMD_EVAL | CMD_RUN | CMD_PATH, "the first N inputs only"},
+    {"limit", 0, SOME, "N", NULL, FIELD(limit), CMD_EVAL | CMD_RUN | CMD_PATH, "the first N inputs only"},
     {"steps", 0, COUNT, "N", NULL, FIELD(steps), CMD_PATH, "points on the line, both ends among them; 11"},
     {"align", 0, KEY, "NAME", "align.strategy", 0, MODELS, "how units are aligned: matching, otfusion, none"},
     {"control", 0, KEY, "NAME", "align.control", 0, MODELS, "a baseline: half-anchor, uniform, random"},
@@ -71,7 +72,7 @@ static const option_row rows[] = {
     {"shard-size", 0, KEY, "BYTES", "io.shard_size", 0, WRITES, "most bytes of tensors in one file; 0: one file"},
     {"memory", 0, KEY, "BYTES", "run.memory", 0, CMD_ALIGN | CMD_FUSE | CMD_MOE, "most memory, with K, M or G; too little is refused at once"},
     {"dry-run", 0, FLAG, NULL, NULL, FIELD(dry_run), CMD_FUSE | CMD_MOE, "list every problem, memory and bytes; do nothing"},
-    {"force", 0, FLAG, NULL, NULL, FIELD(force), CMD_RUN | CMD_GAUGE | CMD_MOE | MODELS | CMD_SOLVE | CMD_PLAN, "replace an output that exists"},
+    {"force", 0, FLAG, NULL, NULL, FIELD(force), CMD_RUN | CMD_GAUGE | CMD_MOE | MODELS | CMD_SOLVE | CMD_PLAN, "replace an output; never what is read"},
     {"set", 0, SET, "KEY=VALUE", NULL, 0, CMD_GAUGE | CMD_MOE | MODELS | CMD_SOLVE, "set any key; `tfuse keys` lists them"},
     {"threads", 0, COUNT, "N", NULL, FIELD(threads), WORKS, "threads; all cores if left out"},
     {"json", 0, FLAG, NULL, NULL, FIELD(json), ANY, "print one JSON object and nothing else"},
@@ -138,8 +139,8 @@ static int set_count(tool *t, const option_row *row, const char *text)
     char *end;
     errno = 0;
     long long n = strtoll(text, &end, 10);
-    if (end == text || *end || errno || n < 0)
-        return usage_error(t, "--%s takes a count, not '%s'", row->name, text);
+    if (end == text || *end || errno || n < (row->kind == SOME))
+        return usage_error(t, "--%s takes a count%s, not '%s'", row->name, row->kind == SOME ? " of at least 1" : "", text);
     memcpy((char *)t + row->field, &(int64_t){n}, sizeof(int64_t));
     return EXIT_DONE;
 }
@@ -154,6 +155,7 @@ static int take(tool *t, const option_row *row, const char *argument)
         memcpy((char *)t + row->field, &(bool){true}, sizeof(bool));
         return EXIT_DONE;
     case COUNT:
+    case SOME:
         return set_count(t, row, argument);
     case KEY:
         return set_key(t, row->key, argument, row->name);

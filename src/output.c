@@ -54,15 +54,47 @@ int library_status(const tool *t, tfuse_status status)
     return status == TFUSE_ECANCELLED ? EXIT_CANCELLED : status == TFUSE_EKEY ? EXIT_USAGE : EXIT_FAILED;
 }
 
-int check_output(const tool *t, const char *path)
+static bool is_file(const struct stat *st, const char *path, size_t length)
+{
+    struct stat other;
+    char *name = strndup(path, length);
+    const bool same = name && stat(*name ? name : ".", &other) == 0 && other.st_dev == st->st_dev && other.st_ino == st->st_ino;
+    free(name);
+    return same;
+}
+
+/* Is it what this run reads, or the directory of a checkpoint that is named by one of its files? */
+static bool is_input(const tool *t, const struct stat *st)
+{
+    const char *const arrays[] = {t->inputs, t->labels, t->calib, t->mu, t->nu, t->u, t->v, t->plan};
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
+        const char *key = arrays[i] ? strstr(arrays[i], ".npz:") : NULL;
+        if (arrays[i] && (is_file(st, arrays[i], strlen(arrays[i])) || (key && is_file(st, arrays[i], (size_t)(key + 4 - arrays[i])))))
+            return true;
+    }
+    for (int i = 0; i < t->n_args; i++) {
+        const char *slash = strrchr(t->args[i], '/');
+        struct stat arg;
+        if (is_file(st, t->args[i], strlen(t->args[i])) || (stat(t->args[i], &arg) == 0 && S_ISREG(arg.st_mode) &&
+                                                            is_file(st, t->args[i], slash ? (size_t)(slash - t->args[i]) + 1 : 0)))
+            return true;
+    }
+    return false;
+}
+
+static bool is_named_twice(const tool *t, const char *path)
+{
+    const char *const outputs[] = {t->out, t->save_plan, t->save_u, t->save_v};
+    int times = 0;
+    for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++)
+        times += outputs[i] && strcmp(outputs[i], path) == 0;
+    return times > 1;
+}
+
+/* The directory that a new file or directory of this name would be in. */
+static int check_parent(const char *path)
 {
     struct stat st;
-    if (!path)
-        return EXIT_DONE;
-    if (!*path)
-        return fail("the name of an output is empty");
-    if (lstat(path, &st) == 0)
-        return t->force ? EXIT_DONE : fail("%s: exists; give another name, or --force to replace it", path);
     char *parent = strdup(path);
     if (!parent)
         return fail("out of memory");
@@ -79,6 +111,24 @@ int check_output(const tool *t, const char *path)
         code = fail("%s: cannot be written, because there is no directory %s; make it first", path, dir);
     free(parent);
     return code;
+}
+
+int check_output(const tool *t, const char *path)
+{
+    struct stat st, behind;
+    if (!path)
+        return EXIT_DONE;
+    if (!*path)
+        return fail("the name of an output is empty");
+    if (is_named_twice(t, path))
+        return usage_error(t, "%s: two outputs cannot have one name", path);
+    if (lstat(path, &st) != 0)
+        return check_parent(path);
+    if (!t->force)
+        return fail("%s: exists; give another name, or --force to replace it", path);
+    if (is_input(t, stat(path, &behind) == 0 ? &behind : &st))
+        return fail("%s: is read by this run, and is not replaced; give another name", path);
+    return EXIT_DONE;
 }
 
 int save_file(const tool *t, const char *path, void (*draw)(FILE *f, const void *subject), const void *subject)

@@ -58,7 +58,8 @@ int usage_error(const tool *t, const char *format, ...) __attribute__((format(pr
 int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Says what the library said, and turns its status into an exit status; EXIT_DONE for TFUSE_OK. */
 int library_status(const tool *t, tfuse_status status);
-/* Refuses an output before any work is done: it exists and there is no --force, or the directory it goes to is missing. */
+/* Refuses an output before any work is done: it exists and there is no --force, it is an input, another output has its name, or the directory
+ * that it goes to is missing. */
 int check_output(const tool *t, const char *path);
 /* Writes what `draw` prints on a stream to a file that appears whole or not at all. */
 int save_file(const tool *t, const char *path, void (*draw)(FILE *f, const void *subject), const void *subject);

@@ -22,25 +22,54 @@ static bool says_size(const char *key)
     return false;
 }
 
-/* Other attributes make another function. A norm's eps differs between trainings without harm: the anchor's is kept, and said so. */
+/* Other attributes make another function; a norm's eps differs between trainings without harm. */
 static tfuse_status pair_attrs(tf_env *env, const tf_align_job *job, size_t k, const tf_node *a, const tf_node *g)
 {
     for (int side = 0; side < 2; side++) {
         const tf_node *one = side ? g : a, *two = side ? a : g;
         for (int i = 0; i < one->n_attrs; i++) {
             const char *key = one->attrs[i].key, *x = one->attrs[i].value, *y = tf_node_attr(two, key);
-            if (says_size(key) || (y && !strcmp(x, y)))
+            if (says_size(key) || !strcmp(key, "eps") || (y && !strcmp(x, y)))
                 continue;
-            if (strcmp(key, "eps"))
-                TF_TRY(tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH,
-                    "%s: %s is %s in %s and %s in %s: models that compute differently cannot be fused", a->name, key, x,
-                    label(job, side ? k : 0), y ? y : "not given", label(job, side ? 0 : k))));
-            else if (side == 0)
-                tf_log(env, TFUSE_LOG_WARN, "%s: eps is %s in the anchor and %s in %s; the anchor's is kept", a->name, x,
-                       y ? y : "not given", label(job, k));
+            TF_TRY(tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH,
+                "%s: %s is %s in %s and %s in %s: models that compute differently cannot be fused", a->name, key, x,
+                label(job, side ? k : 0), y ? y : "not given", label(job, side ? 0 : k))));
         }
     }
     return TFUSE_OK;
+}
+
+/* Says once that the anchor's eps is kept where another model has others. */
+static void warn_of_eps(tf_env *env, const tf_align_job *job, size_t k)
+{
+    const tf_graph *a = job->graphs[0], *g = job->graphs[k];
+    const tf_node *first = NULL;
+    const char *other = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < a->n_nodes; i++) {
+        const tf_id same = tf_graph_find_node(g, a->nodes[i].name);
+        const char *x = tf_node_attr(&a->nodes[i], "eps"), *y = same < 0 ? NULL : tf_node_attr(&g->nodes[same], "eps");
+        if (!x || !y || !strcmp(x, y))
+            continue;
+        if (count++ == 0) {
+            first = &a->nodes[i];
+            other = y;
+        }
+    }
+    if (count)
+        tf_log(env, TFUSE_LOG_WARN, "eps of %s, and of %zu more, is %s in the anchor and %s in %s; the anchor's is kept", first->name, count - 1,
+               tf_node_attr(first, "eps"), other, label(job, k));
+}
+
+/* A node that one of two graphs has not: other architectures, or other depths. */
+static tfuse_status fail_lacking(tf_env *env, const tf_align_job *job, size_t k, const char *node, bool anchor_lacks)
+{
+    const size_t lacks = anchor_lacks ? 0 : k, has = anchor_lacks ? k : 0;
+    const char *x = job->graphs[lacks]->arch, *y = job->graphs[has]->arch;
+    if (strcmp(x, y))
+        return tf_fail(env, TFUSE_EGRAPH, "%s is a %s and %s a %s, with a node %s that the other lacks; models of one architecture can be fused",
+                       label(job, lacks), *x ? x : "graph of its own", label(job, has), *y ? y : "graph of its own", node);
+    return tf_fail(env, TFUSE_EGRAPH, "%s has no %s, which %s has; models of one depth can be fused", label(job, lacks), node, label(job, has));
 }
 
 static tfuse_status pair_inputs(tf_env *env, const tf_align_job *job, size_t k, const tf_node *a, const tf_node *g)
@@ -62,8 +91,7 @@ static tfuse_status pair_nodes(tf_env *env, const tf_align_job *job, size_t k)
     for (size_t i = 0; i < a->n_nodes; i++) {
         tf_id other = tf_graph_find_node(g, a->nodes[i].name);
         if (other < 0) {
-            TF_TRY(tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH, "%s has no %s, which the anchor %s has; models of one depth can be fused",
-                                                   label(job, k), a->nodes[i].name, label(job, 0))));
+            TF_TRY(tf_align_note(env, job, fail_lacking(env, job, k, a->nodes[i].name, false)));
             continue;
         }
         if (g->nodes[other].op != a->nodes[i].op)
@@ -75,8 +103,8 @@ static tfuse_status pair_nodes(tf_env *env, const tf_align_job *job, size_t k)
     }
     for (size_t i = 0; i < g->n_nodes; i++)
         if (tf_graph_find_node(a, g->nodes[i].name) < 0)
-            TF_TRY(tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH, "the anchor %s has no %s, which %s has; models of one depth can be fused",
-                                                   label(job, 0), g->nodes[i].name, label(job, k))));
+            TF_TRY(tf_align_note(env, job, fail_lacking(env, job, k, g->nodes[i].name, true)));
+    warn_of_eps(env, job, k);
     return TFUSE_OK;
 }
 
@@ -104,7 +132,7 @@ static tfuse_status pair_parts(tf_env *env, const tf_align_job *job, size_t k, c
         status = tf_fail(env, TFUSE_EGRAPH, "%s (dimension %d of %s) has %lld units in %s and %lld in %s%s", axis, dim, pa->name,
                          (long long)a[p].size, label(job, 0), (long long)g[p].size, label(job, k),
                          fixed(&a[p]) ? ": it is fixed from outside and must agree"
-                                      : "; plain averaging needs equal widths: use --align otfusion");
+                                      : "; plain averaging needs equal widths: use --align matching");
         status = tf_align_note(env, job, status);
     }
     tf_free(&env->mem, a);

@@ -47,6 +47,7 @@ static tfuse_status open_session(tf_env *env, const tfuse_model *model, const tf
     if (s->graph->output < 0)
         return tf_fail(env, TFUSE_EGRAPH, "the graph names no output");
     TF_TRY(tf_inputs_make(env, s->graph, model, inputs, limit, &s->inputs));
+    tf_inputs_warn(env, model, &s->inputs);
     TF_TRY(tf_view_root(env, s->graph, model, &s->view));
     TF_TRY(tf_evaluator_new(env, s->view, NULL, 0, &s->evaluator));
     TF_TRY(tf_evaluator_prepare(env, s->evaluator, &s->inputs));
@@ -84,7 +85,7 @@ static tfuse_status read_labels(tf_env *env, const session *s, const tfuse_array
     const int64_t each = s->size / s->classes;
     const int64_t need = s->inputs.n * each;
     if (labels->count != (size_t)need && labels->count != (size_t)(s->inputs.total * each))
-        return tf_fail(env, TFUSE_ESHAPE, "there are %zu labels for %lld predictions of %lld inputs", labels->count,
+        return tf_fail(env, TFUSE_ESHAPE, "%s holds %zu labels for %lld predictions of %lld inputs", tf_array_label(labels, "the label array"), labels->count,
                        (long long)(s->inputs.total * each), (long long)s->inputs.total);
     return tf_labels_make(env, labels, need, s->classes, out);
 }

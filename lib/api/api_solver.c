@@ -30,9 +30,10 @@ static tfuse_status read_cost(tf_env *env, tf_arena *arena, const tfuse_array *a
 {
     char text[160];
     if (a->rank != 2)
-        return tf_fail(env, TFUSE_ESHAPE, "the cost has shape %s; a matrix is needed", tf_shape_text(text, sizeof text, a->rank, a->shape));
+        return tf_fail(env, TFUSE_ESHAPE, "%s has shape %s; a matrix is needed", tf_array_label(a, "the cost"),
+                       tf_shape_text(text, sizeof text, a->rank, a->shape));
     if (!is_real(a->dtype))
-        return tf_fail(env, TFUSE_EDTYPE, "the cost holds %s; floating-point numbers are needed", tf_dtype_name(a->dtype));
+        return tf_fail(env, TFUSE_EDTYPE, "%s holds %s; floating-point numbers are needed", tf_array_label(a, "the cost"), tf_dtype_name(a->dtype));
     if (a->dtype == TFUSE_F32 && (uintptr_t)a->data % sizeof(float) == 0) {
         *cost = a->data;
         return TFUSE_OK;

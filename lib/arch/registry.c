@@ -44,11 +44,19 @@ static const tf_arch *const table[] = {
     &tf_arch_deberta_pair,
 };
 
+static tfuse_status check_list(tf_env *env, const tfuse_model *m)
+{
+    const json_t *list = json_object_get(m->config, "architectures");
+    return !list || json_is_null(list) || json_is_array(list)
+               ? TFUSE_OK
+               : tf_fail(env, TFUSE_EFORMAT, "%s: config.json: key 'architectures' must be a list of names", tf_model_label(m));
+}
+
 /* The config lists the architecture, or lists none. */
 static bool names_architecture(const tfuse_model *m, const char *architecture)
 {
     const json_t *list = json_object_get(m->config, "architectures");
-    if (!architecture || !list || json_is_null(list))
+    if (!architecture || json_array_size(list) == 0)
         return true;
     bool found = false;
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -87,6 +95,7 @@ static tfuse_status find_arch(tf_env *env, const tfuse_model *m, const tf_arch *
             return TFUSE_OK;
         }
     TF_TRY(tf_config_text_or(env, m, "model_type", NULL, &type));
+    TF_TRY(check_list(env, m));
     for (size_t i = 0; i < TF_LEN(table); i++)
         if (!table[i]->claims && strcmp(table[i]->model_type, type) == 0 && names_architecture(m, table[i]->architecture)) {
             *out = table[i];
@@ -103,6 +112,8 @@ static tfuse_status build_own(tf_env *env, const tfuse_model *m, const json_t *g
     tfuse_status status = tf_json_text(env, graph, JSON_COMPACT | JSON_ENCODE_ANY, &text);
     if (status == TFUSE_OK)
         status = tf_graph_from_json(env, tf_model_label(m), text.data, text.len, out);
+    if (status != TFUSE_OK)
+        status = tf_fail_in(env, status, "config.json: key 'tfuse_graph'");
     tf_buf_free(&text);
     return status;
 }

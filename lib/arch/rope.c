@@ -27,6 +27,14 @@ static tfuse_status real(const rope *r, const char *name, double fallback, doubl
     return tf_config_real_or(r->env, r->m, key, fallback, out);
 }
 
+/* What lengths are multiplied by. */
+static tfuse_status read_factor(const rope *r, double fallback, double *out)
+{
+    TF_TRY(real(r, "factor", fallback, out));
+    return *out > 0 ? TFUSE_OK
+                    : tf_fail(r->env, TFUSE_EFORMAT, "%s: config.json: key '%s.factor' must be above 0", tf_model_label(r->m), r->key);
+}
+
 /* The length before stretching: in the object or beside it. */
 static tfuse_status first_length(const rope *r, double *out)
 {
@@ -48,7 +56,7 @@ static double frequency(const rope *r, int64_t pair)
 static tfuse_status linear(rope *r)
 {
     double factor = 0;
-    TF_TRY(real(r, "factor", 1, &factor));
+    TF_TRY(read_factor(r, 1, &factor));
     for (int64_t i = 0; i < r->dims / 2; i++)
         r->factor[i] = factor;
     return TFUSE_OK;
@@ -58,7 +66,7 @@ static tfuse_status linear(rope *r)
 static tfuse_status by_parts(rope *r)
 {
     double factor = 0, low = 0, high = 0, length = 0;
-    TF_TRY(real(r, "factor", 8, &factor));
+    TF_TRY(read_factor(r, 8, &factor));
     TF_TRY(real(r, "low_freq_factor", 1, &low));
     TF_TRY(real(r, "high_freq_factor", 4, &high));
     TF_TRY(first_length(r, &length));
@@ -78,7 +86,7 @@ static double pair_of(const rope *r, double turns, double length)
 static tfuse_status yarn(rope *r)
 {
     double factor = 0, fast = 0, slow = 0, length = 0, scale = 0, all = 0;
-    TF_TRY(real(r, "factor", 1, &factor));
+    TF_TRY(read_factor(r, 1, &factor));
     TF_TRY(real(r, "beta_fast", 32, &fast));
     TF_TRY(real(r, "beta_slow", 1, &slow));
     TF_TRY(real(r, "mscale", 0, &scale));
@@ -106,7 +114,7 @@ static tfuse_status long_rope(rope *r)
                        (long long)(r->dims / 2));
     TF_TRY(first_length(r, &length));
     TF_TRY(tf_config_real_or(r->env, r->m, "max_position_embeddings", length, &all));
-    TF_TRY(real(r, "factor", all / length, &factor));
+    TF_TRY(read_factor(r, all / length, &factor));
     TF_TRY(real(r, "attention_factor", factor > 1 ? sqrt(1 + log(factor) / log(length)) : 1, &r->gain));
     r->most = (int64_t)length;
     return TFUSE_OK;
@@ -177,6 +185,8 @@ tfuse_status tf_rope_read(tf_env *env, const tfuse_model *m, tf_graph *g, const 
     for (int64_t i = 0; i < MOST_PAIRS; i++)
         r->factor[i] = 1;
     TF_TRY_OUT(real(r, "rope_theta", theta, &r->theta));
+    if (!(r->theta > 0))
+        TF_TRY_OUT(tf_fail(env, TFUSE_EFORMAT, "%s: config.json: key 'rope_theta' must be above 0", tf_model_label(m)));
     TF_TRY_OUT(read_type(r, &type));
     status = dims / 2 <= MOST_PAIRS ? stretch(r, type)
                                     : tf_fail(env, TFUSE_ERANGE, "%s: config.json: heads are too wide", tf_model_label(m));

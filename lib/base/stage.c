@@ -209,7 +209,7 @@ static tfuse_status set_paths(tf_env *env, const char *final_path, tf_stage *sta
     stage->final_path[len] = '\0';
     const char *base = tf_path_base(stage->final_path);
     if (base[0] == '\0' || is_dot(base))
-        return tf_fail(env, TFUSE_EINVAL, "'%s': is no name for an output", final_path);
+        return tf_fail(env, TFUSE_EINVAL, "'%s' is no name for an output", final_path);
     *parent = tf_path_dir(env, stage->final_path);
     size_t size = strlen(base) + sizeof "..tfuse-partial";
     char *name = tf_alloc(env, size);
@@ -360,11 +360,13 @@ static int lock_replaced(const char *path)
  * stays, for the next writer to remove. */
 static int replace_dir(tf_env *env, const char *from, const char *to)
 {
+    struct stat st;
+    const bool is_link = lstat(to, &st) == 0 && S_ISLNK(st.st_mode); /* which goes; what it leads to stays */
     int old = lock_replaced(to);
     int error = rename_flags(from, to, RENAME_EXCHANGE);
     if (error == ENOSYS)
         error = replace_in_two_steps(env, from, to);
-    else if (!error && (old < 0 || !same_inode(old, from) || remove_tree(AT_FDCWD, from) != 0))
+    else if (!error && (is_link ? unlink(from) != 0 : old < 0 || !same_inode(old, from) || remove_tree(AT_FDCWD, from) != 0))
         tf_log(env, TFUSE_LOG_WARN, "%s: what was replaced is left there; the next writer removes it", from);
     if (old >= 0)
         close(old);

@@ -56,15 +56,30 @@ static tfuse_status open_blob(tf_env *env, const char *path, const char *key, co
     return tf_fail(env, TFUSE_EFORMAT, "%s: is none of .npy, .npz and IDX", path);
 }
 
+static char *copy_text(tf_env *env, const char *text)
+{
+    const size_t size = strlen(text) + 1;
+    char *copy = tf_alloc(env, size);
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+static tfuse_status set_path(tf_env *env, const char *path, tfuse_array **a)
+{
+    (*a)->path = copy_text(env, path);
+    if ((*a)->path)
+        return TFUSE_OK;
+    tf_array_free(*a);
+    *a = NULL;
+    return TFUSE_ENOMEM;
+}
+
 tfuse_status tf_array_open(tf_env *env, const char *path, tfuse_array **out)
 {
     tf_mapping map;
     *out = NULL;
-    size_t size = strlen(path) + 1;
-    char *copy = tf_alloc(env, size);
+    char *copy = copy_text(env, path);
     if (!copy)
         return TFUSE_ENOMEM;
-    memcpy(copy, path, size);
     char *key = split_key(copy);
     tfuse_status status = tf_map_file(env, copy, &map);
     if (status == TFUSE_OK) {
@@ -72,6 +87,8 @@ tfuse_status tf_array_open(tf_env *env, const char *path, tfuse_array **out)
         status = open_blob(env, copy, key, &src, out);
         tf_unmap_file(&map);
     }
+    if (status == TFUSE_OK)
+        status = set_path(env, path, out);
     tf_free(&env->mem, copy);
     return status;
 }

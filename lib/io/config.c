@@ -45,6 +45,20 @@ static json_t *lookup(const tfuse_model *m, const char *key)
     return json_is_null(value) ? NULL : value;
 }
 
+/* The same; what a dotted key goes through is an object, or absent. */
+static tfuse_status find(tf_env *env, const tfuse_model *m, const char *key, const json_t **out)
+{
+    char outer[96];
+    for (const char *dot = strchr(key, '.'); dot; dot = strchr(dot + 1, '.')) {
+        snprintf(outer, sizeof outer, "%.*s", (int)(dot - key), key);
+        const json_t *through = lookup(m, outer);
+        if (through && !json_is_object(through))
+            return fail_key(env, m, outer, "must be an object");
+    }
+    *out = lookup(m, key);
+    return TFUSE_OK;
+}
+
 static tfuse_status take_int(tf_env *env, const tfuse_model *m, const char *key, const json_t *value, int64_t min, int64_t max,
                              int64_t *out)
 {
@@ -60,28 +74,32 @@ static tfuse_status take_int(tf_env *env, const tfuse_model *m, const char *key,
 
 tfuse_status tf_config_int(tf_env *env, const tfuse_model *m, const char *key, int64_t min, int64_t max, int64_t *out)
 {
-    const json_t *value = lookup(m, key);
+    const json_t *value = NULL;
+    TF_TRY(find(env, m, key, &value));
     return value ? take_int(env, m, key, value, min, max, out) : fail_key(env, m, key, "is missing");
 }
 
 tfuse_status tf_config_int_or(tf_env *env, const tfuse_model *m, const char *key, int64_t min, int64_t max,
                               int64_t fallback, int64_t *out)
 {
-    const json_t *value = lookup(m, key);
+    const json_t *value = NULL;
+    TF_TRY(find(env, m, key, &value));
     *out = fallback;
     return value ? take_int(env, m, key, value, min, max, out) : TFUSE_OK;
 }
 
 tfuse_status tf_config_real_or(tf_env *env, const tfuse_model *m, const char *key, double fallback, double *out)
 {
-    const json_t *value = lookup(m, key);
+    const json_t *value = NULL;
+    TF_TRY(find(env, m, key, &value));
     *out = value ? json_number_value(value) : fallback;
     return !value || (json_is_number(value) && isfinite(*out)) ? TFUSE_OK : fail_key(env, m, key, "must be a number");
 }
 
 tfuse_status tf_config_bool_or(tf_env *env, const tfuse_model *m, const char *key, bool fallback, bool *out)
 {
-    const json_t *value = lookup(m, key);
+    const json_t *value = NULL;
+    TF_TRY(find(env, m, key, &value));
     *out = value ? json_is_true(value) : fallback;
     return !value || json_is_boolean(value) ? TFUSE_OK : fail_key(env, m, key, "must be true or false");
 }
@@ -93,7 +111,8 @@ bool tf_config_has(const tfuse_model *m, const char *key)
 
 tfuse_status tf_config_reals(tf_env *env, const tfuse_model *m, const char *key, double *out, size_t cap, size_t *count)
 {
-    const json_t *list = lookup(m, key);
+    const json_t *list = NULL;
+    TF_TRY(find(env, m, key, &list));
     *count = json_array_size(list);
     if (list && (!json_is_array(list) || *count > cap))
         return fail_key(env, m, key, "must be a list of numbers, not longer than what they are for");
@@ -113,7 +132,8 @@ const char *tf_config_item(const tfuse_model *m, const char *key, int64_t index)
 
 tfuse_status tf_config_text_or(tf_env *env, const tfuse_model *m, const char *key, const char *fallback, const char **out)
 {
-    const json_t *value = lookup(m, key);
+    const json_t *value = NULL;
+    TF_TRY(find(env, m, key, &value));
     *out = value ? json_string_value(value) : fallback;
     if (*out)
         return TFUSE_OK;

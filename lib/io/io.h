@@ -84,6 +84,7 @@ typedef struct tf_preprocess {
     double rescale;
     int channels;          /* of mean and std; 1 broadcasts */
     double mean[16], std[16];
+    bool stated;           /* by a file, or by timm's pretrained_cfg; or there is no directory to have a file */
 } tf_preprocess;
 tfuse_status tf_preprocess_read(tf_env *env, const tfuse_model *m, tf_preprocess *out);
 /* The file's text alone. */

@@ -117,6 +117,13 @@ static bool is_room(size_t size, size_t primer)
     return room != NULL;
 }
 
+static bool is_blank(const char *text, size_t size)
+{
+    while (size > 0 && memchr(" \t\r\n", text[size - 1], 4))
+        size--;
+    return size == 0;
+}
+
 tfuse_status tf_json_object(tf_env *env, const char *label, const char *text, size_t size, json_t **out)
 {
     json_error_t error = {.line = 0}, again;
@@ -126,6 +133,8 @@ tfuse_status tf_json_object(tf_env *env, const char *label, const char *text, si
     *out = NULL;
     if (!is_room(size, primer))
         return fail_memory(env, label);
+    if (is_blank(text ? text : "", size))
+        return tf_fail(env, TFUSE_EFORMAT, "%s: is empty, where JSON is needed", label);
     json_t *value = parse(text ? text : "", size, primer, &error);
     if (!value) {
         value = parse(text ? text : "", size, primer, &again);

@@ -24,10 +24,15 @@ static int take_numbers(const json_t *value, double *out, int cap)
     return count;
 }
 
+static bool is_given(const json_t *value)
+{
+    return value && !json_is_null(value);
+}
+
 static tfuse_status take_flag(tf_env *env, const char *path, const json_t *root, const char *key, bool fallback, bool *out)
 {
     const json_t *value = json_object_get(root, key);
-    bool given = value && !json_is_null(value);
+    bool given = is_given(value);
     if (given && !json_is_boolean(value))
         return tf_fail(env, TFUSE_EFORMAT, "%s: key '%s' must be true or false", path, key);
     *out = given ? json_is_true(value) : fallback;
@@ -56,7 +61,7 @@ static tfuse_status take_normalise(tf_env *env, const char *path, const json_t *
 {
     const json_t *mean = json_object_get(root, keys[0]), *std = json_object_get(root, keys[1]);
     bool normalise;
-    TF_TRY(take_flag(env, path, root, "do_normalize", mean && std, &normalise));
+    TF_TRY(take_flag(env, path, root, "do_normalize", is_given(mean) || is_given(std), &normalise));
     if (!normalise)
         return TFUSE_OK;
     int means = take_numbers(mean, out->mean, (int)TF_LEN(out->mean));
@@ -100,6 +105,7 @@ tfuse_status tf_preprocess_parse(tf_env *env, const char *label, const char *tex
 tfuse_status tf_preprocess_read(tf_env *env, const tfuse_model *m, tf_preprocess *out)
 {
     preprocess_default(out);
+    out->stated = !m->dir;
     if (!m->dir)
         return TFUSE_OK;
     char *path = tf_path_join(env, m->dir, "preprocessor_config.json");
@@ -112,6 +118,7 @@ tfuse_status tf_preprocess_read(tf_env *env, const tfuse_model *m, tf_preprocess
     if (status == TFUSE_OK && root)
         status = take_root(env, path, root, out);
     const json_t *timm = root ? NULL : json_object_get(m->config, "pretrained_cfg");
+    out->stated = root || timm;
     if (status == TFUSE_OK && timm)
         status = take_normalise(env, tf_model_label(m), timm, (const char *const[]){"mean", "std"}, out);
     json_decref(root);

@@ -182,6 +182,8 @@ static tfuse_status read_header(tf_env *env, const char *path, const tf_blob *sr
         return tf_fail(env, TFUSE_EFORMAT, "%s: %" PRIu64 " bytes are too few for a safetensors file", path, src->size);
     TF_TRY(tf_blob_read(env, path, src, 0, sizeof prefix, prefix));
     memcpy(length, prefix, sizeof prefix);
+    if (memcmp(prefix, "version ", sizeof prefix) == 0)
+        return tf_fail(env, TFUSE_EFORMAT, "%s: is a pointer of Git LFS and holds no tensors; fetch them with git lfs pull", path);
     if (*length > TF_SAFETENSORS_HEADER_MAX)
         return tf_fail(env, TFUSE_EFORMAT, "%s: a header of %" PRIu64 " bytes is more than the %u allowed; this is no safetensors file", path,
                        *length, TF_SAFETENSORS_HEADER_MAX);

@@ -121,6 +121,7 @@ void tf_array_free(tfuse_array *a)
     tf_mem mem = a->mem;
     tf_array_free(a->next);
     tf_free(&mem, a->name);
+    tf_free(&mem, a->path);
     if (a->release)
         a->release(a->owner);
     else
@@ -149,6 +150,11 @@ tfuse_status tf_array_attach(tf_env *env, tfuse_array *a, const char *name, tfus
         a = a->next;
     a->next = other;
     return TFUSE_OK;
+}
+
+const char *tf_array_label(const tfuse_array *a, const char *otherwise)
+{
+    return a->path ? a->path : otherwise;
 }
 
 const tfuse_array *tf_array_attached(const tfuse_array *a, const char *name)

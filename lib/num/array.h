@@ -20,6 +20,7 @@ struct tfuse_array {
     void *owner;
     struct tfuse_array *next; /* named arrays that go with it; ours */
     char *name;               /* of one that goes with another; ours */
+    char *path;               /* of the file that it was read from, NULL: none; ours */
 };
 
 /* Allocates; data are zeroed. Checks the shape. */
@@ -32,6 +33,8 @@ void tf_array_free(tfuse_array *a);
 tfuse_status tf_array_attach(tf_env *env, tfuse_array *a, const char *name, tfuse_array *other);
 /* What was attached under a name; NULL. */
 const tfuse_array *tf_array_attached(const tfuse_array *a, const char *name);
+/* What messages call it: its file, or `otherwise`. */
+const char *tf_array_label(const tfuse_array *a, const char *otherwise);
 /* Product of extents; TFUSE_ESHAPE on a negative one or overflow; *bytes may be NULL. */
 tfuse_status tf_shape_count(tf_env *env, tfuse_dtype dtype, size_t rank, const int64_t *shape, size_t *count, size_t *bytes);
 /* "[3, 4]" into buffer; returns it. */

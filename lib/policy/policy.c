@@ -124,6 +124,8 @@ static tfuse_status fail_unknown(tf_env *env, const char *name)
             nearest = tf_keys[i].name;
         }
     }
+    if (2 * best > strlen(shown)) /* nothing is near */
+        return tf_fail(env, TFUSE_EKEY, "unknown key '%s'; run 'tfuse keys' for all of them", shown);
     return tf_fail(env, TFUSE_EKEY, "unknown key '%s'; did you mean '%s'? run 'tfuse keys' for all of them", shown, nearest);
 }
 

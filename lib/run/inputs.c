@@ -51,6 +51,11 @@ bool tf_array_integers(const tfuse_array *a, size_t first, size_t count, int64_t
     }
 }
 
+static const char *inputs_label(const tfuse_array *a)
+{
+    return tf_array_label(a, "the input array");
+}
+
 /* ---- shapes ------------------------------------------------------------------------------------------------------ */
 
 /* The array's extents from `skip` on are the value's from `from` on; an extent 0 of the value takes any but 0. */
@@ -90,8 +95,8 @@ static tfuse_status match_shape(tf_env *env, const tf_value *v, const tfuse_mode
         wanted_text(v, 0, want, sizeof want);
         if (single_channel(v))
             wanted_text(v, 1, flat, sizeof flat);
-        return tf_fail(env, TFUSE_ESHAPE, "the input array has shape %s but model '%s' takes %s%s%s; inputs are never resized",
-                       got, tf_model_label(m), want, *flat ? " or " : "", flat);
+        return tf_fail(env, TFUSE_ESHAPE, "%s has shape %s but model '%s' takes %s%s%s; inputs are never resized",
+                       inputs_label(a), got, tf_model_label(m), want, *flat ? " or " : "", flat);
     }
     out->rank = v->rank;
     out->sample = 1;
@@ -101,7 +106,7 @@ static tfuse_status match_shape(tf_env *env, const tf_value *v, const tfuse_mode
     }
     out->total = a->shape[0];
     if (out->total == 0)
-        return tf_fail(env, TFUSE_ESHAPE, "the input array for model '%s' holds no samples", tf_model_label(m));
+        return tf_fail(env, TFUSE_ESHAPE, "%s for model '%s' holds no samples", inputs_label(a), tf_model_label(m));
     return TFUSE_OK;
 }
 
@@ -131,12 +136,12 @@ static tfuse_status check_ids(tf_env *env, const tf_graph *g, const tfuse_model 
     for (size_t at = 0; at < total; at += CHUNK) {
         size_t count = total - at < CHUNK ? total - at : CHUNK;
         if (!tf_array_integers(in->array, at, count, ids))
-            return tf_fail(env, TFUSE_EDTYPE, "the input array holds %s but model '%s' takes token ids: give integers",
+            return tf_fail(env, TFUSE_EDTYPE, "%s holds %s but model '%s' takes token ids: give integers", inputs_label(in->array),
                            tf_dtype_name(in->array->dtype), tf_model_label(m));
         for (size_t i = 0; i < count; i++)
             if (ids[i] < 0 || ids[i] >= rows)
                 return tf_fail(env, TFUSE_ERANGE,
-                               "the input array holds token id %lld at element %zu of sample %zu; model '%s' knows 0 to %lld",
+                               "%s holds token id %lld at element %zu of sample %zu; model '%s' knows 0 to %lld", inputs_label(in->array),
                                (long long)ids[i], (at + i) % (size_t)in->sample, (at + i) / (size_t)in->sample,
                                tf_model_label(m), (long long)rows - 1);
     }
@@ -147,7 +152,7 @@ static tfuse_status check_reals(tf_env *env, const tfuse_model *m, const tf_inpu
 {
     const tfuse_array *a = in->array;
     if (a->dtype != TFUSE_F32 && a->dtype != TFUSE_F64 && a->dtype != TFUSE_F16 && a->dtype != TFUSE_BF16)
-        return tf_fail(env, TFUSE_EDTYPE, "the input array holds %s but model '%s' takes uint8 images or floating-point values",
+        return tf_fail(env, TFUSE_EDTYPE, "%s holds %s but model '%s' takes uint8 images or floating-point values", inputs_label(a),
                        tf_dtype_name(a->dtype), tf_model_label(m));
     const size_t total = (size_t)(in->n * in->sample), size = tf_dtype_size(a->dtype);
     float x[CHUNK];
@@ -157,7 +162,7 @@ static tfuse_status check_reals(tf_env *env, const tfuse_model *m, const tf_inpu
         int64_t bad = tf_find_nonfinite(x, count);
         if (bad >= 0) {
             size_t index = at + (size_t)bad;
-            return tf_fail(env, TFUSE_ENUMERIC, "the input array for model '%s' is NaN or infinite at element %zu of sample %zu",
+            return tf_fail(env, TFUSE_ENUMERIC, "%s for model '%s' is NaN or infinite at element %zu of sample %zu", inputs_label(a),
                            tf_model_label(m), index % (size_t)in->sample, index / (size_t)in->sample);
         }
     }
@@ -181,6 +186,7 @@ static tfuse_status make_images(tf_env *env, const tfuse_model *m, tf_inputs *in
     in->channels = p.channels;
     in->plane = in->sample / p.channels;
     in->rescale = p.rescale;
+    in->unstated = !p.stated;
     for (int c = 0; c < p.channels; c++) {
         in->mean[c] = (float)p.mean[c];
         in->std[c] = (float)p.std[c];
@@ -268,6 +274,13 @@ tfuse_status tf_inputs_make(tf_env *env, const tf_graph *g, const tfuse_model *m
     if (array->dtype == TFUSE_U8)
         return make_images(env, m, out);
     return check_reals(env, m, out);
+}
+
+void tf_inputs_warn(tf_env *env, const tfuse_model *m, const tf_inputs *in)
+{
+    if (in->unstated)
+        tf_log(env, TFUSE_LOG_WARN, "%s has no preprocessor_config.json: the pixels of %s are divided by 255 and not normalised", tf_model_label(m),
+               inputs_label(in->array));
 }
 
 /* ---- filling -------------------------------------------------------------------------------------------------------------- */

@@ -29,10 +29,13 @@ typedef struct tf_inputs {
     int channels;
     int64_t plane;            /* elements of one channel */
     float mean[16], std[16];
+    bool unstated; /* uint8, and nothing says how they are normalised */
 } tf_inputs;
 /* limit: the first samples only; 0 or less: all. Owns nothing. */
 tfuse_status tf_inputs_make(tf_env *env, const tf_graph *g, const tfuse_model *m, const tfuse_array *array, int64_t limit,
                             tf_inputs *out);
+/* Warns where pixels are taken as they are for want of a preprocessor_config.json. */
+void tf_inputs_warn(tf_env *env, const tfuse_model *m, const tf_inputs *in);
 /* Rows of the smallest table that the ids of an input index. */
 int64_t tf_inputs_vocabulary(const tf_graph *g, tf_id value);
 /* Samples first..first+count-1 as the graph's input number k. */

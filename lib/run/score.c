@@ -37,11 +37,16 @@ void tf_score_add(tf_score *s, const float *logits, int64_t rows, int64_t classe
     }
 }
 
-static tfuse_status check_labels(tf_env *env, const int64_t *labels, int64_t n, int64_t classes)
+static const char *labels_label(const tfuse_array *array)
+{
+    return tf_array_label(array, "the label array");
+}
+
+static tfuse_status check_labels(tf_env *env, const tfuse_array *array, const int64_t *labels, int64_t n, int64_t classes)
 {
     for (int64_t i = 0; i < n; i++)
         if (labels[i] != IGNORED && (labels[i] < 0 || labels[i] >= classes))
-            return tf_fail(env, TFUSE_ERANGE, "label %lld at index %lld is outside 0 to %lld (%d would leave the sample out)",
+            return tf_fail(env, TFUSE_ERANGE, "%s: label %lld at index %lld is outside 0 to %lld (%d would leave the sample out)", labels_label(array),
                            (long long)labels[i], (long long)i, (long long)classes - 1, IGNORED);
     return TFUSE_OK;
 }
@@ -50,15 +55,15 @@ tfuse_status tf_labels_make(tf_env *env, const tfuse_array *array, int64_t n, in
 {
     *out = NULL;
     if (array->count < (size_t)n)
-        return tf_fail(env, TFUSE_ESHAPE, "the label array holds %zu entries for %lld predictions", array->count, (long long)n);
+        return tf_fail(env, TFUSE_ESHAPE, "%s holds %zu entries for %lld predictions", labels_label(array), array->count, (long long)n);
     int64_t *labels = tf_alloc_array(env, (size_t)n, sizeof *labels);
     if (!labels)
         return TFUSE_ENOMEM;
     tfuse_status status = TFUSE_OK;
     if (!tf_array_integers(array, 0, (size_t)n, labels))
-        status = tf_fail(env, TFUSE_EDTYPE, "the label array holds %s; labels are integers", tf_dtype_name(array->dtype));
+        status = tf_fail(env, TFUSE_EDTYPE, "%s holds %s; labels are integers", labels_label(array), tf_dtype_name(array->dtype));
     else
-        status = check_labels(env, labels, n, classes);
+        status = check_labels(env, array, labels, n, classes);
     if (status != TFUSE_OK) {
         tf_free(&env->mem, labels);
         return status;

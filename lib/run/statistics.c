@@ -33,6 +33,7 @@ static tfuse_status open_side(gather *g, int k, const tf_view *view, const tfuse
     tfuse_status status;
     s->view = view;
     TF_TRY_OUT(tf_inputs_make(env, view->g, view->m, calib, samples, &s->in));
+    tf_inputs_warn(env, view->m, &s->in);
     s->batch = tf_calloc(env, g->lock.n, sizeof *s->batch);
     s->dst = tf_calloc(env, g->lock.n, sizeof *s->dst);
     keep = tf_alloc_array(env, g->lock.n, sizeof *keep);

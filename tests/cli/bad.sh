@@ -26,6 +26,9 @@ broken nan vit.layernorm.weight
 broken classes classes
 broken layers layer.3
 broken kind no-such-thing
+broken lfs 'git lfs pull'
+broken empty-config 'config.json: is empty'
+broken names "'architectures' must be a list"
 works 'extra, copied from the anchor' fuse "$work/extra" "$b" -o "$work/with-extra" --align none --set io.extra=copy
 refuses 1 vit.layernorm.weight 'NaN weights in eval' eval "$work/nan" --inputs "$images"
 rm "$work/missing/model.safetensors"
@@ -45,12 +48,42 @@ echo precious >"$work/mine/file"
 refuses 1 "$work/mine: exists" 'an existing OUT' fuse "$a" "$b" -o "$work/mine" --align none
 refuses 1 'exists' 'an existing OUT, with a / behind' fuse "$a" "$b" -o "$work/mine/" --align none
 check 'nothing lost' "$(cat "$work/mine/file")" = precious
+refuses 1 'is read by this run' 'a parent as OUT, with --force' fuse "$a" "$work/missing" -o "$work/missing" --align none --force
+refuses 1 'is read by this run' 'a parent by its file as OUT' fuse "$work/extra/model.safetensors" "$a" -o "$work/extra" --align none --force
+cp "$images" "$work/x.npy"
+refuses 1 'is read by this run' 'the inputs as outputs' run "$a" --inputs "$work/x.npy" -o "$work/x.npy" --force
+refuses 2 'two outputs' 'a plan under the name of OUT' fuse "$a" "$b" -o "$out" --save-plan "$out" --align none
+check 'parents and inputs are as they were' "$(make_file same "$work/extra" "$work/extra")$(cmp "$images" "$work/x.npy")" = yes
 works 'an existing OUT with --force' fuse "$a" "$b" -o "$work/mean" --align none
 works 'replaced with --force' fuse "$a" "$b" -o "$work/mean" --align none --weights 1,0 --force
 check 'replaced' "$(make_file same "$work/mean" "$a")" = yes
+ln -s "$work/mine" "$work/link"
+works 'a link as OUT, with --force' fuse "$a" "$b" -o "$work/link" --align none --force
+check 'the link is replaced, not what it leads to' "$(test -L "$work/link" || cat "$work/mine/file")" = precious
+ln -s nowhere "$work/dangling"
+works 'a link to nothing as OUT, with --force' fuse "$a" "$b" -o "$work/dangling" --align none --force
+check 'no temporary left of the links' -z "$(find "$work" -name '*tfuse-partial*')"
 echo old >"$work/plainfile"
 refuses 1 plainfile '--force does not make a file a directory' fuse "$a" "$b" -o "$work/plainfile" --align none --force
 check 'the file is as it was' "$(cat "$work/plainfile")" = old
+
+# Errors of arrays name their files; what is surely meant otherwise is said.
+make_file npy "$work/labels.npy" '<i8' 3 1,2,3
+refuses 1 labels.npy 'too few labels' eval "$a" --inputs "$images" --labels "$work/labels.npy"
+refuses 1 labels.npy 'labels as inputs' eval "$a" --inputs "$work/labels.npy"
+refuses 2 --limit 'a limit of nothing' eval "$a" --inputs "$images" --limit 0
+refuses 1 'is a llama and' 'two architectures' fuse "$a" tests/data/llama-kjv-e -o "$out"
+sed 's/"rope_theta"/"rope_scaling": {"type": "linear", "factor": 0}, &/' tests/data/llama-kjv-e/config.json >"$work/rope.json"
+refuses 1 "'rope_scaling.factor' must be above 0" 'positions stretched to nothing' inspect "$work/rope.json"
+sed 's/"rope_theta"/"rope_scaling": "linear", &/' tests/data/llama-kjv-e/config.json >"$work/rope.json"
+refuses 1 "'rope_scaling' must be an object" 'a word in place of an object' inspect "$work/rope.json"
+make_file model copy "$a" "$work/plain"
+rm "$work/plain/preprocessor_config.json"
+run eval "$work/plain" --inputs "$images" --json
+check 'pixels without a preprocessor_config.json are warned of, once' "$code$(grep -c 'divided by 255' "$work/err")$(wc -l <"$work/err")" = 011
+make_file model eps "$a" "$work/eps"
+run fuse "$b" "$work/eps" -o "$work/eps-out" --align none
+check 'other eps are warned of, once' "$code$(grep -c 'eps of .* and of 8 more' "$work/err")$(wc -l <"$work/err")" = 011
 
 # A full disk behind standard output.
 if [ -w /dev/full ]; then

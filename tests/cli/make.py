@@ -121,6 +121,15 @@ def make_model(kind, src, dst):
         set_config(hidden_size=32, num_attention_heads=4)
     elif kind == "kind":
         set_config(model_type="no-such-thing", architectures=["NoSuchThing"])
+    elif kind == "names":
+        set_config(architectures="ViTForImageClassification")
+    elif kind == "eps":
+        set_config(layer_norm_eps=1e-5)
+    elif kind == "lfs":
+        with open(weights, "w", encoding="utf-8") as f:
+            f.write("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    elif kind == "empty-config":
+        open(config, "w", encoding="utf-8").close()
     elif kind == "broken-json":
         with open(config, "w", encoding="utf-8") as f:
             f.write('{"model_type": ')

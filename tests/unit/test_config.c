@@ -53,6 +53,10 @@ START_TEST(typed)
     t_fails(env, tf_config_text_or(env, m, "none", NULL, &s), TFUSE_EFORMAT, "missing");
     t_fails(env, tf_config_text_or(env, m, "n", "x", &s), TFUSE_EFORMAT, "must be a string");
     ck_assert_str_eq(tf_model_label(m), "(in memory)");
+    t_fails(env, tf_config_real_or(env, m, "n.factor", 1, &r), TFUSE_EFORMAT, "'n' must be an object");
+    t_fails(env, tf_config_text_or(env, m, "s.type", "x", &s), TFUSE_EFORMAT, "'s' must be an object");
+    t_ok(env, tf_config_real_or(env, m, "z.factor", 3, &r)); /* null is absent */
+    ck_assert_double_eq(r, 3);
     tf_model_free(m);
 }
 END_TEST
@@ -62,7 +66,7 @@ START_TEST(json_inside)
 {
     static const struct {
         const char *text, *says;
-    } bad[] = {{"{} {}", "line 1"}, {"{}, {}", "more than one value"}, {"{}]", "line 1"}, {"{}], [{}", "line 1"}, {"", "line 1"},
+    } bad[] = {{"{} {}", "line 1"}, {"{}, {}", "more than one value"}, {"{}]", "line 1"}, {"{}], [{}", "line 1"}, {"", "is empty"}, {" \n", "is empty"},
                {"{\n\n  \"a\": x}", "line 3, column 8"}};
     char long_text[3000];
     json_t *root;
@@ -223,7 +227,7 @@ START_TEST(preprocessor)
     static const char *const bad[] = {
         "[]", "{\"do_rescale\":1}", "{\"rescale_factor\":\"x\"}", "{\"do_normalize\":true}",
         "{\"image_mean\":[0.1,0.2],\"image_std\":[1,1,1]}", "{\"image_mean\":[],\"image_std\":[]}", "{\"image_mean\":0,\"image_std\":0}",
-        "{\"image_mean\":0,\"image_std\":-1}", "{\"image_mean\":[\"a\"],\"image_std\":1}",
+        "{\"image_mean\":0,\"image_std\":-1}", "{\"image_mean\":[\"a\"],\"image_std\":1}", "{\"image_mean\":0.5}",
         "{\"image_mean\":0,\"image_std\":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}",
     };
     for (size_t i = 0; i < TF_LEN(bad); i++)

@@ -103,6 +103,7 @@ START_TEST(unknown_key_names_the_nearest)
 {
     char longest[5000];
     t_fails(env, tf_policy_set(env, p, "solver.rge", "1"), TFUSE_EKEY, "did you mean 'solver.reg'");
+    t_fails(env, tf_policy_set(env, p, "foo", "1"), TFUSE_EKEY, "unknown key 'foo'; run");
     t_fails(env, tf_policy_set(env, p, "calib.sample", "1"), TFUSE_EKEY, "'calib.samples'");
     t_fails(env, tf_policy_set(env, p, "Align.strategy", "none"), TFUSE_EKEY, "'align.strategy'");
     t_fails(env, tf_policy_set(env, p, "", "1"), TFUSE_EKEY, "tfuse keys");
