@@ -25,14 +25,6 @@ static const tf_name_rule old_norm_names[] = {
     {"transform/norm.gain", "cls.predictions.transform.LayerNorm.gamma"},
     {"transform/norm.bias", "cls.predictions.transform.LayerNorm.beta"},
 };
-static const tf_name_rule class_names[] = {
-    {"classifier.weight", "classifier.weight"},
-    {"classifier.bias", "classifier.bias"},
-};
-static const tf_name_rule answer_names[] = {
-    {"classifier.weight", "qa_outputs.weight"},
-    {"classifier.bias", "qa_outputs.bias"},
-};
 
 static tfuse_status name_words(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_encoder *e)
 {
@@ -48,20 +40,14 @@ static tfuse_status name_words(tf_env *env, const tfuse_model *m, tf_graph *g, c
 static tfuse_status name_head(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_encoder *e, const char *drop)
 {
     const char *table = *drop ? "embeddings.word_embeddings.weight" : "bert.embeddings.word_embeddings.weight";
-    TF_TRY(e->head == TF_HEAD_WORDS && e->tied
-               ? tf_store_tied(env, g, m, "embeddings/tokens.weight", table, "cls.predictions.decoder.weight")
-               : tf_graph_store(env, g, "embeddings/tokens.weight", table));
+    TF_TRY(tf_encoder_name_table(env, m, g, e, table, "cls.predictions.decoder.weight"));
     if (e->pooler)
         TF_TRY(tf_apply_names_without(env, g, pooler_names, TF_LEN(pooler_names), 0, drop));
     if (e->next_sentence)
         TF_TRY(tf_apply_names(env, g, next_names, TF_LEN(next_names), 0));
     if (e->head == TF_HEAD_WORDS)
         return name_words(env, m, g, e);
-    if (e->head == TF_HEAD_NONE)
-        return TFUSE_OK;
-    const bool answers = tf_model_find(m, "qa_outputs.weight") != NULL;
-    return answers ? tf_apply_names(env, g, answer_names, TF_LEN(answer_names), 0)
-                   : tf_apply_names(env, g, class_names, TF_LEN(class_names), 0);
+    return e->head == TF_HEAD_NONE ? TFUSE_OK : tf_encoder_name_classes(env, m, g);
 }
 
 static tfuse_status build(tf_env *env, const tfuse_model *m, tf_graph *g)

@@ -78,14 +78,6 @@ static const tf_name_rule sequence_names[] = {
     {"classifier.weight", "classifier.weight"},
     {"classifier.bias", "classifier.bias"},
 };
-static const tf_name_rule class_names[] = {
-    {"classifier.weight", "classifier.weight"},
-    {"classifier.bias", "classifier.bias"},
-};
-static const tf_name_rule answer_names[] = {
-    {"classifier.weight", "qa_outputs.weight"},
-    {"classifier.bias", "qa_outputs.bias"},
-};
 
 typedef struct naming {
     tf_env *env;
@@ -162,7 +154,6 @@ static tfuse_status name_words(const naming *n)
 
 static tfuse_status name_head(const naming *n)
 {
-    const bool answers = tf_model_find(n->m, "qa_outputs.weight") != NULL;
     if (n->c->words_beside)
         TF_TRY(name_words(n));
     switch (n->c->e.head) {
@@ -175,7 +166,7 @@ static tfuse_status name_head(const naming *n)
     case TF_HEAD_SEQUENCE:
         return use(n, true, sequence_names, TF_LEN(sequence_names));
     case TF_HEAD_TOKENS:
-        return answers ? use(n, true, answer_names, TF_LEN(answer_names)) : use(n, true, class_names, TF_LEN(class_names));
+        return tf_encoder_name_classes(n->env, n->m, n->g);
     }
     return TFUSE_OK;
 }

@@ -51,14 +51,6 @@ static const tf_name_rule before_names[] = {
     {"before.weight", "pre_classifier.weight"},
     {"before.bias", "pre_classifier.bias"},
 };
-static const tf_name_rule class_names[] = {
-    {"classifier.weight", "classifier.weight"},
-    {"classifier.bias", "classifier.bias"},
-};
-static const tf_name_rule answer_names[] = {
-    {"classifier.weight", "qa_outputs.weight"},
-    {"classifier.bias", "qa_outputs.bias"},
-};
 
 static tfuse_status name_head(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_encoder *e)
 {
@@ -70,8 +62,7 @@ static tfuse_status name_head(tf_env *env, const tfuse_model *m, tf_graph *g, co
     }
     if (e->head == TF_HEAD_SEQUENCE)
         TF_TRY(tf_apply_names(env, g, before_names, TF_LEN(before_names), 0));
-    return tf_model_find(m, "qa_outputs.weight") ? tf_apply_names(env, g, answer_names, TF_LEN(answer_names), 0)
-                                                 : tf_apply_names(env, g, class_names, TF_LEN(class_names), 0);
+    return tf_encoder_name_classes(env, m, g);
 }
 
 static tfuse_status build(tf_env *env, const tfuse_model *m, tf_graph *g)
@@ -84,8 +75,7 @@ static tfuse_status build(tf_env *env, const tfuse_model *m, tf_graph *g)
     e.head_activation = e.head == TF_HEAD_SEQUENCE ? "relu" : e.activation;
     TF_TRY(tf_encoder_nodes(env, g, &e));
     TF_TRY(tf_apply_names_without(env, g, names, TF_LEN(names), e.layers, bare ? "distilbert." : ""));
-    TF_TRY(e.head == TF_HEAD_WORDS && e.tied ? tf_store_tied(env, g, m, "embeddings/tokens.weight", table, "vocab_projector.weight")
-                                             : tf_graph_store(env, g, "embeddings/tokens.weight", table));
+    TF_TRY(tf_encoder_name_table(env, m, g, &e, table, "vocab_projector.weight"));
     return name_head(env, m, g, &e);
 }
 

@@ -232,6 +232,14 @@ static const tf_name_rule layer_names[] = {
     {"layer.%d/norm2.gain", "bert.encoder.layer.%d.output.LayerNorm.weight"},
     {"layer.%d/norm2.bias", "bert.encoder.layer.%d.output.LayerNorm.bias"},
 };
+static const tf_name_rule class_names[] = {
+    {"classifier.weight", "classifier.weight"},
+    {"classifier.bias", "classifier.bias"},
+};
+static const tf_name_rule answer_names[] = {
+    {"classifier.weight", "qa_outputs.weight"},
+    {"classifier.bias", "qa_outputs.bias"},
+};
 
 /* "bert." becomes the prefix, and a norm's weight and bias gamma and beta where the model has those. */
 static tfuse_status store(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_name_rule *rule, int64_t layer, const char *prefix)
@@ -262,4 +270,16 @@ tfuse_status tf_encoder_names(tf_env *env, const tfuse_model *m, tf_graph *g, co
     TF_TRY(tf_graph_buffer(env, g, buffer));
     snprintf(buffer, sizeof buffer, "%sembeddings.token_type_ids", prefix);
     return tf_graph_buffer(env, g, buffer);
+}
+
+tfuse_status tf_encoder_name_table(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_encoder *e, const char *stored, const char *again)
+{
+    return e->head == TF_HEAD_WORDS && e->tied ? tf_store_tied(env, g, m, "embeddings/tokens.weight", stored, again)
+                                               : tf_graph_store(env, g, "embeddings/tokens.weight", stored);
+}
+
+tfuse_status tf_encoder_name_classes(tf_env *env, const tfuse_model *m, tf_graph *g)
+{
+    return tf_model_find(m, "qa_outputs.weight") ? tf_apply_names(env, g, answer_names, TF_LEN(answer_names), 0)
+                                                 : tf_apply_names(env, g, class_names, TF_LEN(class_names), 0);
 }

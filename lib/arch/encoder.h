@@ -43,5 +43,9 @@ tfuse_status tf_encoder_nodes(tf_env *env, tf_graph *g, const tf_encoder *e);
 /* BERT's tensor names with "bert." replaced by `prefix`, and the names of the first checkpoints (gamma, beta) where the model has them: the
  * embeddings and the layers. */
 tfuse_status tf_encoder_names(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_encoder *e, const char *prefix);
+/* The table of words; a tied head of words may have stored it again. */
+tfuse_status tf_encoder_name_table(tf_env *env, const tfuse_model *m, tf_graph *g, const tf_encoder *e, const char *stored, const char *again);
+/* The linear that puts out classes, which is named otherwise where it answers questions. */
+tfuse_status tf_encoder_name_classes(tf_env *env, const tfuse_model *m, tf_graph *g);
 
 #endif

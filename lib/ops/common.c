@@ -33,6 +33,49 @@ tfuse_status tf_need_channels(tf_env *env, const tf_graph *g, const tf_node *n, 
     return TFUSE_OK;
 }
 
+tfuse_status tf_need_token(tf_env *env, const tf_graph *g, const tf_node *n, const char *key)
+{
+    const tf_value *v = &g->values[n->inputs[0]];
+    int64_t index = 0;
+    TF_TRY(tf_need_channels(env, g, n, 0));
+    if (v->rank != 2)
+        return tf_fail(env, TFUSE_EGRAPH, "%s '%s': its input '%s' has no tokens", n->op->name, n->name, v->name);
+    return tf_node_int(env, n, key, 0, v->extent[0] > 0 ? v->extent[0] - 1 : INT32_MAX, 0, &index);
+}
+
+tfuse_status tf_need_token_of(tf_env *env, const tf_node *n, const char *key, const tf_batch *in)
+{
+    const int64_t index = tf_node_int_at(n, key, 0);
+    return index < in->extent[0] ? TFUSE_OK
+                                 : tf_fail(env, TFUSE_ESHAPE, "%s '%s': %s=%lld, but there are %lld tokens", n->op->name, n->name, key,
+                                           (long long)index, (long long)in->extent[0]);
+}
+
+tfuse_status tf_output_channels(tf_env *env, tf_graph *g, tf_id node)
+{
+    const tf_value v = g->values[g->nodes[node].inputs[0]];
+    tf_id out = -1;
+    return tf_node_output(env, g, node, NULL, 1, &v.extent[1], &v.dims[1], &out);
+}
+
+tfuse_status tf_output_rows(tf_env *env, tf_graph *g, tf_id node)
+{
+    const tf_node *n = &g->nodes[node];
+    const tf_value tokens = g->values[n->inputs[0]];
+    const char *rows = tf_node_attr(n, "rows"), *of = tf_node_attr(n, "of");
+    if (!rows || !of)
+        return tf_fail(env, TFUSE_EGRAPH, "%s '%s': %s=BINDING is missing", n->op->name, n->name, rows ? "of" : "rows");
+    const tf_binding *dims[2] = {NULL, NULL};
+    const tf_use uses[2] = {TF_USE_PRODUCED, TF_USE_PRODUCED};
+    TF_TRY(tf_node_ports(env, g, node, rows, &dims[0]));
+    TF_TRY(tf_node_ports(env, g, node, of, &dims[1]));
+    TF_TRY(tf_node_param(env, g, node, 0, "weight", 2, dims, uses));
+    const int64_t extent[2] = {tokens.extent[0], dims[1]->extent};
+    const tf_binding *out_dims[2] = {tokens.dims[0], dims[1]};
+    tf_id out = -1;
+    return tf_node_output(env, g, node, NULL, 2, extent, out_dims, &out);
+}
+
 tfuse_status tf_output_like(tf_env *env, tf_graph *g, tf_id node, tf_id like, const tf_binding *channels)
 {
     const tf_value shape = g->values[like];

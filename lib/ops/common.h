@@ -23,6 +23,14 @@ tfuse_status tf_node_flag(tf_env *env, const tf_node *n, const char *key, bool f
 tfuse_status tf_node_has_bias(tf_env *env, const tf_node *n, bool *out);
 /* Fails unless the input is floating and has tokens × channels or channels alone. */
 tfuse_status tf_need_channels(tf_env *env, const tf_graph *g, const tf_node *n, int input);
+/* Fails unless the input has tokens × channels, and the token of attribute `key`, 0 without it, is among them as far as their number is known. */
+tfuse_status tf_need_token(tf_env *env, const tf_graph *g, const tf_node *n, const char *key);
+/* The same of a batch, whose tokens are counted. */
+tfuse_status tf_need_token_of(tf_env *env, const tf_node *n, const char *key, const tf_batch *in);
+/* The node's first output: the input's channels without its tokens. */
+tfuse_status tf_output_channels(tf_env *env, tf_graph *g, tf_id node);
+/* The node's parameter and first output where it gives rows of a table, "rows" × "of" by its attributes, for the tokens of its input. */
+tfuse_status tf_output_rows(tf_env *env, tf_graph *g, tf_id node);
 /* The node's first output: extents and token layout of a value, with other channels. */
 tfuse_status tf_output_like(tf_env *env, tf_graph *g, tf_id node, tf_id like, const tf_binding *channels);
 /* A binding of one segment, for operations that make bindings from ports that exist. */

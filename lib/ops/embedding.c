@@ -9,23 +9,12 @@
 static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
 {
     const tf_node *n = &g->nodes[node];
-    const tf_value ids = g->values[n->inputs[0]];
-    const char *rows = tf_node_attr(n, "rows"), *of = tf_node_attr(n, "of");
+    const tf_value *ids = &g->values[n->inputs[0]];
     double scale = 0;
     TF_TRY(tf_node_real(env, n, "scale", 1.0, &scale));
-    if (!ids.integer || ids.rank != 1)
-        return tf_fail(env, TFUSE_EGRAPH, "embedding '%s': its input '%s' does not hold token ids", n->name, ids.name);
-    if (!rows || !of)
-        return tf_fail(env, TFUSE_EGRAPH, "embedding '%s': %s=BINDING is missing", n->name, rows ? "of" : "rows");
-    const tf_binding *dims[2] = {NULL, NULL};
-    const tf_use uses[2] = {TF_USE_PRODUCED, TF_USE_PRODUCED};
-    TF_TRY(tf_node_ports(env, g, node, rows, &dims[0]));
-    TF_TRY(tf_node_ports(env, g, node, of, &dims[1]));
-    TF_TRY(tf_node_param(env, g, node, 0, "weight", 2, dims, uses));
-    const int64_t extent[2] = {ids.extent[0], dims[1]->extent};
-    const tf_binding *out_dims[2] = {ids.dims[0], dims[1]};
-    tf_id out = -1;
-    return tf_node_output(env, g, node, NULL, 2, extent, out_dims, &out);
+    if (!ids->integer || ids->rank != 1)
+        return tf_fail(env, TFUSE_EGRAPH, "embedding '%s': its input '%s' does not hold token ids", n->name, ids->name);
+    return tf_output_rows(env, g, node);
 }
 
 /* The values of ids are given by the outside. */

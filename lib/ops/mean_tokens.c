@@ -8,25 +8,14 @@
 
 static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
 {
-    const tf_node *n = &g->nodes[node];
-    const tf_value v = g->values[n->inputs[0]];
-    int64_t first = 0;
-    TF_TRY(tf_need_channels(env, g, n, 0));
-    if (v.rank != 2)
-        return tf_fail(env, TFUSE_EGRAPH, "mean_tokens '%s': its input '%s' has no tokens", n->name, v.name);
-    TF_TRY(tf_node_int(env, n, "first", 0, v.extent[0] > 0 ? v.extent[0] - 1 : INT32_MAX, 0, &first));
-    tf_id out = -1;
-    return tf_node_output(env, g, node, NULL, 1, &v.extent[1], &v.dims[1], &out);
+    TF_TRY(tf_need_token(env, g, &g->nodes[node], "first"));
+    return tf_output_channels(env, g, node);
 }
 
 static tfuse_status extents(tf_env *env, const tf_graph *g, const tf_node *n, const tf_batch *const *in, tf_batch *const *out)
 {
     (void)g, (void)out;
-    const int64_t first = tf_node_int_at(n, "first", 0);
-    if (first >= in[0]->extent[0])
-        return tf_fail(env, TFUSE_ESHAPE, "mean_tokens '%s': first=%lld, but there are %lld tokens", n->name, (long long)first,
-                       (long long)in[0]->extent[0]);
-    return TFUSE_OK;
+    return tf_need_token_of(env, n, "first", in[0]);
 }
 
 /* One sample; float64 sums, channel after channel. */

@@ -7,22 +7,14 @@
 
 static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
 {
-    const tf_node *n = &g->nodes[node];
-    const tf_value *v = &g->values[n->inputs[0]];
-    int64_t index = 0;
-    TF_TRY(tf_need_channels(env, g, n, 0));
-    if (v->rank != 2)
-        return tf_fail(env, TFUSE_EGRAPH, "plus_token '%s': its input '%s' has no tokens", n->name, v->name);
-    TF_TRY(tf_node_int(env, n, "index", 0, v->extent[0] > 0 ? v->extent[0] - 1 : INT32_MAX, 0, &index));
-    return tf_output_like(env, g, node, n->inputs[0], tf_value_channels(g, n->inputs[0]));
+    const tf_id input = g->nodes[node].inputs[0];
+    TF_TRY(tf_need_token(env, g, &g->nodes[node], "index"));
+    return tf_output_like(env, g, node, input, tf_value_channels(g, input));
 }
 
 static tfuse_status extents(tf_env *env, const tf_graph *g, const tf_node *n, const tf_batch *const *in, tf_batch *const *out)
 {
-    const int64_t index = tf_node_int_at(n, "index", 0);
-    if (index >= in[0]->extent[0])
-        return tf_fail(env, TFUSE_ESHAPE, "plus_token '%s': index %lld, but there are %lld tokens", n->name, (long long)index,
-                       (long long)in[0]->extent[0]);
+    TF_TRY(tf_need_token_of(env, n, "index", in[0]));
     return tf_extents_like(env, g, n, in, out);
 }
 

@@ -10,26 +10,15 @@
 static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
 {
     const tf_node *n = &g->nodes[node];
-    const tf_value tokens = g->values[n->inputs[0]];
-    const char *rows = tf_node_attr(n, "rows"), *of = tf_node_attr(n, "of");
+    const tf_value *tokens = &g->values[n->inputs[0]];
     int64_t number = 0;
-    if (tokens.rank > 2 || (!tokens.integer && tokens.rank != 2))
-        return tf_fail(env, TFUSE_EGRAPH, "positions '%s': its input '%s' has no tokens", n->name, tokens.name);
-    if (!rows || !of)
-        return tf_fail(env, TFUSE_EGRAPH, "positions '%s': %s=BINDING is missing", n->name, rows ? "of" : "rows");
+    if (tokens->rank > 2 || (!tokens->integer && tokens->rank != 2))
+        return tf_fail(env, TFUSE_EGRAPH, "positions '%s': its input '%s' has no tokens", n->name, tokens->name);
     TF_TRY(tf_node_int(env, n, "offset", 0, INT32_MAX, 0, &number));
     TF_TRY(tf_node_int(env, n, "pad", 0, INT32_MAX, 0, &number));
-    if (tf_node_attr(n, "pad") && !tokens.integer)
+    if (tf_node_attr(n, "pad") && !tokens->integer)
         return tf_fail(env, TFUSE_EGRAPH, "positions '%s': pad= goes with token ids", n->name);
-    const tf_binding *dims[2] = {NULL, NULL};
-    const tf_use uses[2] = {TF_USE_PRODUCED, TF_USE_PRODUCED};
-    TF_TRY(tf_node_ports(env, g, node, rows, &dims[0]));
-    TF_TRY(tf_node_ports(env, g, node, of, &dims[1]));
-    TF_TRY(tf_node_param(env, g, node, 0, "weight", 2, dims, uses));
-    const int64_t extent[2] = {tokens.extent[0], dims[1]->extent};
-    const tf_binding *out_dims[2] = {tokens.dims[0], dims[1]};
-    tf_id out = -1;
-    return tf_node_output(env, g, node, NULL, 2, extent, out_dims, &out);
+    return tf_output_rows(env, g, node);
 }
 
 static void permits(tf_permits *p, const tf_node *n)
