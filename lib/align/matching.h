@@ -153,6 +153,19 @@ void mt_blocks_add(matching *mt, const mt_blocks *blocks, const mt_block_place *
 /* Evidence of the one instance of the Gram. */
 void mt_blocks_gram(matching *mt, const mt_blocks *blocks, mt_gram *gram);
 
+tf_use mt_place_use(const matching *mt, const mt_place *at);
+/* The model's rows of one block of a place, in the model's balanced units. */
+typedef struct mt_rows {
+    int64_t instance; /* of the anchor's, to which the block comes */
+    tf_use use;
+    int64_t width;
+    float *rows;      /* units × width */
+    float *spare;      /* room for as many numbers, `spares` times */
+} mt_rows;
+typedef void (*mt_rows_fn)(matching *mt, const mt_rows *rows, void *arg);
+/* Calls fn for every block of the model's that comes to one of the anchor's; for none where the class is not the innermost factor of the place. */
+tfuse_status mt_each_block(matching *mt, tf_id cls, const mt_place *at, int spares, mt_rows_fn fn, void *arg);
+
 /* ---- matching_balance.c: G of both models; the maps of the plan ---- */
 tfuse_status mt_balance(matching *mt, int side);
 /* Whether the class takes scales or any invertible map, so that there is something to balance. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * matching_blocks.c: a class's evidence from weights, a block at a time: where there are many blocks of many units (experts), the products of all units with
- * all others are more than memory holds, those of one pair of blocks are not. The rows of all places are gathered once.
+ * all others are more than memory holds, those of one pair of blocks are not. The rows of all places are gathered once. And a walk over the model's blocks alone.
  */
 #include "align/matching.h"
 #include "num/num.h"
@@ -78,4 +78,36 @@ void mt_blocks_gram(matching *mt, const mt_blocks *blocks, mt_gram *gram)
             gram->most[0] += p->weight * norm_of(p, MT_MODEL, b, blocks->n) * norm_of(p, MT_ANCHOR, a, blocks->m);
         }
     }
+}
+
+/* ---- the model's rows alone ---- */
+
+tf_use mt_place_use(const matching *mt, const mt_place *at)
+{
+    return tf_param_use(mt->g, at->param, at->dim, at->part[MT_ANCHOR]->port[at->factor]);
+}
+
+tfuse_status mt_each_block(matching *mt, tf_id cls, const mt_place *at, int spares, mt_rows_fn fn, void *arg)
+{
+    const tf_param *own = mt_param(mt, MT_MODEL, at->param);
+    const tf_part *part = at->part[MT_ANCHOR], *from = at->part[MT_MODEL];
+    const int64_t n = mt_extent(mt, MT_MODEL, cls), width = tf_param_count(own) / own->shape[at->dim];
+    if (at->factor + 1 != part->n_factors)
+        return TFUSE_OK;
+    TF_TRY(tf_check_cancel(mt->env));
+    float *x = NULL, *rows = tf_alloc_array(mt->env, (size_t)((1 + spares) * n * width), sizeof *rows);
+    tfuse_status status = rows ? mt_take(mt, MT_MODEL, at->param, &x) : TFUSE_ENOMEM;
+    for (int64_t block = 0; block < part->size / mt_extent(mt, MT_ANCHOR, cls) && status == TFUSE_OK; block++) {
+        int64_t units[TF_MAX_FACTORS];
+        tf_part_units(part, at->factor, block, units);
+        const int64_t source = tf_class_block_source(mt->g, mt->maps, from, part, units);
+        if (source < 0)
+            continue;
+        tf_part_rows(own, own->shape[at->dim], x, at->dim, from, source * n, n, rows);
+        fn(mt, &(mt_rows){tf_class_instance(mt->g, part, at->factor, units), mt_place_use(mt, at), width, rows, rows + n * width}, arg);
+    }
+    if (x)
+        mt_give(mt, MT_MODEL, at->param, x);
+    tf_free(&mt->env->mem, rows);
+    return status;
 }

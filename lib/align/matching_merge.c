@@ -78,35 +78,21 @@ static void add_made(const gathering *to, likeness *l, bool produced, const floa
         l->made[produced ? 0 : 1][j] += tf_sum_sq(work + j * width, (size_t)width);
 }
 
+static void add_block(matching *mt, const mt_rows *b, void *arg)
+{
+    const gathering *to = arg;
+    if (to->chosen)
+        add_made(to, &to->of[b->instance], b->use == TF_USE_PRODUCED, b->rows, b->width, b->spare);
+    else
+        add_rows(mt, to, &to->of[b->instance], b->use == TF_USE_NEUTRAL, b->rows, b->width, b->spare);
+}
+
 static tfuse_status add_place(matching *mt, const mt_place *at, void *arg)
 {
-    gathering *to = arg;
-    const tf_param *p = &mt->g->params[at->param], *own = mt_param(mt, MT_MODEL, at->param);
-    const tf_part *part = at->part[MT_ANCHOR], *from = at->part[MT_MODEL];
-    const bool neutral = p->use[at->dim] == TF_USE_NEUTRAL, produced = tf_param_use(mt->g, at->param, at->dim, part->port[at->factor]) == TF_USE_PRODUCED;
-    const int64_t n = to->n, width = tf_param_count(own) / own->shape[at->dim];
-    if (at->factor + 1 != part->n_factors || (to->chosen ? neutral : !neutral && !produced))
-        return TFUSE_OK;
-    TF_TRY(tf_check_cancel(mt->env));
-    float *x = NULL, *rows = tf_alloc_array(mt->env, (size_t)(2 * n * width), sizeof *rows);
-    tfuse_status status = rows ? mt_take(mt, MT_MODEL, at->param, &x) : TFUSE_ENOMEM;
-    for (int64_t block = 0; block < part->size / to->m && status == TFUSE_OK; block++) {
-        int64_t units[TF_MAX_FACTORS];
-        tf_part_units(part, at->factor, block, units);
-        const int64_t source = tf_class_block_source(mt->g, mt->maps, from, part, units);
-        if (source < 0)
-            continue;
-        tf_part_rows(own, own->shape[at->dim], x, at->dim, from, source * n, n, rows);
-        likeness *l = &to->of[tf_class_instance(mt->g, part, at->factor, units)];
-        if (to->chosen)
-            add_made(to, l, produced, rows, width, rows + n * width);
-        else
-            add_rows(mt, to, l, neutral, rows, width, rows + n * width);
-    }
-    if (x)
-        mt_give(mt, MT_MODEL, at->param, x);
-    tf_free(&mt->env->mem, rows);
-    return status;
+    const gathering *to = arg;
+    const tf_use use = mt_place_use(mt, at);
+    const bool counts = use == TF_USE_PRODUCED || (use == TF_USE_NEUTRAL) != to->chosen;
+    return counts ? mt_each_block(mt, to->cls, at, 1, add_block, arg) : TFUSE_OK;
 }
 
 static tfuse_status likeness_make(matching *mt, const gathering *to, const tf_map *selection, likeness *l)

@@ -103,31 +103,17 @@ typedef struct places {
     shrinkage *sum;
 } places;
 
+static void add_block(matching *mt, const mt_rows *b, void *arg)
+{
+    const places *to = arg;
+    add_rows(mt, to->sum, mt->maps[to->cls].maps[b->instance], b->instance, b->use == TF_USE_PRODUCED, b->rows, b->width, b->spare,
+             b->spare + to->sum->n * b->width);
+}
+
 static tfuse_status add_place(matching *mt, const mt_place *at, void *arg)
 {
     const places *to = arg;
-    const tf_param *own = mt_param(mt, MT_MODEL, at->param);
-    const tf_part *part = at->part[MT_ANCHOR], *from = at->part[MT_MODEL];
-    const int64_t n = to->sum->n, width = tf_param_count(own) / own->shape[at->dim];
-    if (at->factor + 1 != part->n_factors || own->use[at->dim] == TF_USE_NEUTRAL)
-        return TFUSE_OK;
-    TF_TRY(tf_check_cancel(mt->env));
-    const bool produced = tf_param_use(mt->g, at->param, at->dim, part->port[at->factor]) == TF_USE_PRODUCED;
-    float *x = NULL, *rows = tf_alloc_array(mt->env, (size_t)(3 * n * width), sizeof *rows);
-    tfuse_status status = rows ? mt_take(mt, MT_MODEL, at->param, &x) : TFUSE_ENOMEM;
-    for (int64_t block = 0; block < part->size / n && status == TFUSE_OK; block++) {
-        int64_t units[TF_MAX_FACTORS];
-        tf_part_units(part, at->factor, block, units);
-        const int64_t source = tf_class_block_source(mt->g, mt->maps, from, part, units), i = tf_class_instance(mt->g, part, at->factor, units);
-        if (source < 0)
-            continue;
-        tf_part_rows(own, own->shape[at->dim], x, at->dim, from, source * n, n, rows);
-        add_rows(mt, to->sum, mt->maps[to->cls].maps[i], i, produced, rows, width, rows + n * width, rows + 2 * n * width);
-    }
-    if (x)
-        mt_give(mt, MT_MODEL, at->param, x);
-    tf_free(&mt->env->mem, rows);
-    return status;
+    return mt_place_use(mt, at) == TF_USE_NEUTRAL ? TFUSE_OK : mt_each_block(mt, to->cls, at, 2, add_block, arg);
 }
 
 static void unshrink(const shrinkage *sum, int64_t instance, tf_map *map)
