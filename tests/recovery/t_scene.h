@@ -7,9 +7,9 @@
 
 #include "align/align.h"
 #include "fuse/fuse.h"
-#include "t_graph.h"
+#include "t_nets.h"
 
-enum { SAMPLES = 64, FEATURES = 6, TOKENS = 5 };
+enum { SAMPLES = 64 };
 
 typedef struct scene {
     tf_env *env;
@@ -28,7 +28,7 @@ typedef struct scene {
 static inline void scene_open(scene *s, const t_node *nodes, size_t count, int threads, int64_t samples)
 {
     *s = (scene){.env = t_env(threads)};
-    s->g = t_graph(s->env, nodes, count, "head");
+    s->g = sized_graph(s->env, nodes, count, &small);
     s->a = t_random_model(s->env, s->g, 3);
     s->b = t_random_model(s->env, s->g, 1003);
     t_ok(s->env, tf_solvers_init(s->env, &s->solvers));

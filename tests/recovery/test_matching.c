@@ -10,50 +10,10 @@
 #include "align/align.h"
 #include "align/gauge.h"
 #include "fuse/fuse.h"
-#include "t_graph.h"
+#include "t_nets.h"
 #include <stdlib.h>
 
-enum { SAMPLES = 64, FEATURES = 6, TOKENS = 5 };
-
-static const t_node llama[] = {
-    {"input", "x", "", "kind=features shape=5,6"},
-    {"linear", "embed", "x", "out=/stream:12 bias=0"},
-    {"rmsnorm", "l0/norm", "embed", ""},
-    {"linear", "l0/q", "l0/norm", "out=kv:3*group:2*qk:4 bias=0"},
-    {"linear", "l0/k", "l0/norm", "out=kv:3*qk:4 bias=0"},
-    {"linear", "l0/v", "l0/norm", "out=kv:3*vo:4 bias=0"},
-    {"attention", "l0/core", "l0/q l0/k l0/v", "rope=1 rope_theta=100 causal=1"},
-    {"linear", "l0/o", "l0/core", "out=/stream:12 bias=0"},
-    {"add", "l0/add", "embed l0/o", ""},
-    {"rmsnorm", "l0/norm2", "l0/add", ""},
-    {"linear", "l0/gate", "l0/norm2", "out=ffn:10 bias=0"},
-    {"activation", "l0/act", "l0/gate", "kind=silu"},
-    {"linear", "l0/up", "l0/norm2", "out=ffn:10 bias=0"},
-    {"multiply", "l0/mul", "l0/act l0/up", ""},
-    {"linear", "l0/down", "l0/mul", "out=/stream:12 bias=0"},
-    {"add", "l0/add2", "l0/add l0/down", ""},
-    {"rmsnorm", "last", "l0/add2", ""},
-    {"linear", "head", "last", "out=!classes:9 bias=0"},
-};
-
-static const t_node bert[] = {
-    {"input", "x", "", "kind=features shape=5,6"},
-    {"linear", "embed", "x", "out=/stream:12"},
-    {"layernorm", "norm0", "embed", ""},
-    {"linear", "l0/q", "norm0", "out=heads:3*qk:4"},
-    {"linear", "l0/k", "norm0", "out=heads:3*qk:4"},
-    {"linear", "l0/v", "norm0", "out=heads:3*vo:4"},
-    {"attention", "l0/core", "l0/q l0/k l0/v", ""},
-    {"linear", "l0/o", "l0/core", "out=/stream:12"},
-    {"add", "l0/add", "norm0 l0/o", ""},
-    {"layernorm", "l0/norm", "l0/add", ""},
-    {"linear", "l0/up", "l0/norm", "out=ffn:10"},
-    {"activation", "l0/act", "l0/up", "kind=gelu"},
-    {"linear", "l0/down", "l0/act", "out=/stream:12"},
-    {"add", "l0/add2", "l0/norm l0/down", ""},
-    {"layernorm", "l0/norm2", "l0/add2", ""},
-    {"linear", "head", "l0/norm2", "out=!classes:9"},
-};
+enum { SAMPLES = 64 };
 
 typedef struct scene {
     tf_env *env;
@@ -70,7 +30,7 @@ static void scene_open(scene *s, const t_node *nodes, size_t count, int threads)
     const size_t values = (size_t)SAMPLES * TOKENS * FEATURES;
     tfuse_plan *plan;
     s->env = t_env(threads);
-    s->g = t_graph(s->env, nodes, count, "head");
+    s->g = sized_graph(s->env, nodes, count, &small);
     s->m = t_random_model(s->env, s->g, 3);
     t_ok(s->env, tf_solvers_init(s->env, &s->solvers));
     t_ok(s->env, tf_policy_new(s->env, &s->policy));

@@ -20,7 +20,8 @@ static const t_node linear[] = {
     {"linear", "head", "first", "out=!classes:3"},
 };
 
-static const t_node llama[] = {
+/* Pre-norm, queries and keys under rotary positions. */
+static const t_node ungated[] = {
     {"input", "x", "", "kind=features shape=5,6"},
     {"linear", "embed", "x", "out=/stream:12 bias=0"},
     {"rmsnorm", "norm", "embed", ""},
@@ -40,7 +41,7 @@ static const t_node llama[] = {
 };
 
 /* Post-norm, queries and keys that take any invertible map. */
-static const t_node bert[] = {
+static const t_node four_heads[] = {
     {"input", "x", "", "kind=features shape=5,6"},
     {"linear", "embed", "x", "out=/stream:12"},
     {"layernorm", "norm", "embed", ""},
@@ -208,8 +209,8 @@ static void check_matching(const t_node *nodes, size_t count)
 
 START_TEST(test_matching_costs)
 {
-    check_matching(llama, TF_LEN(llama));
-    check_matching(bert, TF_LEN(bert));
+    check_matching(ungated, TF_LEN(ungated));
+    check_matching(four_heads, TF_LEN(four_heads));
     check_matching(linear, TF_LEN(linear));
 }
 END_TEST
@@ -277,7 +278,7 @@ START_TEST(test_half_of_the_heads)
     static const char *const rows[] = {"q.weight", "k.weight", "v.weight", "q.bias", "k.bias", "v.bias"};
     for (int calibrated = 0; calibrated < 2; calibrated++) {
         scene s;
-        scene_open(&s, bert, TF_LEN(bert), 2, SAMPLES);
+        scene_open(&s, four_heads, TF_LEN(four_heads), 2, SAMPLES);
         copy_model(&s);
         for (size_t i = 0; i < TF_LEN(rows); i++)
             swap_blocks(&s, &s.b, rows[i], true, 4, 1, 3);
@@ -287,7 +288,7 @@ START_TEST(test_half_of_the_heads)
         check_blocks(s.plan, "heads*qk", (const int64_t[]){0, 3, 2, 1}, 4);
         check_blocks(s.plan, "heads*vo", (const int64_t[]){0, 3, 2, 1}, 4);
         scene_close(&s);
-        scene_open(&s, llama, TF_LEN(llama), 2, SAMPLES);
+        scene_open(&s, ungated, TF_LEN(ungated), 2, SAMPLES);
         copy_model(&s);
         swap_blocks(&s, &s.b, "q.weight", true, 8, 0, 2);
         swap_blocks(&s, &s.b, "k.weight", true, 4, 0, 2);
@@ -350,8 +351,8 @@ static void check_planted(const t_node *nodes, size_t count, bool rotates)
 
 START_TEST(test_stream_and_units)
 {
-    check_planted(llama, TF_LEN(llama), true);
-    check_planted(bert, TF_LEN(bert), false);
+    check_planted(ungated, TF_LEN(ungated), true);
+    check_planted(four_heads, TF_LEN(four_heads), false);
 }
 END_TEST
 
@@ -436,8 +437,8 @@ static void check_all_hostile(const t_node *nodes, size_t count, bool biased)
 
 START_TEST(test_hostile)
 {
-    check_all_hostile(llama, TF_LEN(llama), false);
-    check_all_hostile(bert, TF_LEN(bert), true);
+    check_all_hostile(ungated, TF_LEN(ungated), false);
+    check_all_hostile(four_heads, TF_LEN(four_heads), true);
 }
 END_TEST
 
@@ -470,7 +471,7 @@ START_TEST(test_coupling)
     scene s;
     float t[2][100], c[100];
     double kept[2];
-    scene_open(&s, llama, TF_LEN(llama), 2, SAMPLES);
+    scene_open(&s, ungated, TF_LEN(ungated), 2, SAMPLES);
     set(&s, "matching.coupling", "sinkhorn");
     for (int scaled = 0; scaled < 2; scaled++) {
         set(&s, "matching.unshrink", scaled ? "1" : "0");

@@ -9,27 +9,6 @@
 #include "align/gauge.h"
 #include "t_scene.h"
 
-static const t_node llama[] = {
-    {"input", "x", "", "kind=features shape=5,6"},
-    {"linear", "embed", "x", "out=/stream:12 bias=0"},
-    {"rmsnorm", "l0/norm", "embed", ""},
-    {"linear", "l0/q", "l0/norm", "out=kv:3*group:2*qk:4 bias=0"},
-    {"linear", "l0/k", "l0/norm", "out=kv:3*qk:4 bias=0"},
-    {"linear", "l0/v", "l0/norm", "out=kv:3*vo:4 bias=0"},
-    {"attention", "l0/core", "l0/q l0/k l0/v", "rope=1 rope_theta=100 causal=1"},
-    {"linear", "l0/o", "l0/core", "out=/stream:12 bias=0"},
-    {"add", "l0/add", "embed l0/o", ""},
-    {"rmsnorm", "l0/norm2", "l0/add", ""},
-    {"linear", "l0/gate", "l0/norm2", "out=ffn:10 bias=0"},
-    {"activation", "l0/act", "l0/gate", "kind=silu"},
-    {"linear", "l0/up", "l0/norm2", "out=ffn:10 bias=0"},
-    {"multiply", "l0/mul", "l0/act l0/up", ""},
-    {"linear", "l0/down", "l0/mul", "out=/stream:12 bias=0"},
-    {"add", "l0/add2", "l0/add l0/down", ""},
-    {"rmsnorm", "last", "l0/add2", ""},
-    {"linear", "head", "last", "out=!classes:9 bias=0"},
-};
-
 static const t_node heads[] = {
     {"input", "x", "", "kind=features shape=5,6"},
     {"linear", "embed", "x", "out=/stream:8"},

@@ -7,105 +7,10 @@
  */
 #include "align/align.h"
 #include "fuse/fuse.h"
-#include "t_graph.h"
+#include "t_nets.h"
 #include <unistd.h>
 
-enum { SAMPLES = 48, FEATURES = 6, TOKENS = 5, CLASSES = 9, WORDS = 96 };
-
-/* $S stream, $H heads or key/value heads, $G group, $Q units of queries, $V of values, $F of the FFN. */
-static const t_node llama[] = {
-    {"input", "x", "", "kind=features shape=5,6"},
-    {"linear", "embed", "x", "out=/stream:$S bias=0"},
-    {"rmsnorm", "l0/norm", "embed", ""},
-    {"linear", "l0/q", "l0/norm", "out=kv:$H*group:$G*qk:$Q bias=0"},
-    {"linear", "l0/k", "l0/norm", "out=kv:$H*qk:$Q bias=0"},
-    {"linear", "l0/v", "l0/norm", "out=kv:$H*vo:$V bias=0"},
-    {"attention", "l0/core", "l0/q l0/k l0/v", "rope=1 rope_theta=100 causal=1"},
-    {"linear", "l0/o", "l0/core", "out=/stream:$S bias=0"},
-    {"add", "l0/add", "embed l0/o", ""},
-    {"rmsnorm", "l0/norm2", "l0/add", ""},
-    {"linear", "l0/gate", "l0/norm2", "out=ffn:$F bias=0"},
-    {"activation", "l0/act", "l0/gate", "kind=silu"},
-    {"linear", "l0/up", "l0/norm2", "out=ffn:$F bias=0"},
-    {"multiply", "l0/mul", "l0/act l0/up", ""},
-    {"linear", "l0/down", "l0/mul", "out=/stream:$S bias=0"},
-    {"add", "l0/add2", "l0/add l0/down", ""},
-    {"rmsnorm", "last", "l0/add2", ""},
-    {"linear", "head", "last", "out=!classes:9 bias=0"},
-};
-
-static const t_node vit[] = {
-    {"input", "x", "", "kind=features shape=5,6"},
-    {"linear", "embed", "x", "out=/stream:$S"},
-    {"layernorm", "l0/norm", "embed", ""},
-    {"linear", "l0/q", "l0/norm", "out=heads:$H*qk:$Q"},
-    {"linear", "l0/k", "l0/norm", "out=heads:$H*qk:$Q"},
-    {"linear", "l0/v", "l0/norm", "out=heads:$H*vo:$V"},
-    {"attention", "l0/core", "l0/q l0/k l0/v", ""},
-    {"linear", "l0/o", "l0/core", "out=/stream:$S"},
-    {"add", "l0/add", "embed l0/o", ""},
-    {"layernorm", "l0/norm2", "l0/add", ""},
-    {"linear", "l0/up", "l0/norm2", "out=ffn:$F"},
-    {"activation", "l0/act", "l0/up", "kind=gelu"},
-    {"linear", "l0/down", "l0/act", "out=/stream:$S"},
-    {"add", "l0/add2", "l0/add l0/down", ""},
-    {"layernorm", "last", "l0/add2", ""},
-    {"linear", "head", "last", "out=!classes:9"},
-};
-
-static const t_node bert[] = {
-    {"input", "x", "", "kind=features shape=5,6"},
-    {"linear", "embed", "x", "out=/stream:$S"},
-    {"layernorm", "norm0", "embed", ""},
-    {"linear", "l0/q", "norm0", "out=heads:$H*qk:$Q"},
-    {"linear", "l0/k", "norm0", "out=heads:$H*qk:$Q"},
-    {"linear", "l0/v", "norm0", "out=heads:$H*vo:$V"},
-    {"attention", "l0/core", "l0/q l0/k l0/v", ""},
-    {"linear", "l0/o", "l0/core", "out=/stream:$S"},
-    {"add", "l0/add", "norm0 l0/o", ""},
-    {"layernorm", "l0/norm", "l0/add", ""},
-    {"linear", "l0/up", "l0/norm", "out=ffn:$F"},
-    {"activation", "l0/act", "l0/up", "kind=gelu"},
-    {"linear", "l0/down", "l0/act", "out=/stream:$S"},
-    {"add", "l0/add2", "l0/norm l0/down", ""},
-    {"layernorm", "l0/norm2", "l0/add2", ""},
-    {"linear", "head", "l0/norm2", "out=!classes:9"},
-};
-
-typedef struct widths {
-    int s, h, g, q, v, f;
-} widths;
-
-static int width_of(const widths *w, char letter)
-{
-    switch (letter) {
-    case 'S': return w->s;
-    case 'H': return w->h;
-    case 'G': return w->g;
-    case 'Q': return w->q;
-    case 'V': return w->v;
-    default: return w->f;
-    }
-}
-
-static tf_graph *graph_of(tf_env *env, const t_node *nodes, size_t count, const widths *w)
-{
-    static char text[32][WORDS];
-    t_node with[32];
-    for (size_t i = 0; i < count; i++) {
-        char *to = text[i], *end = text[i] + WORDS;
-        with[i] = nodes[i];
-        for (const char *at = nodes[i].attrs; *at && to < end - 8; at++) {
-            if (*at == '$')
-                to += snprintf(to, (size_t)(end - to), "%d", width_of(w, *++at));
-            else
-                *to++ = *at;
-        }
-        *to = '\0';
-        with[i].attrs = text[i];
-    }
-    return t_graph(env, with, count, "head");
-}
+enum { SAMPLES = 48, CLASSES = 9 };
 
 typedef struct scene {
     tf_env *env;
@@ -119,8 +24,8 @@ typedef struct scene {
 static void scene_open_with(scene *s, const t_node *nodes, size_t count, const widths *anchor, const widths *model, int threads)
 {
     s->env = t_env(threads);
-    s->graphs[0] = graph_of(s->env, nodes, count, anchor);
-    s->graphs[1] = graph_of(s->env, nodes, count, model);
+    s->graphs[0] = sized_graph(s->env, nodes, count, anchor);
+    s->graphs[1] = sized_graph(s->env, nodes, count, model);
     for (int k = 0; k < 2; k++)
         s->models[k] = t_random_model(s->env, s->graphs[k], 3 + 100 * (uint64_t)k);
     t_ok(s->env, tf_solvers_init(s->env, &s->solvers));
