@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * matching_blocks.c: a class's evidence from weights, a block at a time: where there are many blocks of many units (experts), the products of all units with
- * all others are more than memory holds, those of one pair of blocks are not. The rows of all places are gathered once. And a walk over the model's blocks alone.
+ * all others are more than memory holds, those of one pair of blocks are not. The rows of all places are gathered once.
+ * And a walk over the model's blocks alone.
  */
 #include "align/matching.h"
 #include "num/num.h"
