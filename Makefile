@@ -341,6 +341,12 @@ bench-ot: ## solvers beside SciPy and POT: ratios of times (BENCH='--seeds 1 --q
 	+@$(MAKE) --no-print-directory $(PARALLEL) shared
 	@$(BENCH_PYTHON) tests/bench/bench_ot.py $(B)/libtfuse.so $(BENCH)
 
+.PHONY: bench-matching
+bench-matching: ## matching and repair of two ViTs of the size of ViT-B/16, with 256 images: half an hour (BENCH='--only weights')
+	$(BASE_DEPS) bench
+	+@$(MAKE) --no-print-directory $(PARALLEL) cli
+	@$(BENCH_PYTHON) tests/bench/bench_matching.py '$(TFUSE)' build/bench $(BENCH)
+
 .PHONY: bench-cost
 BENCH_COST := $(B)/tests/bench/bench_cost
 bench-cost: $(BENCH_COST) ## the cost stage beside the bare matrix product

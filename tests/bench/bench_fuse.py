@@ -40,10 +40,10 @@ def children_seconds():
     return used.ru_utime + used.ru_stime
 
 
-def measure(args):
-    """Seconds, processor seconds and peak MiB of anonymous memory of a process of one thread."""
+def measure(args, env=None, stdout=subprocess.DEVNULL):
+    """Seconds, processor seconds and peak MiB of anonymous memory of a process."""
     start, worked, peak = time.perf_counter(), children_seconds(), 0
-    with subprocess.Popen(args, env=ONE_THREAD, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(args, env=env, stdout=stdout) as process:
         while process.poll() is None:
             peak = max(peak, anonymous(process.pid))
             time.sleep(0.01)
@@ -84,10 +84,10 @@ def main():
     stand_in = [sys.executable, f"{HERE}/otfusion_numpy.py", *models, f"{peer}/model.safetensors"]
     runs = {"exact": [], "peer": [], "sinkhorn": []}
     for i in range(args.rounds):
-        runs["sinkhorn"].append(measure(command + ["--solver", "sinkhorn"]))
-        runs["exact"].append(measure(command))
+        runs["sinkhorn"].append(measure(command + ["--solver", "sinkhorn"], ONE_THREAD))
+        runs["exact"].append(measure(command, ONE_THREAD))
         if not args.no_peer and (i == args.rounds // 2 or args.size != "base"):
-            runs["peer"].append(measure(stand_in))
+            runs["peer"].append(measure(stand_in, ONE_THREAD))
     seconds = {name: statistics.median(s for s, _, _ in r) for name, r in runs.items() if r}
     work = {name: statistics.median(w for _, w, _ in r) for name, r in runs.items() if r}
     memory = {name: max(m for _, _, m in r) for name, r in runs.items() if r}
