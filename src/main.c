@@ -22,10 +22,11 @@ const command commands[] = {
     {"eval", "MODEL --inputs F [--labels F]", "accuracy and mean loss",
      "Runs a model on inputs and scores it. Images of uint8 are normalised by the model's\n"
      "preprocessor_config.json and never resized; floating-point inputs are taken as they are; integers are\n"
-     "token ids. --json prints {n, accuracy (a fraction), loss (mean, nats)}; without labels the last two are null.",
+     "token ids. --json prints {n, accuracy (a fraction), loss (mean, nats)}; without labels the last two are null,\n"
+     "but for causal language models, which are scored on their next tokens.",
      CMD_EVAL, 1, 1, cmd_eval},
     {"run", "MODEL --inputs F -o OUT.npy", "outputs (logits)",
-     "Runs a model on inputs and writes its outputs as float32, samples first.", CMD_RUN, 1, 1, cmd_run},
+     "Runs a model on inputs and writes its outputs as float32, samples first. --json prints {out, shape}.", CMD_RUN, 1, 1, cmd_run},
     {"gauge", "MODEL --seed N -o OUT", "the same function in other coordinates",
      "Draws a random member of the model's symmetry group and writes the same function in other coordinates: stream,\n"
      "heads, inner spaces of queries and keys and of values, hidden units. gauge.stream=orthogonal (the default) writes the\n"
@@ -33,26 +34,30 @@ const command commands[] = {
      "--json prints {maps, passes, out}.",
      CMD_GAUGE, 1, 1, cmd_gauge},
     {"align", "ANCHOR MODEL... -o PLAN", "compute and save a plan",
-     "Aligns models to the first one, the anchor, and writes the plan: the maps and where each applies.",
+     "Aligns models to the first one, the anchor, and writes the plan: the maps and where each applies.\n"
+     "--json prints what plan --json does but its table, and {seconds, out}.",
      CMD_ALIGN, 2, -1, cmd_align},
     {"plan", "PLAN", "look into a plan",
      "Prints the maps of a plan: what they cost, the certified gap, how far each is from the identity.\n"
-     "--html writes a page that needs nothing but a browser: pictures of the maps, charts by layer, provenance.",
+     "--html writes a page that needs nothing but a browser: pictures of the maps, charts by layer, provenance.\n"
+     "--json prints {strategy, exact, carries, policy, objective, owners, repair, models: [{name, graph, header, weights}], passes,\n"
+     "maps: [as under fuse], table: [{model, tensor, dim, part, map, side}]}.",
      CMD_PLAN, 1, 1, cmd_plan},
     {"fuse", "ANCHOR MODEL... -o OUT", "fuse models into one checkpoint",
      "Aligns models to the first one, the anchor, combines the aligned weights, and writes a checkpoint directory\n"
      "in the anchor's shape. OUT appears whole or not at all. Without --calib units are compared by their weights;\n"
      "causal language models that are small enough, or with --generate N, then write calibration text of their own.\n"
-     "--json prints {maps: [{name, model, axis, kind, solver, n, m, cost, gap, error, identity, entropy, iterations,\n"
-     "converged}], strategy, calibration, weights, seconds, peak_bytes, out}. --dry-run lists every problem and what the run takes,\n"
-     "from headers alone: {problems, peak_bytes, read_bytes, write_bytes} with --json; exit status 1 when there is a problem.",
+     "--json prints {maps: [{name, model, axis, kind, solver, n, m, cost, gap, error, correlation, kept, identity, entropy,\n"
+     "iterations, converged, heads}], strategy, objective, calibration, weights, selfcheck, repair, seconds, peak_bytes, out}.\n"
+     "--dry-run lists every problem and what the run takes, from headers alone: {problems, peak_bytes, read_bytes, write_bytes}\n"
+     "with --json; exit status 1 when there is a problem.",
      CMD_FUSE, 2, -1, cmd_fuse},
     {"moe", "MODEL --experts E --top-k K -o OUT", "split a model's feed-forward networks into experts",
      "Clusters the hidden units of every feed-forward network by their keys into E experts of equal size, each routed to by the\n"
      "mean of its keys, and writes a mixture of experts in which a token goes to K of them; with K = E it computes what MODEL does.\n"
      "--layout emoe (the default) takes any model; mixtral, qwen2_moe and qwen3_moe are for models that are those but for their\n"
      "experts, and transformers loads them. `tfuse moe MODEL --dense -o OUT` goes back. --calib adds what routing costs: squared\n"
-     "error over the square of what the dense model has, beside contiguous and random splits. --json prints {layout, experts,\n"
+     "error over the square of what the dense model has, beside contiguous and random splits. --json prints {layout, split, experts,\n"
      "top_k, weights, selfcheck, spread, error, output_error, ffns: [{name, units, iterations, swaps, spread, error}], peak_bytes,\n"
      "out}, with --dense {layout, experts, top_k, ffns, ordered, peak_bytes, out}.",
      CMD_MOE, 1, 1, cmd_moe},
@@ -60,7 +65,7 @@ const command commands[] = {
      "Aligns B to A as fuse would, and scores the fused models on the straight line between them: t is the weight of B,\n"
      "0 is A, 1 is B as aligned. Beside it runs the line without alignment. -o draws it (.svg) or writes the numbers (.json).\n"
      "The barrier is the most by which the loss exceeds the line between the losses of A and B as they are.\n"
-     "--json prints {n, strategy, models, points: [{t, loss, accuracy, plain}], barrier, plain_barrier}.",
+     "--json prints {n, strategy, models, points: [{t, loss, accuracy, plain}], barrier: {loss, t}, plain_barrier}.",
      CMD_PATH, 2, 2, cmd_path},
     {"solve", "COST.npy", "solve a bare transport problem",
      "Minimises the sum of coupling × cost over couplings with row sums mu and column sums nu, scaled to sum to one.\n"

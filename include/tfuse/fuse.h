@@ -57,7 +57,8 @@ TFUSE_API tfuse_status tfuse_selfcheck_on(tfuse_ctx *ctx, const tfuse_policy *po
 
 /**
  * The same into memory.
- * @param fused  out: a sealed model with tensors of its own the anchor's config, and its preprocessor_config.json where it lies; release with tfuse_model_free.
+ * @param fused  out: a sealed model with tensors of its own, the anchor's config, and the anchor's preprocessor_config.json where that lies; release with
+ *               tfuse_model_free.
  */
 TFUSE_API tfuse_status tfuse_fuse_model(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_plan *plan,
                                         const tfuse_model *const *models, size_t n_models, tfuse_model **fused);

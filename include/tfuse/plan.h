@@ -3,7 +3,7 @@
  * tfuse/plan.h: aligning models, and the plan that results: maps, and where each applies.
  *
  * A map carries the units of one model's axis (n of them) onto the anchor's (m). Its coupling P is n × m with mass; on the side that is produced a
- * weight becomes diag(1 / column sums) P' W, on the side that is consumed W P diag-left(1 / row sums):
+ * weight becomes diag(1 / column sums) P' W, on the side that is consumed W diag(1 / row sums) P:
  * for a permutation that is the permutation and its inverse.
  */
 #ifndef TFUSE_PLAN_H
@@ -58,7 +58,8 @@ typedef struct tfuse_map_info {
     size_t struct_size;
     const char *name;      /**< where it arises: "layer.0/fc1", "layer.0/residual1" */
     const char *axis;      /**< axes that it acts on: "layer.0/ffn", "layer.0/heads*layer.0/qk" */
-    const char *kind;      /**< identity, permutation, coupling, block; scaled, orthogonal, linear under matching and of gauge; raw under otfusion.compat=1 */
+    const char *kind;      /**< identity, permutation, coupling, block; scaled, orthogonal, linear under matching and of gauge, between unequal extents
+                            * selection, rectangular, the latter under matching.coupling=sinkhorn too; raw under otfusion.compat=1 */
     int64_t model;         /**< index of the model that it moves: 1, 2, ... */
     int64_t n, m;          /**< units of the model, units of the anchor */
     double cost;           /**< of the transport problem, mass one; NaN where none was solved (joins) */
@@ -90,10 +91,10 @@ TFUSE_API tfuse_status tfuse_plan_map(const tfuse_plan *plan, size_t index, tfus
  */
 TFUSE_API tfuse_status tfuse_plan_matrix(tfuse_ctx *ctx, const tfuse_plan *plan, size_t index, tfuse_array **out);
 
-/** The plan as one JSON object: {"strategy", "policy", "objective": for each model the strategy's objective after each round (matching: the mean
- * correlation of what is matched), "models": [{"name", "graph", "header", "weights"}], "passes", "maps": [...],
- * "table": [...], "owners" and "repair": what tfuse_repair_report told where the plan was saved by tfuse_plan_save_repaired, else [] and null};
- * tfuse_string_free. A map of heads
+/** The plan as one JSON object: {"strategy", "exact" (each model carried alone computes what it did), "carries" (every axis has one map), "policy",
+ * "objective": for each model the strategy's objective after each round (matching: the mean correlation of what is matched),
+ * "models": [{"name", "graph", "header", "weights"}], "passes", "maps": [...], "table": [...], "owners" and "repair": what tfuse_repair_report told
+ * where the plan was saved by tfuse_plan_save_repaired, else [] and null}; tfuse_string_free. A map of heads
  * has "heads": for each head of the anchor the shares that each head of the model has in it. */
 TFUSE_API tfuse_status tfuse_plan_report(tfuse_ctx *ctx, const tfuse_plan *plan, char **out);
 

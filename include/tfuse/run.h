@@ -2,8 +2,8 @@
  *
  * tfuse/run.h: running a model on inputs, in float32, batched, in bounded memory.
  *
- * Inputs: uint8 images N×H×W or N×C×H×W, rescaled and normalised by the model's preprocessor_config.json and never resized; floats as they
- * are; integers are token ids.
+ * Inputs: uint8 images N×H×W or N×C×H×W, rescaled and normalised by the model's preprocessor_config.json (without one divided by 255, and
+ * the log warns) and never resized; floats as they are; integers are token ids.
  */
 #ifndef TFUSE_RUN_H
 #define TFUSE_RUN_H

@@ -230,7 +230,8 @@ pub struct tfuse_map_info {
     pub name: *const c_char,
     /// axes that it acts on: "layer.0/ffn", "layer.0/heads*layer.0/qk"
     pub axis: *const c_char,
-    /// identity, permutation, coupling, block; scaled, orthogonal, linear under matching and of gauge; raw under otfusion.compat=1
+    /// identity, permutation, coupling, block; scaled, orthogonal, linear under matching and of gauge, between unequal extents
+    /// selection, rectangular, the latter under matching.coupling=sinkhorn too; raw under otfusion.compat=1
     pub kind: *const c_char,
     /// index of the model that it moves: 1, 2, ...
     pub model: i64,
@@ -580,7 +581,8 @@ extern "C" {
     /// Errors: those of tfuse_selfcheck; TFUSE_ESHAPE, TFUSE_EDTYPE, TFUSE_ERANGE when the inputs do not fit.
     pub fn tfuse_selfcheck_on(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, plan: *const tfuse_plan, models: *const *const tfuse_model, n_models: usize, calib: *const tfuse_array, report: *mut *mut c_char) -> tfuse_status;
     /// The same into memory.
-    /// @param fused  out: a sealed model with tensors of its own the anchor's config, and its preprocessor_config.json where it lies; release with tfuse_model_free.
+    /// @param fused  out: a sealed model with tensors of its own, the anchor's config, and the anchor's preprocessor_config.json where that lies; release with
+    ///               tfuse_model_free.
     pub fn tfuse_fuse_model(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, plan: *const tfuse_plan, models: *const *const tfuse_model, n_models: usize, fused: *mut *mut tfuse_model) -> tfuse_status;
     /// Looks at a run without doing it: opens the models, builds and pairs their graphs, and adds up arrays. No weight is looked at and nothing
     /// is written. A model may be a config.json alone: sizes are then of the weights that it describes, in its dtype, and the log has a warning.
@@ -765,10 +767,10 @@ extern "C" {
     /// A map as an n × m float32 array T whose columns say what each unit of the anchor receives; they sum to one, but for a raw map's, which
     /// acts as it is. Release with tfuse_array_free. Errors: TFUSE_ERANGE, TFUSE_ENOMEM.
     pub fn tfuse_plan_matrix(ctx: *mut tfuse_ctx, plan: *const tfuse_plan, index: usize, out: *mut *mut tfuse_array) -> tfuse_status;
-    /// The plan as one JSON object: {"strategy", "policy", "objective": for each model the strategy's objective after each round (matching: the mean
-    /// correlation of what is matched), "models": [{"name", "graph", "header", "weights"}], "passes", "maps": [...],
-    /// "table": [...], "owners" and "repair": what tfuse_repair_report told where the plan was saved by tfuse_plan_save_repaired, else [] and null};
-    /// tfuse_string_free. A map of heads
+    /// The plan as one JSON object: {"strategy", "exact" (each model carried alone computes what it did), "carries" (every axis has one map), "policy",
+    /// "objective": for each model the strategy's objective after each round (matching: the mean correlation of what is matched),
+    /// "models": [{"name", "graph", "header", "weights"}], "passes", "maps": [...], "table": [...], "owners" and "repair": what tfuse_repair_report told
+    /// where the plan was saved by tfuse_plan_save_repaired, else [] and null}; tfuse_string_free. A map of heads
     /// has "heads": for each head of the anchor the shares that each head of the model has in it.
     pub fn tfuse_plan_report(ctx: *mut tfuse_ctx, plan: *const tfuse_plan, out: *mut *mut c_char) -> tfuse_status;
     /// Draws a random member of a model's symmetry group (gauge.stream, run.seed) as a plan of two models, the model twice, that carries the second onto
