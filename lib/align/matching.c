@@ -227,19 +227,11 @@ static tfuse_status matching_wants(tf_env *env, const tf_align_job *job, size_t 
 
 static tfuse_status gather(matching *mt, const tf_view *const *views, const tf_stat_wants *wants)
 {
-    const tf_align_job *job = mt->job;
-    tf_stats stats = {0};
     if (!wants->n)
         return TFUSE_OK;
     for (int s = 0; s < 2; s++) /* the evaluator holds both models' weights */
         mt_forget_held(mt, s);
-    tfuse_status status = job->feed ? tf_feed_stats(mt->env, job->feed, mt->k, wants, &stats)
-                                    : tf_stats_gather(mt->env, views[0], views[mt->k], job->calib, tf_policy_int(job->policy, "calib.samples"),
-                                                      &wants->filter, wants->items, wants->n, &stats);
-    if (status == TFUSE_OK)
-        status = mt_values_make(mt, &stats, wants);
-    tf_stats_free(&stats);
-    return status;
+    return mt->job->feed ? mt_values_fed(mt, wants) : mt_values_gather(mt, NULL, views, wants, &mt->values);
 }
 
 static tfuse_status match(matching *mt, const tf_view *const *views, const tf_stat_wants *wants, tfuse_plan *plan)

@@ -175,18 +175,25 @@ tfuse_status mt_plan_maps(matching *mt, tf_class_map *out);
 /* ---- matching_values.c: activations ---- */
 /* Of models `other` and k. */
 tfuse_status mt_values_wanted(tf_env *env, const tf_align_job *job, size_t other, size_t k, tf_stat_wants *out);
-tfuse_status mt_values_make(matching *mt, const tf_stats *stats, const tf_stat_wants *wants);
 void mt_values_free(matching *mt);
 /* Parts of a value's channels on both sides (freed by tf_free, also on failure), equally many. */
 tfuse_status mt_value_parts(matching *mt, const mt_value *v, tf_part **parts, int *count);
 tfuse_status mt_values_gram(matching *mt, tf_id cls, mt_gram *gram);
 tfuse_status mt_values_objective(matching *mt, double *sum, double *count);
 
-/* The values of the model against those of `other` in its own balanced units (NULL: the anchor); *out is freed by mt_values_drop. */
-tfuse_status mt_values_make_with(matching *mt, const matching *other, const tf_stats *stats, const tf_stat_wants *wants, mt_value **out);
+/* values[first..] of the model from moments of the requests from `first` on, against those of `other` in its own balanced units (NULL: the anchor). */
+tfuse_status mt_values_make(matching *mt, const matching *other, const tf_stats *stats, const tf_stat_wants *wants, size_t first, mt_value *values);
 void mt_values_drop(matching *mt, mt_value *values);
 /* Adds the peer's map to a matrix of the model's units × the peer's, so that its columns are the anchor's: shape and matrix are replaced. */
 tfuse_status mt_value_columns(const matching *peer, size_t value, int64_t *shape, float **x);
+
+/* ---- matching_gather.c: where their moments come from ---- */
+/* How many of the requests from `first` on are gathered together, the model's values against those of another's graph. */
+size_t mt_values_lot(const matching *mt, const tf_graph *other, const tf_stat_wants *wants, size_t first);
+/* Values of the model against those of `other` (NULL: the anchor) over the calibration inputs; *out is freed by mt_values_drop. */
+tfuse_status mt_values_gather(matching *mt, const matching *other, const tf_view *const *views, const tf_stat_wants *wants, mt_value **out);
+/* mt->values, against the anchor's, from what a host has fed. */
+tfuse_status mt_values_fed(matching *mt, const tf_stat_wants *wants);
 
 /* ---- matching.c ---- */
 /* One round over all classes but the first, from the maps as they are. */

@@ -313,16 +313,22 @@ static tfuse_status tally_class(matching *mt, tf_id cls, const sizes *z, tf_tall
 static tfuse_status tally_values(matching *mt, const tf_stat_wants *wants, uint64_t *out)
 {
     tf_tally *t = &mt->job->tally->memory;
-    uint64_t work = 0, kept = 0, values = 0;
-    for (size_t i = 0; i < wants->n; i++) {
-        const tf_graph *of = mt->side[MT_MODEL].g;
-        const int64_t n = tf_value_channels(of, tf_graph_find_value(of, wants->items[i].value))->extent;
-        values += floats(n, tf_value_channels(mt->g, tf_graph_find_value(mt->g, wants->items[i].value))->extent);
+    uint64_t values = 0, most = 0;
+    for (size_t first = 0, n; first < wants->n; first += n) {
+        uint64_t work = 0, kept = 0, lot = 0;
+        n = mt_values_lot(mt, mt->g, wants, first);
+        for (size_t i = first; i < first + n; i++) {
+            const tf_graph *of = mt->side[MT_MODEL].g;
+            const int64_t rows = tf_value_channels(of, tf_graph_find_value(of, wants->items[i].value))->extent;
+            lot += floats(rows, tf_value_channels(mt->g, tf_graph_find_value(mt->g, wants->items[i].value))->extent);
+        }
+        if (mt->job->calib)
+            TF_TRY(tf_stats_bytes(mt->env, mt->side[MT_ANCHOR].view, mt->side[MT_MODEL].view, mt->job->calib,
+                                  tf_policy_int(mt->job->policy, "calib.samples"), &wants->filter, wants->items + first, n, &work, &kept));
+        most = larger(most, values + kept + larger(work, lot));
+        values += lot;
     }
-    if (wants->n && mt->job->calib)
-        TF_TRY(tf_stats_bytes(mt->env, mt->side[MT_ANCHOR].view, mt->side[MT_MODEL].view, mt->job->calib,
-                              tf_policy_int(mt->job->policy, "calib.samples"), &wants->filter, wants->items, wants->n, &work, &kept));
-    mt->pair_bytes = kept + larger(work, values);
+    mt->pair_bytes = most;
     tf_tally_spike(t, mt->pair_bytes);
     tf_tally_take(t, values);
     *out = values;

@@ -46,19 +46,14 @@ static size_t place_of(const matching *mt, const matching *peer)
 
 static tfuse_status gather_pair(matching *a, matching *b, const tf_view *const *views)
 {
-    tf_stats stats = {0};
     tf_stat_wants wants;
     mt_value *values = NULL;
     TF_TRY(mt_values_wanted(b->env, b->job, a->k, b->k, &wants));
-    tfuse_status status = tf_stats_gather(b->env, views[a->k], views[b->k], b->job->calib, tf_policy_int(b->job->policy, "calib.samples"),
-                                          &wants.filter, wants.items, wants.n, &stats);
-    if (status == TFUSE_OK)
-        status = mt_values_make_with(b, a, &stats, &wants, &values);
+    tfuse_status status = mt_values_gather(b, a, views, &wants, &values);
     tf_free(&b->env->mem, wants.items);
     b->of_peer[place_of(b, a)] = values;
     if (status == TFUSE_OK)
         status = transposed(a, b, values, &a->of_peer[place_of(a, b)]);
-    tf_stats_free(&stats);
     return status;
 }
 

@@ -346,27 +346,16 @@ tfuse_status mt_value_columns(const matching *peer, size_t value, int64_t *shape
                      is_neutral(peer, v), 1, shape, x);
 }
 
-tfuse_status mt_values_make_with(matching *mt, const matching *other, const tf_stats *stats, const tf_stat_wants *wants, mt_value **out)
+tfuse_status mt_values_make(matching *mt, const matching *other, const tf_stats *stats, const tf_stat_wants *wants, size_t first, mt_value *values)
 {
-    mt_value *values = tf_calloc(mt->env, wants->n + 1, sizeof *values);
-    tfuse_status status = values ? TFUSE_OK : TFUSE_ENOMEM;
-    mt->n_values = wants->n;
-    for (size_t i = 0; i < wants->n && status == TFUSE_OK; i++) {
+    for (size_t i = 0; i < stats->n; i++) {
+        const tf_stat_request *want = &wants->items[first + i];
+        mt_value *v = &values[first + i];
         for (int s = 0; s < 2; s++)
-            values[i].value[s] = tf_graph_find_value(mt->side[s].g, wants->items[i].value);
-        status = make_value(mt, other, &stats->items[i], &wants->items[i], i, &values[i]);
+            v->value[s] = tf_graph_find_value(mt->side[s].g, want->value);
+        TF_TRY(make_value(mt, other, &stats->items[i], want, first + i, v));
     }
-    if (status != TFUSE_OK) {
-        mt_values_drop(mt, values);
-        values = NULL;
-    }
-    *out = values;
-    return status;
-}
-
-tfuse_status mt_values_make(matching *mt, const tf_stats *stats, const tf_stat_wants *wants)
-{
-    return mt_values_make_with(mt, NULL, stats, wants, &mt->values);
+    return TFUSE_OK;
 }
 
 void mt_values_drop(matching *mt, mt_value *values)

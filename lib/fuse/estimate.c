@@ -188,10 +188,12 @@ static tfuse_status try_saving(tf_env *env, const tf_align_job *align, const tfu
     if (status == TFUSE_OK && savings[row].unrepaired)
         status = tf_policy_set(env, policy, "repair", "none");
     job.policy = policy;
-    if (status == TFUSE_OK && tf_fuse_peak(env, &job, plan, saved, peak, &maps) != TFUSE_OK)
-        *peak = UINT64_MAX;
+    if (status == TFUSE_OK)
+        status = tf_fuse_peak(env, &job, plan, saved, peak, &maps);
     tf_policy_free(policy);
-    return status;
+    if (status != TFUSE_OK)
+        *peak = UINT64_MAX;
+    return status == TFUSE_ENOMEM ? status : TFUSE_OK;
 }
 
 tfuse_status tf_fuse_advise(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool saved, uint64_t beside, char *out)

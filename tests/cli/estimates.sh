@@ -80,6 +80,20 @@ split 'experts, compared' "$work/x" --experts 16 --top-k 4 --calib "$work/c.npy"
 split 'a language model, compared on few' tests/data/llama-kjv-e --experts 8 --top-k 2 --calib tests/data/kjv-tokens/val.npy --set calib.samples=8 --threads 1
 split 'a language model, compared on more' tests/data/llama-kjv-e --experts 8 --top-k 2 --calib tests/data/kjv-tokens/val.npy --layout mixtral \
     --set calib.samples=64 --threads 2
+# Experts' units against all experts' units: under --memory a lot of the values at a time, with the same result.
+for m in e f; do run moe "tests/data/llama-kjv-$m" --experts 8 --top-k 8 --layout mixtral -o "$work/mixture-$m" --quiet; done
+mixtures() { # mixtures NAME ARGS...
+    name_of=$1
+    shift
+    peaks "$name_of" no fuse "$work/mixture-e" "$work/mixture-f" --calib tests/data/kjv-tokens/calib.npy --samples 4 --repair none "$@" --threads 1
+    mv "$work/o/model.safetensors" "$work/$name_of.safetensors"
+    rm -rf "$work/o"
+}
+mixtures 'mixtures'
+whole=$said
+mixtures 'lots' --memory 24M
+at_most 'in lots it takes less' "$said" "$(awk "BEGIN { print 0.65 * $whole }")"
+if cmp -s "$work/mixtures.safetensors" "$work/lots.safetensors"; then pass 'and gives the same'; else fail 'and gives the same' 'files differ'; fi
 run moe "$work/x" --experts 16 --top-k 4 -o "$work/o" --quiet
 run moe "$work/o" --dense -o "$work/back" --dry-run --json
 said=$(json peak_bytes)

@@ -86,14 +86,24 @@ class Tool:
 
     def fused(self, models, options, score):
         """score(directory) of the models fused with these options; the directory is gone afterwards."""
+        key = self.key(models, options)
+
         def measure():
             out = f"{self.work}/fused.{os.getpid()}"
-            self.fuse(models, options, out)
+            report = self.fuse(models, options, out)
             result = score(out)
             shutil.rmtree(out)
+            self.remembered(f"{key} mix", lambda: (report.get("repair") or {}).get("mix"))
             return result
 
-        return self.remembered(f"{self.build} fuse {' '.join(self.identity(m) for m in models)} {' '.join(options)}", measure)
+        return self.remembered(key, measure)
+
+    def key(self, models, options):
+        return f"{self.build} fuse {' '.join(self.identity(m) for m in models)} {' '.join(options)}"
+
+    def mix(self, models, options):
+        """the share of each model in what repair fitted to; None: there was none, or it is not known"""
+        return self.known.get(f"{self.key(models, options)} mix")
 
     def logits(self, model, inputs):
         """float32 outputs of a model on an inputs file, kept beside the measurements"""
