@@ -219,6 +219,8 @@ static tfuse_status look(dry *d)
     TF_TRY(check_weights(d));
     TF_TRY(tf_dry_output(d->env, w->policy, w->out, true, &d->problems));
     TF_TRY(tf_dry_output(d->env, w->policy, w->save_plan, false, &d->problems));
+    if (w->out && tf_policy_flag(w->policy, "io.force"))
+        TF_TRY(note(d, tf_check_apart(d->env, (const tfuse_model *const *)d->models, w->n, w->out)));
     return check_models_together(d);
 }
 

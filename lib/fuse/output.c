@@ -218,6 +218,8 @@ static tfuse_status write_checkpoint(tf_env *env, const tf_fuse_job *job, const 
                                 .config_text = anchor->config_text,
                                 .copy_from = anchor->dir};
     sink s = {.put = writer_put, .put_raw = writer_put_raw};
+    if (options.force)
+        TF_TRY(tf_check_apart(env, job->models, job->n, out_dir));
     TF_TRY(tf_writer_open(env, out_dir, &options, rows, anchor->count, &s.writer));
     tfuse_status status = emit_all(env, job, f, &s);
     if (status == TFUSE_OK)

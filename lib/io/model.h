@@ -147,6 +147,8 @@ typedef struct tf_write_options {
     const char *notes_name, *notes_text; /* one more small file, or NULL */
     const char *copy_from;  /* directory whose other files a framework needs (preprocessor, tokenizer, generation config...) or NULL */
 } tf_write_options;
+/* TFUSE_EEXIST when a model lies in what is to be written: weights that are being read are not replaced, force or not. A NULL model is passed over. */
+tfuse_status tf_check_apart(tf_env *env, const tfuse_model *const *models, size_t n, const char *out_dir);
 /* Lays the files out from names, types and shapes (sorted by name), writes headers. */
 tfuse_status tf_writer_open(tf_env *env, const char *out_dir, const tf_write_options *options,
                             const tf_tensor *tensors, size_t count, tf_writer **out);

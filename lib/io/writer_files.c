@@ -5,6 +5,7 @@
  */
 #include "io/writer_files.h"
 #include "base/file.h"
+#include "io/model.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
@@ -75,4 +76,16 @@ tfuse_status tf_copy_companions(tf_env *env, const char *from_dir, const char *t
             status = copy_one(env, from_dir, to_dir, e->d_name);
     closedir(dir);
     return status;
+}
+
+tfuse_status tf_check_apart(tf_env *env, const tfuse_model *const *models, size_t n, const char *out_dir)
+{
+    struct stat out, in;
+    if (stat(out_dir, &out) != 0)
+        return TFUSE_OK;
+    for (size_t k = 0; k < n; k++)
+        if (models[k] && models[k]->dir && stat(*models[k]->dir ? models[k]->dir : ".", &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+            return tf_fail(env, TFUSE_EEXIST, "%s: model %s lies there, which this run reads, and is not replaced; give another name", out_dir,
+                           tf_model_label(models[k]));
+    return TFUSE_OK;
 }

@@ -91,6 +91,8 @@ static tfuse_status look(moe_dry *d)
     TF_TRY(check_model(d));
     TF_TRY(check_calibration(d));
     TF_TRY(tf_dry_output(d->env, d->policy, d->out, true, &d->problems));
+    if (d->out && tf_policy_flag(d->policy, "io.force"))
+        TF_TRY(note(d, tf_check_apart(d->env, (const tfuse_model *const[]){d->model}, 1, d->out)));
     return check_split(d);
 }
 

@@ -306,6 +306,8 @@ static tfuse_status write(tf_env *env, const tf_moe *s, moe_sink *k, const char 
     const tf_write_options options = {.force = tf_policy_flag(s->policy, "io.force"), .shard_size = (uint64_t)tf_policy_int(s->policy, "io.shard_size"),
                                       .metadata = meta, .config_text = config, .copy_from = s->model->dir,
                                       .notes_name = notes ? TF_MOE_NOTES : NULL, .notes_text = notes};
+    if (options.force)
+        TF_TRY(tf_check_apart(env, (const tfuse_model *const[]){s->model}, 1, out));
     TF_TRY(tf_writer_open(env, out, &options, k->rows, k->count, &k->writer));
     const tfuse_status status = emit_all(env, k);
     if (status == TFUSE_OK)

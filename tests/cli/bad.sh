@@ -50,6 +50,8 @@ refuses 1 'exists' 'an existing OUT, with a / behind' fuse "$a" "$b" -o "$work/m
 check 'nothing lost' "$(cat "$work/mine/file")" = precious
 refuses 1 'is read by this run' 'a parent as OUT, with --force' fuse "$a" "$work/missing" -o "$work/missing" --align none --force
 refuses 1 'is read by this run' 'a parent by its file as OUT' fuse "$work/extra/model.safetensors" "$a" -o "$work/extra" --align none --force
+run fuse "$a" "$work/extra" -o "$work/extra" --force --set io.extra=copy --dry-run
+check 'a dry run says so too' "$code$(grep -c 'is not replaced' "$work/out")" = 11
 cp "$images" "$work/x.npy"
 refuses 1 'is read by this run' 'the inputs as outputs' run "$a" --inputs "$work/x.npy" -o "$work/x.npy" --force
 refuses 2 'two outputs' 'a plan under the name of OUT' fuse "$a" "$b" -o "$out" --save-plan "$out" --align none

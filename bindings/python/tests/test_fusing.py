@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import pathlib
+import shutil
 
 import numpy as np
 from common import A, B, IMAGES, Folder, arrays, same
@@ -25,6 +26,13 @@ class Fusing(Folder):
             tfuse.fuse(B, A, out=out)
         tfuse.fuse(B, A, out=out, force=True)
         self.assertFalse(same(dict(tfuse.Model(out)), dict(fusion.model)))
+
+    def test_a_parent_is_not_replaced(self):
+        own = self.path("own")
+        shutil.copytree(B, own)
+        with self.assertRaisesRegex(tfuse.ExistsError, "which this run reads"):
+            tfuse.fuse(own, A, align="none", out=own, force=True)
+        self.assertTrue(same(dict(tfuse.Model(own)), dict(tfuse.Model(B))))
 
     def test_fused_by_repair_is_near_its_parents(self):
         calib = np.load(IMAGES)
