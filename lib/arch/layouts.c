@@ -145,7 +145,8 @@ tfuse_status tf_layout_config(tf_env *env, const char *layout, const tfuse_model
         *out = config;
     else
         json_decref(config);
-    return status == TFUSE_OK ? status : tf_fail_in(env, status, "%s as %s", tf_model_label(m), layout);
+    return status == TFUSE_OK ? status
+                              : tf_fail_in(env, status, "%s as %s, which is for models that are one but for their experts", tf_model_label(m), layout);
 }
 
 tfuse_status tf_layout_graph(tf_env *env, const char *layout, const tfuse_model *m, const tf_graph *dense, const tf_emoe *how, tf_graph **out)

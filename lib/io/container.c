@@ -143,7 +143,7 @@ static tfuse_status read_file_header(tf_env *env, input *in)
     const uint64_t got = in->src->size < sizeof h ? in->src->size : sizeof h;
     TF_TRY(tf_blob_read(env, in->label, in->src, 0, got, h));
     if (got < 8 || memcmp(h, magic, 8) != 0)
-        return tf_fail(env, TFUSE_EFORMAT, "%s: is not a plan file", in->label);
+        return tf_fail(env, TFUSE_EFORMAT, "%s: is not a plan file; tfuse align writes one", in->label);
     if (got < FILE_HEADER)
         return damaged(env, in, "its header is cut off");
     uint64_t version = tf_get_le(h + 8, 4);

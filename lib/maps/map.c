@@ -202,17 +202,22 @@ tfuse_status tf_map_clone(tf_env *env, const tf_map *map, tf_map **out)
 
 /* ---- operators as matrices: n×m, written with a row stride so that blocks land in their corner -------- */
 
-enum { COLUMNS = 64 }; /* summed side by side: memory is read along its rows */
+int64_t tf_map_column_sums(const tf_map *map, int64_t first, double *sum)
+{
+    const int64_t count = map->m - first < TF_MAP_COLUMNS ? map->m - first : TF_MAP_COLUMNS;
+    memset(sum, 0, TF_MAP_COLUMNS * sizeof *sum);
+    for (int64_t i = 0; i < map->n; i++)
+        for (int64_t j = 0; j < count; j++)
+            sum[j] += (double)map->dense[i * map->m + first + j];
+    return count;
+}
 
 static void write_columns_scaled(const tf_map *map, float *out, int64_t stride)
 {
-    for (int64_t j0 = 0; j0 < map->m; j0 += COLUMNS) {
-        const int64_t count = map->m - j0 < COLUMNS ? map->m - j0 : COLUMNS;
+    for (int64_t j0 = 0; j0 < map->m; j0 += TF_MAP_COLUMNS) {
+        double sum[TF_MAP_COLUMNS];
+        const int64_t count = tf_map_column_sums(map, j0, sum);
         const float *in = map->dense + j0;
-        double sum[COLUMNS] = {0};
-        for (int64_t i = 0; i < map->n; i++)
-            for (int64_t j = 0; j < count; j++)
-                sum[j] += (double)in[i * map->m + j];
         for (int64_t i = 0; i < map->n; i++)
             for (int64_t j = 0; j < count; j++)
                 out[i * stride + j0 + j] = sum[j] > 0 ? (float)((double)in[i * map->m + j] / sum[j]) : 0;

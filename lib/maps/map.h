@@ -104,6 +104,11 @@ tfuse_status tf_map_mix(tf_env *env, const tf_map *a, const tf_map *b, const dou
 tfuse_status tf_map_apply(tf_env *env, const tf_map *map, bool produced, const float *src, int rank, const int64_t *shape,
                           int dim, const tf_part *src_part, const tf_part *dst_part, int64_t dst_extent, float *dst);
 
+/* Sums of columns first, first + 1, ... of a dense map's entries, at most TF_MAP_COLUMNS of them, side by side so that memory is read along its rows;
+ * how many. */
+enum { TF_MAP_COLUMNS = 64 };
+int64_t tf_map_column_sums(const tf_map *map, int64_t first, double *sum);
+
 /* measure.c */
 /* Bytes of its numbers. */
 uint64_t tf_map_bytes(const tf_map *map);

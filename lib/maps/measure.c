@@ -5,8 +5,6 @@
 #include "maps/map.h"
 #include <math.h>
 
-enum { COLUMNS = 64 };
-
 /* Calls visit for each entry of T (columns that sum to one) that is not zero. */
 typedef struct visitor {
     double on_diagonal, total, entropy, sum;
@@ -28,16 +26,12 @@ static void visit(visitor *v, int64_t i, int64_t j, double share)
         v->shares[j / v->im * v->heads_n + i / v->in] += share / (double)v->im;
 }
 
-/* Columns side by side, so that memory is read along its rows. */
 static void visit_dense(const tf_map *map, visitor *v, int64_t row, int64_t col)
 {
-    for (int64_t j0 = 0; j0 < map->m; j0 += COLUMNS) {
-        const int64_t count = map->m - j0 < COLUMNS ? map->m - j0 : COLUMNS;
+    for (int64_t j0 = 0; j0 < map->m; j0 += TF_MAP_COLUMNS) {
+        double sum[TF_MAP_COLUMNS];
+        const int64_t count = tf_map_column_sums(map, j0, sum);
         const float *in = map->dense + j0;
-        double sum[COLUMNS] = {0};
-        for (int64_t i = 0; i < map->n; i++)
-            for (int64_t j = 0; j < count; j++)
-                sum[j] += (double)in[i * map->m + j];
         for (int64_t i = 0; i < map->n; i++)
             for (int64_t j = 0; j < count; j++)
                 if (in[i * map->m + j] > 0 && sum[j] > 0)
