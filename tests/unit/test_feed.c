@@ -130,8 +130,8 @@ static double plan_diff(const tfuse_plan *x, const tfuse_plan *y)
     return worst;
 }
 
-/* Sums differ in their order alone: about 1e-15 in the moments, 1e-7 in costs of float32; a soft coupling of regulariser 0.05 amplifies that
- * by 1 / 0.05, an exact one not at all. */
+/* Batches differ, and with them which rows are multiplied together in float32: about 1e-7 in moments and costs; a soft coupling of regulariser 0.05
+ * amplifies that by 1 / 0.05, layer after layer where a residual is a product of couplings, an exact one not at all. */
 static void check_same_plan(t_pair *p, double tolerance)
 {
     t_ok(p->env, t_pair_align(p, true));
@@ -164,7 +164,7 @@ START_TEST(test_three_models)
     t_pair_set(&p, "solver.reg", "0.05");
     t_pair_set(&p, "otfusion.residual", "matrix");
     t_pair_set(&p, "otfusion.tokens", "window3");
-    check_same_plan(&p, 1e-4);
+    check_same_plan(&p, 5e-4);
     t_pair_close(&p);
 }
 END_TEST
