@@ -30,11 +30,12 @@
 /* Products with fewer than TALL_TILE rows are cut finer, so that several cores have work. Products below SMALL_FLOPS take less time than waking
  * a thread.
  *
- * BLIS packs its operands where all sizes are some hundreds, and multiplies smaller ones from where they lie. That is fast where the
- * rows of both are dense; up to half as fast where A lies column by column (x'y of tokens), and where B does (tokens times weights) and is large, or strides are
- * multiples of 4096 bytes. So float32 operands are packed where A lies so, and from PACKED numbers of C on where B does; a B of up to PANEL numbers is turned
- * instead, which is faster still. Measured on Zen 3 over sizes of 16 to 3072: packing gains up to 2.2 there, and loses nowhere more than a tenth. */
-enum { MANY_ROWS = 64, PANEL = 8192, PACKED = 8192, PACKED_ROWS = 32, PACKED_COLS = 64 };
+ * BLIS packs its operands where all sizes are some hundreds, and multiplies smaller ones from where they lie. That is fast where the rows of both
+ * are dense; half as fast where A lies column by column (x'y of tokens), and where B does (tokens times weights), unless it is so small that
+ * it can be turned first, or strides are multiples of 4096 bytes. So float32 operands are packed where A lies so, and from PACKED numbers of C and PACKED_INNER
+ * terms on where B does. With fewer terms BLIS's own way also rounds less, which costs count on (ot/cost.c). Measured on Zen 3 over sizes of 16 to 3072:
+ * packing gains up to 2.2 there, and loses nowhere more than a tenth. */
+enum { MANY_ROWS = 64, PANEL = 8192, PACKED = 8192, PACKED_ROWS = 32, PACKED_COLS = 64, PACKED_INNER = 513 };
 enum { TALL_TILE = 512, LOW_TILE = 128, TILE_COLS = 256, SMALL_FLOPS = 2000000, INNER_STEP = 8, LINE_STEP = 4 };
 
 typedef struct view {
@@ -109,7 +110,7 @@ static void multiply_plain(const product *p, view a, view b, view c)
 static bool worth_packing(const view *a, const view *b, const view *c)
 {
     const bool enough = c->rows >= PACKED_ROWS && c->cols >= PACKED_COLS;
-    return enough && (a->cs != 1 || (b->cs != 1 && c->rows * c->cols >= PACKED));
+    return enough && (a->cs != 1 || (b->cs != 1 && c->rows * c->cols >= PACKED && a->cols >= PACKED_INNER));
 }
 
 static void call_blis(const product *p, view a, view b, double beta, view c)

@@ -2,8 +2,9 @@
  *
  * cost.c: ground costs between rows of features: one float32 product X Y' whose tiles become distances while they are in cache.
  *
- * |x|^2 + |y|^2 - 2 x.y loses all digits where x and y nearly agree. A float32 product is off by about 2e-7 |x| |y|, so a squared distance by
- * about 2e-7 of |x|^2 + |y|^2, and relative to itself by less than 5e-5 where it is at least CANCELS = 1/256 of that. Smaller ones
+ * |x|^2 + |y|^2 - 2 x.y loses all digits where x and y nearly agree. A float32 product is off by up to about 4e-7 |x| |y| (where BLIS adds a slice's
+ * terms one after the other), so a squared distance by about 4e-7 of |x|^2 + |y|^2, and relative to itself by less than 1e-4 where it is at least CANCELS =
+ * 1/128 of that. Smaller ones
  * are summed from the features as given, in float64: for units at random there are none, for a permuted copy of a network one a row. Features
  * are first moved to a common centre, which no distance notices and which makes |x|^2 + |y|^2 as small as it can be, and scaled by a power
  * of two, so that no square over- or underflows; entries whose norms are below TINY even so are summed directly as well.
@@ -23,7 +24,7 @@
 /* Tiles are those of the matrix product, and stay in a core's second-level cache. */
 enum { TALL_TILE = 512, LOW_TILE = 128, TILE_COLS = 256, SLICE = TF_COST_SLICE, CHUNK = 64, ROW_BLOCK = 64 };
 #define BITS_OF_INFINITY 0x7f800000u
-#define CANCELS (1.0 / 256)
+#define CANCELS (1.0 / 128)
 #define TINY 0x1p-100
 
 typedef struct features {
