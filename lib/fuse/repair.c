@@ -291,10 +291,6 @@ static tfuse_status try_mix(repair *r, const tfuse_array *calib, size_t candidat
     return TFUSE_OK;
 }
 
-/* By how much nearer to the ensemble one model alone must be than the best mix: two that are equally near on a few held-out samples are told apart by
- * chance, and a mix has something of all. */
-#define ALONE_GAIN 0.05
-
 /* The nearest candidate so far. */
 typedef struct choice {
     size_t candidate;
@@ -322,7 +318,7 @@ static tfuse_status choose_mix(repair *r, const tfuse_array *calib)
 {
     const double lead = tf_policy_real(r->job->policy, "repair.lead");
     const bool alone = lead < 1 && (r->stages & RP_HEAD) && tf_policy_flag(r->job->policy, "repair.alone"); /* no head: nothing of the others would be left */
-    choice best = {0, lead, INFINITY}, one = {0, 1, INFINITY};
+    choice best = {0, lead, INFINITY};
     r->all = false;
     TF_TRY(try_choice(r, calib, 0, lead, &best));
     for (size_t k = 0; k < r->n; k++)
@@ -332,9 +328,7 @@ static tfuse_status choose_mix(repair *r, const tfuse_array *calib)
         TF_TRY(try_choice(r, calib, best.candidate, (1 + lead) / 2, &best));
     for (size_t k = 0; k < r->n && alone; k++)
         if (may_lead(r, k))
-            TF_TRY(try_choice(r, calib, k + 1, 1, &one));
-    if (one.kl < (1 - ALONE_GAIN) * best.kl)
-        best = one;
+            TF_TRY(try_choice(r, calib, k + 1, 1, &best));
     set_mix(r, best.candidate, best.lead);
     return TFUSE_OK;
 }

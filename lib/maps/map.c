@@ -148,6 +148,22 @@ void tf_map_free(tf_map *map)
     tf_free(&mem, map);
 }
 
+/* What was found when it was made, that it is orthogonal or what its inverse is, is not found again. */
+static tfuse_status clone_square(tf_env *env, const tf_map *map, tf_map **out)
+{
+    const size_t count = (size_t)(map->n * map->n);
+    TF_TRY(tf_map_dense(env, map->kind, map->n, map->n, map->dense, out));
+    if (!map->inverse)
+        return TFUSE_OK;
+    if (!((*out)->inverse = tf_alloc_array(env, count, sizeof *map->inverse))) {
+        tf_map_free(*out);
+        *out = NULL;
+        return TFUSE_ENOMEM;
+    }
+    memcpy((*out)->inverse, map->inverse, count * sizeof *map->inverse);
+    return TFUSE_OK;
+}
+
 static tfuse_status clone_block(tf_env *env, const tf_map *map, tf_map **out)
 {
     tf_map **inner = tf_calloc(env, (size_t)map->blocks_m, sizeof(tf_map *));
@@ -189,7 +205,7 @@ tfuse_status tf_map_clone(tf_env *env, const tf_map *map, tf_map **out)
         return tf_map_scaled(env, map->n, map->source, map->scale, out);
     case TF_MAP_ORTHOGONAL:
     case TF_MAP_LINEAR:
-        return tf_map_square(env, map->kind, map->n, map->dense, out);
+        return clone_square(env, map, out);
     case TF_MAP_BLOCK:
         return clone_block(env, map, out);
     case TF_MAP_SELECTION:

@@ -65,7 +65,7 @@ const tf_key tf_keys[] = {
     REAL("repair.lead", 0.5, 1, "0.8",
          "under mix, share of a leading model in what is fitted before the last linear; half of the way to 1 is tried too; 1: it alone, a control"),
     FLAG("repair.alone", "1",
-         "under mix and head, each model alone, its last linear fitted to the ensemble, is taken where that is nearer by a twentieth; 0: always a mix"),
+         "under mix and head, each model alone, its last linear fitted to the ensemble, is tried too, and taken where it is nearest; 0: always a mix"),
     REAL("repair.class_tokens", 1e-6, 1e6, "10", "weight of class tokens in every fit, other tokens' being 1"),
     INT("moe.experts", 0, 65536, "0", "experts that moe cuts every feed-forward network into; there is no default"),
     INT("moe.top_k", 0, 65536, "0", "experts that each token goes to; there is no default"),

@@ -294,16 +294,13 @@ END_TEST
 
 Suite *make_suite(void)
 {
-    Suite *s = suite_create("matching");
-    TCase *c = tcase_create("recovery");
-    tcase_add_test(c, test_llama_shape);
-    tcase_add_test(c, test_bert_shape);
-    tcase_add_test(c, test_threads);
-    tcase_add_test(c, test_noise);
-    tcase_set_timeout(c, 60);
-    tcase_add_test(c, test_mean_llama);
-    tcase_add_test(c, test_mean_bert);
-    tcase_add_test(c, test_refusals);
-    suite_add_tcase(s, c);
-    return s;
+    T_SUITE("matching");
+    T_ADD(test_llama_shape);
+    T_ADD(test_bert_shape);
+    T_ADD(test_threads);
+    T_ADD(test_noise);
+    T_ADD(test_mean_llama);
+    T_ADD(test_mean_bert);
+    T_ADD(test_refusals);
+    return t_suite;
 }

@@ -530,16 +530,14 @@ END_TEST
 
 Suite *make_suite(void)
 {
-    Suite *s = suite_create("planted");
-    TCase *c = tcase_create("recovery");
-    tcase_add_test(c, test_by_definition);
-    tcase_add_test(c, test_uniform);
-    tcase_add_test(c, test_matching_costs);
-    tcase_add_test(c, test_file);
-    tcase_add_test(c, test_half_of_the_heads);
-    tcase_add_test(c, test_stream_and_units);
-    tcase_add_test(c, test_coupling);
-    tcase_add_test(c, test_hostile);
-    suite_add_tcase(s, c);
-    return s;
+    T_SUITE("planted");
+    T_ADD(test_by_definition);
+    T_ADD(test_uniform);
+    T_ADD(test_matching_costs);
+    T_ADD(test_file);
+    T_ADD(test_half_of_the_heads);
+    T_ADD(test_stream_and_units);
+    T_ADD(test_coupling);
+    T_ADD(test_hostile);
+    return t_suite;
 }

@@ -488,18 +488,16 @@ END_TEST
 
 Suite *make_suite(void)
 {
-    Suite *s = suite_create("repair");
-    TCase *c = tcase_create("recovery");
-    tcase_add_test(c, test_linear_network);
-    tcase_add_loop_test(c, test_copy, 0, 3);
-    tcase_add_test(c, test_circuits_of_low_rank);
-    tcase_add_test(c, test_circuits_meet);
-    tcase_add_test(c, test_circuits_unasked);
-    tcase_add_test(c, test_selects_what_is_used);
-    tcase_add_test(c, test_gains);
-    tcase_add_test(c, test_hostile);
-    tcase_add_test(c, test_threads);
-    tcase_add_test(c, test_refusals);
-    suite_add_tcase(s, c);
-    return s;
+    T_SUITE("repair");
+    T_ADD(test_linear_network);
+    tcase_add_loop_test(t_case, test_copy, 0, 3);
+    T_ADD(test_circuits_of_low_rank);
+    T_ADD(test_circuits_meet);
+    T_ADD(test_circuits_unasked);
+    T_ADD(test_selects_what_is_used);
+    T_ADD(test_gains);
+    T_ADD(test_hostile);
+    T_ADD(test_threads);
+    T_ADD(test_refusals);
+    return t_suite;
 }

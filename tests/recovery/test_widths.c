@@ -329,15 +329,13 @@ END_TEST
 
 Suite *make_suite(void)
 {
-    Suite *s = suite_create("widths");
-    TCase *c = tcase_create("recovery");
-    tcase_add_test(c, test_widening);
-    tcase_add_test(c, test_unequal_copies_are_not_exact);
-    tcase_add_test(c, test_redundant_units);
-    tcase_add_test(c, test_starts);
-    tcase_add_test(c, test_narrowing);
-    tcase_add_test(c, test_plan_file);
-    tcase_add_test(c, test_refusals);
-    suite_add_tcase(s, c);
-    return s;
+    T_SUITE("widths");
+    T_ADD(test_widening);
+    T_ADD(test_unequal_copies_are_not_exact);
+    T_ADD(test_redundant_units);
+    T_ADD(test_starts);
+    T_ADD(test_narrowing);
+    T_ADD(test_plan_file);
+    T_ADD(test_refusals);
+    return t_suite;
 }
