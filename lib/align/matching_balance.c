@@ -31,9 +31,7 @@ static void add_gram(const matching *mt, const grams *to, float *rows, int64_t w
         sum[u] += tf_sum_sq(rows + u * width, (size_t)width);
     if (to->size == n)
         return;
-    tf_gemm(mt->env, 1, tf_mat_rows(rows, n, width), tf_mat_t(tf_mat_rows(rows, n, width)), 0, tf_mat_rows(g, n, n));
-    for (int64_t u = 0; u < n * n; u++)
-        sum[u] += (double)g[u];
+    tf_gemm_sum(mt->env, tf_mat_rows(rows, n, width), tf_mat_t(tf_mat_rows(rows, n, width)), n, g, (tf_dmat){sum, n, n, n, 1});
 }
 
 static tfuse_status add_place(matching *mt, const mt_place *at, void *arg)

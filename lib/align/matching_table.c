@@ -99,13 +99,6 @@ static int64_t widest(const matching *mt, tf_id param)
     return most;
 }
 
-static void add_products(matching *mt, float *a, int64_t m, float *b, int64_t width, int64_t n, float *tile, double *sum)
-{
-    tf_gemm(mt->env, 1, tf_mat_t(tf_mat_rows(b, n, width)), tf_mat_rows(a, n, m), 0, tf_mat_rows(tile, width, m));
-    for (int64_t i = 0; i < width * m; i++)
-        sum[i] += (double)tile[i];
-}
-
 tfuse_status mt_table_gram(matching *mt, tf_id param, double weight, mt_gram *gram)
 {
     const tf_param *p = &mt->g->params[param];
@@ -122,7 +115,7 @@ tfuse_status mt_table_gram(matching *mt, tf_id param, double weight, mt_gram *gr
             status = read_tile(mt, MT_MODEL, param, first, n, which, b);
         if (status != TFUSE_OK)
             break;
-        add_products(mt, a, m, b, width, n, tile, sum);
+        tf_gemm_sum(mt->env, tf_mat_t(tf_mat_rows(b, n, width)), tf_mat_rows(a, n, m), m, tile, (tf_dmat){sum, width, m, m, 1});
         squares[0] += tf_sum_sq(a, (size_t)(n * m));
         squares[1] += tf_sum_sq(b, (size_t)(n * width));
         status = tf_check_cancel(mt->env);

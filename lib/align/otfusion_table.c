@@ -70,9 +70,8 @@ static tfuse_status gather(otf *o, const table *a, const table *b, double *sum, 
             break;
         add_columns(x, n, a->width, sum, square);
         add_columns(y, n, b->width, sum + a->width, square + a->width);
-        tf_gemm(env, 1, tf_mat_t(tf_mat_rows(x, n, a->width)), tf_mat_rows(y, n, b->width), 0, tf_mat_rows(part, a->width, b->width));
-        for (int64_t i = 0; i < a->width * b->width; i++)
-            xy[i] += (double)part[i];
+        tf_gemm_sum(env, tf_mat_t(tf_mat_rows(x, n, a->width)), tf_mat_rows(y, n, b->width), b->width, part,
+                    (tf_dmat){xy, a->width, b->width, b->width, 1});
         status = tf_check_cancel(env);
     }
     tf_free(&env->mem, x);

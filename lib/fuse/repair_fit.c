@@ -57,15 +57,12 @@ static int64_t tiles(int64_t extent, int64_t size)
     return (extent + size - 1) / size;
 }
 
-/* sum += X' Z over a tile, in float32 over these rows; sums are of float64. */
+/* sum += X' Z over a tile. */
 static void add_tile(const gathering *w, float *z, int64_t cols, int64_t i0, int64_t j0, float *tile, double *sum)
 {
     const int64_t n = w->out->n, down = n - i0 < RP_TILE_ROWS ? n - i0 : RP_TILE_ROWS, across = cols - j0 < RP_TILE_COLS ? cols - j0 : RP_TILE_COLS;
-    tf_gemm(w->r->env, 1, (tf_mat){w->x + i0, down, w->filled, 1, n}, (tf_mat){z + j0, w->filled, across, cols, 1}, 0,
-            tf_mat_rows(tile, down, across));
-    for (int64_t i = 0; i < down; i++)
-        for (int64_t j = 0; j < across; j++)
-            sum[(i0 + i) * cols + j0 + j] += (double)tile[i * across + j];
+    tf_gemm_sum(w->r->env, (tf_mat){w->x + i0, down, w->filled, 1, n}, (tf_mat){z + j0, w->filled, across, cols, 1}, across, tile,
+                (tf_dmat){sum + i0 * cols + j0, down, across, cols, 1});
 }
 
 /* Of X'X the tiles that reach the diagonal or lie right of it, then X'Y. */

@@ -248,3 +248,14 @@ void tf_dgemm(tf_env *env, double alpha, tf_dmat a, tf_dmat b, double beta, tf_d
                  .c = {(char *)c.data, c.rows, c.cols, c.rs, c.cs}};
     run(env, &p);
 }
+
+void tf_gemm_sum(tf_env *env, tf_mat a, tf_mat b, int64_t panel, float *work, tf_dmat c)
+{
+    for (int64_t at = 0; at < b.cols; at += panel) {
+        const int64_t cols = b.cols - at < panel ? b.cols - at : panel;
+        tf_gemm(env, 1, a, (tf_mat){b.data + at * b.cs, b.rows, cols, b.rs, b.cs}, 0, tf_mat_rows(work, a.rows, cols));
+        for (int64_t i = 0; i < a.rows; i++)
+            for (int64_t j = 0; j < cols; j++)
+                c.data[i * c.rs + at + j] += (double)work[i * cols + j];
+    }
+}

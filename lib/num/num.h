@@ -39,6 +39,9 @@ typedef struct tf_dmat {
     int64_t rs, cs;
 } tf_dmat;
 void tf_dgemm(tf_env *env, double alpha, tf_dmat a, tf_dmat b, double beta, tf_dmat c);
+/* C += A B with C in float64, rows of which are dense: the products are float32, a panel of columns at a time. Sums over many calls so keep what float64
+ * does, and err by one call's rounding in float32. work: m × min(n, panel). */
+void tf_gemm_sum(tf_env *env, tf_mat a, tf_mat b, int64_t panel, float *work, tf_dmat c);
 
 /* lapack.c, the only file that includes <lapacke.h>. Row-major in and out; inputs are kept unless noted.
  * All return TFUSE_ENUMERIC on failure to converge or NaN, TFUSE_EUNSUPPORTED when built without LAPACK. */

@@ -9,7 +9,6 @@
 #include <string.h>
 
 enum { CHUNK_ROWS = TF_STATS_CHUNK_ROWS }; /* rows that are centred, and multiplied, at a time */
-enum { PANEL = TF_STATS_PANEL };           /* columns of products that are added to the sums at a time */
 
 /* ---- results -------------------------------------------------------------------------------------------------------- */
 
@@ -221,16 +220,10 @@ static tf_moments *moments_of(tf_lockstep *l, int which, size_t i)
     return which == TF_ANCHOR ? &l->out->items[i].anchor : &l->out->items[i].model;
 }
 
-/* Adds x'y to `sum`, whose rows are `stride` apart, a panel of columns at a time. x, y: rows × units, or part of them. */
-static void add_products(const lane *s, tf_mat x, tf_mat y, double *sum, int64_t stride)
+/* Adds x'y to `sum`. x, y: rows × units, or part of them. */
+static void add_products(const lane *s, tf_mat x, tf_mat y, double *sum)
 {
-    for (int64_t at = 0; at < y.cols; at += PANEL) {
-        const int64_t cols = y.cols - at < PANEL ? y.cols - at : PANEL;
-        tf_gemm(s->env, 1, tf_mat_t(x), (tf_mat){y.data + at, y.rows, cols, y.rs, 1}, 0, tf_mat_rows(s->panel, x.cols, cols));
-        for (int64_t u = 0; u < x.cols; u++)
-            for (int64_t v = 0; v < cols; v++)
-                sum[u * stride + at + v] += (double)s->panel[u * cols + v];
-    }
+    tf_gemm_sum(s->env, tf_mat_t(x), y, TF_STATS_PANEL, s->panel, (tf_dmat){sum, x.cols, y.cols, y.cols, 1});
 }
 
 /* Adds each block's products of centred rows. */
@@ -238,7 +231,7 @@ static void add_self(const lane *s, double *self, int64_t block, tf_mat rows)
 {
     for (int64_t at = 0; at < rows.cols; at += block) {
         const tf_mat own = {rows.data + at, rows.rows, block, rows.rs, 1};
-        add_products(s, own, own, self + at * block, block);
+        add_products(s, own, own, self + at * block);
     }
 }
 
@@ -256,7 +249,7 @@ static signed char add_rows(tf_lockstep *l, size_t i, const tf_rows rows[TF_SIDE
             add_self(s, stat->self[k], l->requests[i].self[k], centred[k]);
     }
     if (stat->cross)
-        add_products(s, centred[TF_MODEL], centred[TF_ANCHOR], stat->cross, rows[TF_ANCHOR].units);
+        add_products(s, centred[TF_MODEL], centred[TF_ANCHOR], stat->cross);
     return 0;
 }
 

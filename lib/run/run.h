@@ -189,9 +189,9 @@ tfuse_status tf_stats_gather(tf_env *env, const tf_view *anchor, const tf_view *
                              tf_stats *out);
 void tf_stats_free(tf_stats *s);
 
-/* stats_bytes.c: what tf_stats_gather would take with these arguments, weights and samples untouched: while it runs, and what `out` keeps. */
+/* stats_bytes.c. Wanted values of a batch of both models; rows that are multiplied in float32 at a time, and columns of what comes of it; shards
+ * that lie side by side at most where not all samples are wanted. */
 enum { TF_STATS_BATCH_BYTES = 64 << 20, TF_STATS_CHUNK_ROWS = 512, TF_STATS_PANEL = 256, TF_STATS_SPREAD = 4 };
-/* Where not all samples are wanted, TF_STATS_SPREAD shards at most lie side by side. */
 /* What a sweep runs: some of the batches into which all samples are cut, evenly spread. */
 typedef struct tf_stats_batches {
     int64_t samples;      /* of a batch; the last may have fewer */
@@ -201,6 +201,7 @@ typedef struct tf_stats_batches {
 tf_stats_batches tf_stats_cut(uint64_t sample_bytes, int64_t shard, int64_t n, int64_t tokens, int64_t rows);
 /* Numbers of scratch memory that a thread takes: rows of a chunk of both sides, and a panel of products. */
 static inline int64_t tf_stats_scratch(int64_t widest) { return (2 * TF_STATS_CHUNK_ROWS + TF_STATS_PANEL) * widest; }
+/* What tf_stats_gather would take with these arguments, weights and samples untouched: while it runs, and what `out` keeps. */
 tfuse_status tf_stats_bytes(tf_env *env, const tf_view *anchor, const tf_view *model, const tfuse_array *calib, int64_t samples,
                             const tf_token_filter *filter, const tf_stat_request *requests, size_t n, uint64_t *work, uint64_t *kept);
 

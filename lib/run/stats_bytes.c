@@ -79,17 +79,18 @@ tf_stats_batches tf_stats_cut(uint64_t sample_bytes, int64_t shard, int64_t n, i
     return (tf_stats_batches){batch, all, wanted};
 }
 
-static tf_stats_batches batches_of(const tf_evaluator_cost *a, const tf_evaluator_cost *m, int64_t n, const tf_token_filter *filter)
+/* Samples of a batch, as tf_stats_gather cuts them. */
+static int64_t batch_of(const tf_evaluator_cost *a, const tf_evaluator_cost *m, int64_t n, const tf_token_filter *filter)
 {
     const uint64_t bytes = (a->sample + a->output + m->sample + m->output) * sizeof(float);
-    return tf_stats_cut(bytes, a->shard > m->shard ? a->shard : m->shard, n, a->tokens, filter->rows);
+    return tf_stats_cut(bytes, a->shard > m->shard ? a->shard : m->shard, n, a->tokens, filter->rows).samples;
 }
 
 static void add_up(tf_env *env, const side *a, const side *m, const tf_token_filter *filter, const tf_stat_request *requests, size_t n, size_t count,
                    uint64_t *work, uint64_t *kept)
 {
     const uint64_t threads = tf_threads(env);
-    const int64_t batch = batches_of(&a->cost, &m->cost, a->in.n, filter).samples;
+    const int64_t batch = batch_of(&a->cost, &m->cost, a->in.n, filter);
     const side *sides[] = {a, m};
     int64_t widest = 1;
     *kept = *work = 0;
