@@ -73,6 +73,20 @@ tfuse_status tf_map_dense(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, c
     return TFUSE_OK;
 }
 
+tfuse_status tf_map_dense_pair(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, const float *matrix, const float *inverse, tf_map **out)
+{
+    TF_TRY(tf_map_dense(env, kind, n, m, matrix, out));
+    if (!inverse)
+        return TFUSE_OK;
+    if (!((*out)->inverse = tf_alloc_array(env, (size_t)(n * m), sizeof *inverse))) {
+        tf_map_free(*out);
+        *out = NULL;
+        return TFUSE_ENOMEM;
+    }
+    memcpy((*out)->inverse, inverse, (size_t)(n * m) * sizeof *inverse);
+    return TFUSE_OK;
+}
+
 tfuse_status tf_map_dense_own(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, float *matrix, tf_map **out)
 {
     tfuse_status status = tf_map_new(env, kind, n, m, out);
@@ -148,22 +162,6 @@ void tf_map_free(tf_map *map)
     tf_free(&mem, map);
 }
 
-/* What was found when it was made, that it is orthogonal or what its inverse is, is not found again. */
-static tfuse_status clone_square(tf_env *env, const tf_map *map, tf_map **out)
-{
-    const size_t count = (size_t)(map->n * map->n);
-    TF_TRY(tf_map_dense(env, map->kind, map->n, map->n, map->dense, out));
-    if (!map->inverse)
-        return TFUSE_OK;
-    if (!((*out)->inverse = tf_alloc_array(env, count, sizeof *map->inverse))) {
-        tf_map_free(*out);
-        *out = NULL;
-        return TFUSE_ENOMEM;
-    }
-    memcpy((*out)->inverse, map->inverse, count * sizeof *map->inverse);
-    return TFUSE_OK;
-}
-
 static tfuse_status clone_block(tf_env *env, const tf_map *map, tf_map **out)
 {
     tf_map **inner = tf_calloc(env, (size_t)map->blocks_m, sizeof(tf_map *));
@@ -198,20 +196,18 @@ tfuse_status tf_map_clone(tf_env *env, const tf_map *map, tf_map **out)
         return tf_map_identity(env, map->n, out);
     case TF_MAP_PERMUTATION:
         return tf_map_permutation(env, map->n, map->source, out);
-    case TF_MAP_COUPLING:
-    case TF_MAP_RAW:
-        return tf_map_dense(env, map->kind, map->n, map->m, map->dense, out);
     case TF_MAP_SCALED:
         return tf_map_scaled(env, map->n, map->source, map->scale, out);
+    case TF_MAP_COUPLING:
+    case TF_MAP_RAW:
     case TF_MAP_ORTHOGONAL:
     case TF_MAP_LINEAR:
-        return clone_square(env, map, out);
+    case TF_MAP_RECTANGULAR: /* what was found when it was made, that it is orthogonal or what its inverse is, is not found again */
+        return tf_map_dense_pair(env, map->kind, map->n, map->m, map->dense, map->inverse, out);
     case TF_MAP_BLOCK:
         return clone_block(env, map, out);
     case TF_MAP_SELECTION:
         return tf_map_selection(env, map->n, map->m, map->source, map->scale, out);
-    case TF_MAP_RECTANGULAR:
-        return tf_map_rectangular(env, map->n, map->m, map->dense, map->inverse, out);
     }
     return tf_fail(env, TFUSE_EINTERNAL, "a map of unknown kind %d", (int)map->kind);
 }

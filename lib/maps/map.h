@@ -52,6 +52,8 @@ tfuse_status tf_map_permutation(tf_env *env, int64_t n, const int64_t *source, t
 tfuse_status tf_map_dense(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, const float *matrix, tf_map **out);
 /* The same without a copy: takes the matrix over, also on failure. */
 tfuse_status tf_map_dense_own(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, float *matrix, tf_map **out);
+/* Any kind that has a matrix; it and the consumed operator (NULL: none) are copied, and taken for what the kind says. For the files of this folder. */
+tfuse_status tf_map_dense_pair(tf_env *env, tf_map_kind kind, int64_t n, int64_t m, const float *matrix, const float *inverse, tf_map **out);
 tfuse_status tf_map_scaled(tf_env *env, int64_t n, const int64_t *source, const float *scale, tf_map **out);
 /* kind ORTHOGONAL or LINEAR; the matrix is copied. TFUSE_EINVAL when it is not orthogonal (to 1e-4), or not well enough conditioned to be inverted. */
 tfuse_status tf_map_square(tf_env *env, tf_map_kind kind, int64_t n, const float *matrix, tf_map **out);

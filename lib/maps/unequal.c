@@ -43,14 +43,7 @@ tfuse_status tf_map_selection(tf_env *env, int64_t n, int64_t m, const int64_t *
 
 tfuse_status tf_map_rectangular(tf_env *env, int64_t n, int64_t m, const float *produced, const float *consumed, tf_map **out)
 {
-    TF_TRY(tf_map_dense(env, TF_MAP_RECTANGULAR, n, m, produced, out));
-    if (!((*out)->inverse = tf_alloc_array(env, (size_t)(n * m), sizeof *consumed))) {
-        tf_map_free(*out);
-        *out = NULL;
-        return TFUSE_ENOMEM;
-    }
-    memcpy((*out)->inverse, consumed, (size_t)(n * m) * sizeof *consumed);
-    return TFUSE_OK;
+    return tf_map_dense_pair(env, TF_MAP_RECTANGULAR, n, m, produced, consumed, out);
 }
 
 tfuse_status tf_map_merge(tf_env *env, int64_t n, int64_t m, const int64_t *into, const float *produced, const float *consumed, tf_map **out)
