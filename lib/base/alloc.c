@@ -69,6 +69,13 @@ void *tf_alloc(tf_env *env, size_t size)
     return ptr;
 }
 
+char *tf_strdup(tf_env *env, const char *text)
+{
+    const size_t size = strlen(text) + 1;
+    char *copy = tf_alloc(env, size);
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
 void *tf_alloc_array(tf_env *env, size_t count, size_t size)
 {
     size_t bytes;

@@ -62,6 +62,7 @@ void tf_free(const tf_mem *mem, void *ptr);         /* NULL allowed */
 
 void *tf_alloc(tf_env *env, size_t size);
 void *tf_calloc(tf_env *env, size_t count, size_t size); /* checks count * size */
+char *tf_strdup(tf_env *env, const char *text);
 /* Room for count elements; checks the product; not cleared. */
 void *tf_alloc_array(tf_env *env, size_t count, size_t size);
 /* Grows a block to hold `count` elements (contents kept); *cap in elements, doubled. False on ENOMEM. */

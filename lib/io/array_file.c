@@ -56,16 +56,9 @@ static tfuse_status open_blob(tf_env *env, const char *path, const char *key, co
     return tf_fail(env, TFUSE_EFORMAT, "%s: is none of .npy, .npz and IDX", path);
 }
 
-static char *copy_text(tf_env *env, const char *text)
-{
-    const size_t size = strlen(text) + 1;
-    char *copy = tf_alloc(env, size);
-    return copy ? memcpy(copy, text, size) : NULL;
-}
-
 static tfuse_status set_path(tf_env *env, const char *path, tfuse_array **a)
 {
-    (*a)->path = copy_text(env, path);
+    (*a)->path = tf_strdup(env, path);
     if ((*a)->path)
         return TFUSE_OK;
     tf_array_free(*a);
@@ -77,7 +70,7 @@ tfuse_status tf_array_open(tf_env *env, const char *path, tfuse_array **out)
 {
     tf_mapping map;
     *out = NULL;
-    char *copy = copy_text(env, path);
+    char *copy = tf_strdup(env, path);
     if (!copy)
         return TFUSE_ENOMEM;
     char *key = split_key(copy);

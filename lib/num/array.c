@@ -131,20 +131,18 @@ void tf_array_free(tfuse_array *a)
 
 tfuse_status tf_array_attach(tf_env *env, tfuse_array *a, const char *name, tfuse_array *other)
 {
-    const size_t size = strlen(name) + 1;
     char shown[64], *copy = NULL;
     tfuse_status status = TFUSE_OK;
     if (other == a || other->name || other->next || tf_array_attached(a, name))
         status = tf_fail(env, TFUSE_EINVAL, "an array cannot be attached as '%s': %s", tf_printable(shown, sizeof shown, name),
                          tf_array_attached(a, name) ? "there is one of that name" : "it goes with another array, or others with it");
-    else if (!(copy = tf_alloc(env, size)))
+    else if (!(copy = tf_strdup(env, name)))
         status = TFUSE_ENOMEM;
     if (status != TFUSE_OK) {
         if (other != a && !other->name)
             tf_array_free(other);
         return status;
     }
-    memcpy(copy, name, size);
     other->name = copy;
     while (a->next)
         a = a->next;

@@ -54,9 +54,7 @@ static void permits(tf_permits *p, const tf_node *n)
 
 static void forward(tf_forward *f, const tf_node *n)
 {
-    const size_t count = (size_t)(f->in[0]->n * tf_batch_stride(f->in[0]));
-    if (f->out[0]->data != f->in[0]->data)
-        memcpy(f->out[0]->data, f->in[0]->data, count * sizeof(float));
+    const size_t count = tf_take_input(f);
     tf_node_activation_at(n, "kind")->apply(f->out[0]->data, count);
 }
 

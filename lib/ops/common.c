@@ -167,6 +167,14 @@ void tf_affine(tf_env *env, const float *x, int64_t rows, int64_t k, const float
             tf_mat_rows(y, rows, n));
 }
 
+size_t tf_take_input(const tf_forward *f)
+{
+    const size_t count = (size_t)(f->in[0]->n * tf_batch_stride(f->in[0]));
+    if (f->out[0]->data != f->in[0]->data)
+        memcpy(f->out[0]->data, f->in[0]->data, count * sizeof(float));
+    return count;
+}
+
 int tf_count_readers(const tf_graph *g, tf_id value)
 {
     int count = g->output == value;

@@ -51,6 +51,9 @@ void tf_affine(tf_env *env, const float *x, int64_t rows, int64_t k, const float
 /* The same input with both pointers to constants: a view for tf_gemm, which writes C alone. */
 tf_mat tf_mat_const(const float *data, int64_t rows, int64_t cols, int64_t rs);
 
+/* The first input's numbers in the first output, which may lie over it; how many. */
+size_t tf_take_input(const tf_forward *f);
+
 /* An activation function and the largest group that it commutes with. */
 typedef struct tf_activation {
     const char *kind;

@@ -4,7 +4,6 @@
  */
 #include "ops/common.h"
 #include "ops/ops.h"
-#include <string.h>
 
 static tfuse_status shape(tf_env *env, tf_graph *g, tf_id node)
 {
@@ -24,9 +23,7 @@ static void permits(tf_permits *p, const tf_node *n)
 
 static void forward(tf_forward *f, const tf_node *n)
 {
-    const size_t count = (size_t)(f->in[0]->n * tf_batch_stride(f->in[0]));
-    if (f->out[0]->data != f->in[0]->data)
-        memcpy(f->out[0]->data, f->in[0]->data, count * sizeof(float));
+    const size_t count = tf_take_input(f);
     tf_softcap(f->out[0]->data, (float)tf_node_real_at(n, "cap", 1.0), count);
 }
 

@@ -32,11 +32,9 @@ static tfuse_status add_entry(tf_env *env, tf_solver_registry *reg, const char *
     void *entries = reg->entries;
     bool grown = tf_grow(env, &entries, &reg->cap, reg->count + 1, sizeof entry);
     reg->entries = entries;
-    size_t size = strlen(name) + 1;
-    entry.name = grown ? tf_alloc(env, size) : NULL;
+    entry.name = grown ? tf_strdup(env, name) : NULL;
     if (!entry.name)
         return TFUSE_ENOMEM;
-    memcpy(entry.name, name, size);
     reg->entries[reg->count++] = entry;
     return TFUSE_OK;
 }
