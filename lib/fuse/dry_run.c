@@ -166,9 +166,8 @@ static tfuse_status size_up(dry *d, tf_align_job *job)
         d->write += maps;
     }
     d->sized = true;
-    char otherwise[TF_ADVICE] = "";
-    if (d->peak > (uint64_t)tf_policy_int(job->policy, "run.memory") && tf_policy_int(job->policy, "run.memory"))
-        TF_TRY(tf_fuse_advise(d->env, job, d->plan, d->what->save_plan != NULL, 0, otherwise));
+    char otherwise[TF_ADVICE];
+    TF_TRY(tf_fuse_advise(d->env, job, d->plan, d->what->save_plan != NULL, d->peak, 0, otherwise));
     return tf_dry_memory(d->env, d->what->policy, d->peak, otherwise, &d->problems);
 }
 

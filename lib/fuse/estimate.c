@@ -196,18 +196,19 @@ static tfuse_status try_saving(tf_env *env, const tf_align_job *align, const tfu
     return status == TFUSE_ENOMEM ? status : TFUSE_OK;
 }
 
-tfuse_status tf_fuse_advise(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool saved, uint64_t beside, char *out)
+tfuse_status tf_fuse_advise(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool saved, uint64_t peak, uint64_t beside, char *out)
 {
     const uint64_t most = (uint64_t)tf_policy_int(align->policy, "run.memory");
+    const bool wanted = most && peak > most && align->calib;
     *out = 0;
-    for (size_t row = 0; row < TF_LEN(savings) && align->calib && !*out; row++) {
+    for (size_t row = 0; row < TF_LEN(savings) && wanted && !*out; row++) {
         const char *key = savings[row].weights;
-        uint64_t peak;
-        TF_TRY(try_saving(env, align, plan, saved, row, &peak));
-        if (peak <= most && peak + beside <= most)
+        uint64_t less;
+        TF_TRY(try_saving(env, align, plan, saved, row, &less));
+        if (less <= most && less + beside <= most)
             snprintf(out, TF_ADVICE, ", or %s%s%s%s, with which it takes %lluM", key ? "--set " : "", key ? key : "",
                      !key ? "--repair none" : "=weights", key && savings[row].unrepaired ? " --repair none" : "",
-                     (unsigned long long)(((peak + beside) >> 20) + 1));
+                     (unsigned long long)(((less + beside) >> 20) + 1));
     }
     return TFUSE_OK;
 }
@@ -222,8 +223,6 @@ tfuse_status tf_fuse_check_memory(tf_env *env, const tf_align_job *align, const 
     TF_TRY(tf_fuse_peak(env, align, plan, false, &peak, &maps));
     if (in_memory)
         TF_TRY(tf_fuse_output_bytes(env, &job, &held));
-    if (peak + held <= (uint64_t)tf_policy_int(align->policy, "run.memory"))
-        return TFUSE_OK;
-    TF_TRY(tf_fuse_advise(env, align, plan, false, held, otherwise));
+    TF_TRY(tf_fuse_advise(env, align, plan, false, peak + held, held, otherwise));
     return tf_memory_check(env, align->policy, peak + held, otherwise);
 }

@@ -84,9 +84,10 @@ tfuse_status tf_fuse_estimate(tf_env *env, const tf_fuse_job *job, const tf_fusi
 /* What is held at most: models, graphs and all else that is live now, then the work of fusing by a plan, or (NULL) of aligning, saving the
  * plan if it is `saved`, and fusing. maps: bytes of the maps' numbers. */
 tfuse_status tf_fuse_peak(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool saved, uint64_t *peak, uint64_t *maps);
-/* What would do where run.memory is less than that: ", or ..." for a message, "" if nothing would. out: TF_ADVICE; beside: bytes held besides. */
+/* What would do where run.memory is less than `peak`: ", or ..." for a message, "" if nothing would or it is enough. out: TF_ADVICE; beside: bytes of
+ * the peak that are held besides. */
 enum { TF_ADVICE = 128 };
-tfuse_status tf_fuse_advise(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool saved, uint64_t beside, char *out);
+tfuse_status tf_fuse_advise(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool saved, uint64_t peak, uint64_t beside, char *out);
 /* TFUSE_ERANGE, naming the least that would do, when that is more than run.memory. plan NULL: before aligning; in_memory: the result is
  * held too. */
 tfuse_status tf_fuse_check_memory(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool in_memory);
