@@ -74,10 +74,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-peer", action="store_true")
     args = parser.parse_args()
-    models = [f"{args.work}/{args.size}-{seed}" for seed in (1, 2)]
-    for seed, path in enumerate(models, 1):
-        if not os.path.exists(f"{path}/model.safetensors"):
-            make_vit.write(path, args.size, seed)
+    models = make_vit.pair(args.work, args.size)
     out, peer = f"{args.work}/fused", f"{args.work}/peer"
     os.makedirs(peer, exist_ok=True)
     command = [args.tfuse, "fuse", *models, "-o", out, "--align", "otfusion", "--threads", "1", "--force", "--quiet"]

@@ -33,11 +33,8 @@ def main():
     parser.add_argument("--only", default="weights,refit,select")
     args = parser.parse_args()
     os.makedirs(args.work, exist_ok=True)
-    models = [f"{args.work}/{args.size}-{seed}" for seed in (1, 2)]
+    models = make_vit.pair(args.work, args.size)
     images = f"{args.work}/images-{args.size}-{args.images}.npy"
-    for seed, path in enumerate(models, 1):
-        if not os.path.exists(f"{path}/model.safetensors"):
-            make_vit.write(path, args.size, seed)
     if not os.path.exists(images):
         write_images(images, args.size, args.images)
     for name in args.only.split(","):

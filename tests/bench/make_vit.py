@@ -74,5 +74,14 @@ def write(out, size, seed):
     os.replace(f"{out}/model.safetensors.new", f"{out}/model.safetensors")
 
 
+def pair(work, size):
+    """Two models of a size in `work`, made where they are missing."""
+    models = [f"{work}/{size}-{seed}" for seed in (1, 2)]
+    for seed, path in enumerate(models, 1):
+        if not os.path.exists(f"{path}/model.safetensors"):
+            write(path, size, seed)
+    return models
+
+
 if __name__ == "__main__":
     write(sys.argv[1], sys.argv[2], int(sys.argv[3]))
