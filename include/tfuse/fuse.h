@@ -95,8 +95,9 @@ typedef struct tfuse_run_paths {
  * @param paths   in: borrowed for the call.
  * @param report  out: JSON, release with tfuse_string_free: {"problems": [every problem that headers show, one line each],
  *                "peak_bytes", "read_bytes", "write_bytes"}. peak_bytes is the most anonymous memory that the run holds, on this context's
- *                threads: arrays of the library's, models open, buffers of BLIS; mapped files do not count. read_bytes counts every file
- *                once, write_bytes a saved plan as if it could not be compressed. A number that problems hide is null.
+ *                threads: arrays of the library's, models open, 3 MiB for libraries' own pages and what malloc keeps, 1 MiB a thread for
+ *                buffers of BLIS; mapped files do not count. read_bytes counts every file once, write_bytes a saved plan as if it could
+ *                not be compressed. A number that problems hide is null.
  * Problems are no error: the status is TFUSE_OK. Errors: TFUSE_EINVAL, TFUSE_EVERSION (paths), TFUSE_ENOMEM.
  */
 TFUSE_API tfuse_status tfuse_dry_run(tfuse_ctx *ctx, const tfuse_policy *policy, const tfuse_run_paths *paths, char **report);

@@ -7,6 +7,7 @@
  */
 #include "fuse/calibration.h"
 #include "base/rng.h"
+#include "fuse/dry.h"
 #include "graph/view.h"
 #include "io/io.h"
 #include <stdio.h>
@@ -194,29 +195,29 @@ tfuse_status tf_calibration_fill(tf_env *env, const tf_align_job *job, const tf_
     return status == TFUSE_OK ? tf_progress(env, "generating", job->n, job->n) : tf_fail_in(env, status, "generating calibration inputs");
 }
 
-tfuse_status tf_calibration_bytes(tf_env *env, const tf_align_job *job, const tf_calibration *c, uint64_t *bytes)
+tfuse_status tf_calibration_peak(tf_env *env, const tf_align_job *job, const tf_calibration *c, uint64_t *peak)
 {
-    *bytes = 0;
+    uint64_t most = 0;
     for (size_t k = 0; k < job->n; k++) {
         uint64_t own = 0;
         TF_TRY(tf_generate_bytes(env, job->graphs[k], c->array->shape[0], c->array->shape[1], &own));
-        *bytes = own > *bytes ? own : *bytes;
+        most = own > most ? own : most;
     }
-    *bytes += tf_area((int64_t)c->array->count, 1, sizeof(int32_t));
+    *peak = tf_held_bytes(env, true) + most + tf_area((int64_t)c->array->count, 1, sizeof(int32_t));
     return TFUSE_OK;
 }
 
 static tfuse_status check_memory(tf_env *env, const tf_align_job *job, const tf_calibration *c)
 {
-    const uint64_t most = (uint64_t)tf_policy_int(job->policy, "run.memory"), live = env->meter ? tf_meter_live(env->meter) : 0;
-    uint64_t bytes = 0;
+    const uint64_t most = (uint64_t)tf_policy_int(job->policy, "run.memory");
+    uint64_t peak = 0;
     if (!most)
         return TFUSE_OK;
-    TF_TRY(tf_calibration_bytes(env, job, c, &bytes));
-    if (live + bytes <= most)
+    TF_TRY(tf_calibration_peak(env, job, c, &peak));
+    if (peak <= most)
         return TFUSE_OK;
     return tf_fail(env, TFUSE_ERANGE, "run.memory=%llu is too little: generating calibration inputs takes at least %llu bytes; give --memory %lluM or "
-                   "more, or --generate 0", (unsigned long long)most, (unsigned long long)(live + bytes), (unsigned long long)(((live + bytes) >> 20) + 1));
+                   "more, or --generate 0", (unsigned long long)most, (unsigned long long)peak, (unsigned long long)((peak >> 20) + 1));
 }
 
 tfuse_status tf_calibrate(tf_env *env, tf_align_job *job, const tfuse_plan *plan, bool warn, tf_calibration *out)

@@ -23,8 +23,8 @@ tfuse_status tf_calibration_plan(tf_env *env, const tf_align_job *job, const tfu
 tfuse_status tf_calibrate(tf_env *env, tf_align_job *job, const tfuse_plan *plan, bool warn, tf_calibration *out);
 /* Draws them, in turn from each model. */
 tfuse_status tf_calibration_fill(tf_env *env, const tf_align_job *job, const tf_calibration *c);
-/* What that takes at most. */
-tfuse_status tf_calibration_bytes(tf_env *env, const tf_align_job *job, const tf_calibration *c, uint64_t *bytes);
+/* What is held at most while they are drawn, all that is live now among it. */
+tfuse_status tf_calibration_peak(tf_env *env, const tf_align_job *job, const tf_calibration *c, uint64_t *peak);
 void tf_calibration_free(tf_calibration *c);
 
 #endif

@@ -3,6 +3,8 @@
  * dry.c: what dry runs have in common: problems as lines, outputs, models that are a config alone, the report.
  */
 #include "align/align.h"
+#include "base/meter.h"
+#include "base/pool.h"
 #include "fuse/dry.h"
 #include "graph/naming.h"
 #include "num/num.h"
@@ -129,6 +131,21 @@ tfuse_status tf_dry_space(tf_env *env, const char *path, uint64_t bytes, tf_buf 
                                  (unsigned long long)bytes, (unsigned long long)fs.f_bavail * fs.f_frsize));
     tf_free(&env->mem, parent);
     return status;
+}
+
+/* ---- memory ----------------------------------------------------------------------------------- */
+
+/* PROCESS_BYTES: writable pages of the libraries (most are of LAPACK and the BLAS below it) are 0.7 MB. The rest is what malloc keeps of blocks that
+ * were given back: small ones, below 1 MiB as the command sets it, lie in a heap that shrinks at its end alone, and its holes are 0.4 to 4.5 MB, by the
+ * order in which blocks come and go and not by the size of models.
+ *
+ * THREAD_BYTES: of the buffers that BLIS takes for each thread that multiplies, and keeps, it writes what it packs: with tiles as gemm.c cuts them a
+ * panel of 256 columns and a block of rows. With the pages of its stack 0.3 to 0.5 MB on Zen 3; blocks for AVX-512 are three times as large. */
+enum { PROCESS_BYTES = 3 << 20, THREAD_BYTES = 1 << 20 };
+
+uint64_t tf_held_bytes(const tf_env *env, bool products)
+{
+    return (env->meter ? tf_meter_live(env->meter) : 0) + PROCESS_BYTES + (products ? (uint64_t)tf_threads(env) * THREAD_BYTES : 0);
 }
 
 /* ---- the report ---------------------------------------------------------------------------------- */

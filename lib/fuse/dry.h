@@ -21,6 +21,9 @@ void tf_dry_count_file(const char *path, uint64_t *bytes);
 tfuse_status tf_dry_output(tf_env *env, const tfuse_policy *policy, const char *path, bool is_dir, tf_buf *problems);
 /* The old and the new output are on the disk together until the rename, so a replaced one frees nothing before. */
 tfuse_status tf_dry_space(tf_env *env, const char *path, uint64_t bytes, tf_buf *problems);
+/* What is held before a run takes anything: all that is live now, and what a process holds beside blocks that are metered; products: it multiplies
+ * matrices. */
+uint64_t tf_held_bytes(const tf_env *env, bool products);
 /* run.memory beside what a run takes; otherwise: what would do in place of more, "" if nothing. */
 tfuse_status tf_memory_check(tf_env *env, const tfuse_policy *policy, uint64_t peak, const char *otherwise);
 /* A failure is a line. */

@@ -148,10 +148,9 @@ static tfuse_status size_up(dry *d, tf_align_job *job)
     job->problems = NULL;
     tfuse_status status = tf_fuse_peak(d->env, job, d->plan, d->what->save_plan != NULL, &d->peak, &maps);
     if (status == TFUSE_OK && d->own.array) {
-        uint64_t bytes = 0;
-        status = tf_calibration_bytes(d->env, job, &d->own, &bytes);
-        bytes += d->env->meter ? tf_meter_live(d->env->meter) : 0;
-        d->peak = bytes > d->peak ? bytes : d->peak;
+        uint64_t drawing = 0;
+        status = tf_calibration_peak(d->env, job, &d->own, &drawing);
+        d->peak = drawing > d->peak ? drawing : d->peak;
     }
     if (status != TFUSE_OK)
         return note(d, status);

@@ -2,15 +2,11 @@
  *
  * estimate.c: the most memory that a run holds, from headers: what is there already (models, graphs), what aligning takes, then the maps
  * and what the largest tensor takes. It follows fusion.c and output.c array by array.
- *
- * BLIS packs its operands into buffers of its own, which it keeps; they and the stacks of threads are PER_THREAD bytes each.
  */
 #include "fuse/fuse.h"
 #include "base/pool.h"
 #include "fuse/dry.h"
 #include "graph/naming.h"
-
-enum { WRITER_BYTES = 1 << 20, PER_THREAD = 2 << 20 };
 
 static uint64_t floats(int64_t count)
 {
@@ -83,7 +79,7 @@ static tfuse_status tally_param(tf_env *env, const tf_fuse_job *job, const tf_fu
 tfuse_status tf_fuse_estimate(tf_env *env, const tf_fuse_job *job, const tf_fusion *f, tf_tally *t)
 {
     const tfuse_model *anchor = job->models[0];
-    tf_tally_take(t, WRITER_BYTES);
+    tf_tally_take(t, TF_WRITER_BYTES);
     for (size_t i = 0; i < anchor->count; i++) {
         tf_piece *pieces;
         int count;
@@ -98,7 +94,7 @@ tfuse_status tf_fuse_estimate(tf_env *env, const tf_fuse_job *job, const tf_fusi
         tf_free(&env->mem, pieces);
         TF_TRY(status);
     }
-    tf_tally_drop(t, WRITER_BYTES);
+    tf_tally_drop(t, TF_WRITER_BYTES);
     return TFUSE_OK;
 }
 
@@ -144,7 +140,6 @@ static tfuse_status tally_fusion(tf_env *env, const tf_align_job *align, const t
 
 tfuse_status tf_fuse_peak(tf_env *env, const tf_align_job *align, const tfuse_plan *plan, bool saved, uint64_t *peak, uint64_t *maps)
 {
-    const uint64_t live = env->meter ? tf_meter_live(env->meter) : 0;
     tf_align_tally tally = {{0, 0}, plan ? tf_plan_map_bytes(plan) : 0};
     tf_align_job dry = *align;
     tfuse_plan *hollow = NULL;
@@ -159,7 +154,7 @@ tfuse_status tf_fuse_peak(tf_env *env, const tf_align_job *align, const tfuse_pl
     *maps = tally.maps;
     if (saved)
         tf_tally_spike(&tally.memory, plan ? 0 : tally.maps); /* its numbers are gathered beside the maps, which are live */
-    *peak = live + tally.memory.peak + (products ? (uint64_t)tf_threads(env) * PER_THREAD : 0);
+    *peak = tf_held_bytes(env, products) + tally.memory.peak;
     return status;
 }
 

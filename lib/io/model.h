@@ -139,6 +139,7 @@ tfuse_status tf_safetensors_parse(tf_env *env, const char *path, const tf_blob *
 
 /* ---- writer.c: a checkpoint directory written tensor by tensor ---- */
 typedef struct tf_writer tf_writer;
+enum { TF_WRITER_BYTES = 1 << 20 }; /* what one holds beside names, to convert in */
 typedef struct tf_write_options {
     bool force;
     uint64_t shard_size;   /* bytes of data in one shard; 0: one file */

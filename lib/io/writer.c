@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { NAME_SHOWN = 160, CHUNK = 1 << 20 };
+enum { NAME_SHOWN = 160 };
 #define NO_SHARD SIZE_MAX
 
 typedef struct slot {
@@ -41,7 +41,7 @@ struct tf_writer {
     char **paths;    /* of the shards, in the stage */
     int fd;          /* of `open`, -1 when none */
     size_t open;
-    uint8_t *scratch; /* CHUNK bytes */
+    uint8_t *scratch; /* TF_WRITER_BYTES */
 };
 
 /* ---- layout ----------------------------------------------------------------------------------- */
@@ -263,7 +263,7 @@ static tfuse_status lay_out(tf_env *env, tf_writer *w, const tf_write_options *o
 {
     w->slots = tf_calloc(env, w->count, sizeof *w->slots);
     w->by_index = tf_calloc(env, w->count, sizeof *w->by_index);
-    w->scratch = tf_alloc(env, CHUNK);
+    w->scratch = tf_alloc(env, TF_WRITER_BYTES);
     if (!w->slots || !w->by_index || !w->scratch)
         return TFUSE_ENOMEM;
     TF_TRY(copy_tensors(env, w, tensors));
@@ -366,7 +366,7 @@ tfuse_status tf_writer_put_part(tf_env *env, tf_writer *w, size_t index, const f
     if (count > s->tensor.count - s->filled)
         return tf_fail(env, TFUSE_EINTERNAL, "output tensor '%s': more elements than it has", tf_printable(shown, sizeof shown, s->tensor.name));
     TF_TRY(check_values(env, s, values, count));
-    size_t width = tf_dtype_size(s->tensor.dtype), step = CHUNK / width;
+    size_t width = tf_dtype_size(s->tensor.dtype), step = TF_WRITER_BYTES / width;
     for (size_t at = 0; at < count; at += step) {
         size_t n = count - at < step ? count - at : step;
         const void *bytes = values + at;

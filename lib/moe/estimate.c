@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * estimate.c: what splitting takes, from sizes alone: that of the clustering, the comparison, the self-check and the writing which takes most. BLIS packs
- * its operands into buffers of its own, which it keeps; they and the stacks of threads are PER_THREAD bytes each.
+ * estimate.c: what splitting takes, from sizes alone: that of the clustering, the comparison, the self-check and the writing which takes most.
  */
-#include "base/meter.h"
 #include "base/pool.h"
 #include "fuse/dry.h"
 #include "fuse/fuse.h"
@@ -11,7 +9,7 @@
 #include "moe/moe.h"
 #include "run/run.h"
 
-enum { PER_THREAD = 2 << 20, WRITER_BYTES = 1 << 20, BYTES_PER_NOTE = 64 }; /* of a unit's place in the notes: JSON's integer and its text */
+enum { BYTES_PER_NOTE = 64 }; /* of a unit's place in the notes: JSON's integer and its text */
 
 static uint64_t larger(uint64_t a, uint64_t b)
 {
@@ -143,8 +141,8 @@ tfuse_status tf_moe_peak(tf_env *env, const tf_moe *s, const tfuse_array *calib,
     for (size_t i = 0; i < s->n && !s->back; i++)
         notes += tf_area(s->ffns[i].dense.units, 1, BYTES_PER_NOTE);
     uint64_t most = larger(s->back ? 0 : clustering(s), larger(compared, probed));
-    most = larger(most, notes + making + (in_memory ? *written : WRITER_BYTES));
-    *peak = (env->meter ? tf_meter_live(env->meter) : 0) + order_bytes(s) + most + (uint64_t)tf_threads(env) * (s->back ? 0 : PER_THREAD);
+    most = larger(most, notes + making + (in_memory ? *written : TF_WRITER_BYTES));
+    *peak = tf_held_bytes(env, !s->back) + order_bytes(s) + most;
     return TFUSE_OK;
 }
 

@@ -590,8 +590,9 @@ extern "C" {
     /// @param paths   in: borrowed for the call.
     /// @param report  out: JSON, release with tfuse_string_free: {"problems": [every problem that headers show, one line each],
     ///                "peak_bytes", "read_bytes", "write_bytes"}. peak_bytes is the most anonymous memory that the run holds, on this context's
-    ///                threads: arrays of the library's, models open, buffers of BLIS; mapped files do not count. read_bytes counts every file
-    ///                once, write_bytes a saved plan as if it could not be compressed. A number that problems hide is null.
+    ///                threads: arrays of the library's, models open, 3 MiB for libraries' own pages and what malloc keeps, 1 MiB a thread for
+    ///                buffers of BLIS; mapped files do not count. read_bytes counts every file once, write_bytes a saved plan as if it could
+    ///                not be compressed. A number that problems hide is null.
     /// Problems are no error: the status is TFUSE_OK. Errors: TFUSE_EINVAL, TFUSE_EVERSION (paths), TFUSE_ENOMEM.
     pub fn tfuse_dry_run(ctx: *mut tfuse_ctx, policy: *const tfuse_policy, paths: *const tfuse_run_paths, report: *mut *mut c_char) -> tfuse_status;
     /// Builds the graph of a model from its config's model_type and checks the model's tensors against it.
