@@ -5,6 +5,7 @@
 #include "tool.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static void print_size(const char *what, const json_t *bytes)
 {
@@ -50,10 +51,41 @@ static int dry_run_report(const tool *t, json_t **report)
     return code;
 }
 
+/* Whether the library has found a problem with a file. */
+static bool is_told(const json_t *problems, const char *path)
+{
+    const size_t n = strlen(path);
+    size_t i;
+    json_t *line;
+    json_array_foreach(problems, i, line)
+        if (!strncmp(json_string_value(line), path, n) && !strncmp(json_string_value(line) + n, ": ", 2))
+            return true;
+    return false;
+}
+
+/* What a run refuses that the library, which is told names of files and not what they are to the command, cannot see. */
+static int add_outputs(const tool *t, json_t *problems)
+{
+    const char *const outputs[] = {t->out, t->save_plan};
+    bool twice = false;
+    for (size_t k = 0; k < sizeof outputs / sizeof *outputs; k++) {
+        char why[OUTPUT_WHY];
+        const int code = output_problem(t, outputs[k], why);
+        if (code == EXIT_DONE || (code == EXIT_USAGE ? twice : !*outputs[k] || is_told(problems, outputs[k])))
+            continue;
+        twice |= code == EXIT_USAGE;
+        if (json_array_append_new(problems, json_string(why)))
+            return fail("out of memory");
+    }
+    return EXIT_DONE;
+}
+
 int dry_run(const tool *t)
 {
     json_t *report;
     int code = dry_run_report(t, &report);
+    if (code == EXIT_DONE && (code = add_outputs(t, json_object_get(report, "problems"))) != EXIT_DONE)
+        json_decref(report);
     return code == EXIT_DONE ? show(t, report) : code;
 }
 

@@ -82,53 +82,90 @@ static bool is_input(const tool *t, const struct stat *st)
     return false;
 }
 
+/* The directory that a file or directory of this name is or would be in, and its name there. False: out of memory; release both in any case. */
+static bool split_path(const char *path, char **dir, char **name)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    const size_t slashes = start > 1 ? start - 1 : start;
+    *dir = start ? strndup(path, slashes) : strdup(".");
+    *name = strndup(path + start, end - start);
+    return *dir && *name;
+}
+
+static bool is_one_name(const char *a, const char *b)
+{
+    char *dirs[2] = {NULL, NULL}, *names[2] = {NULL, NULL};
+    struct stat st;
+    bool same = split_path(a, &dirs[0], &names[0]) && split_path(b, &dirs[1], &names[1]) && strcmp(names[0], names[1]) == 0;
+    same = same && (strcmp(dirs[0], dirs[1]) == 0 || (stat(dirs[0], &st) == 0 && is_file(&st, dirs[1], strlen(dirs[1]))));
+    for (int i = 0; i < 2; i++) {
+        free(dirs[i]);
+        free(names[i]);
+    }
+    return same;
+}
+
 static bool is_named_twice(const tool *t, const char *path)
 {
     const char *const outputs[] = {t->out, t->save_plan, t->save_u, t->save_v};
     int times = 0;
     for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++)
-        times += outputs[i] && strcmp(outputs[i], path) == 0;
+        times += outputs[i] && is_one_name(outputs[i], path);
     return times > 1;
 }
 
-/* The directory that a new file or directory of this name would be in. */
-static int check_parent(const char *path)
+/* Says what is wrong with an output, and what a run that meets it ends with. */
+__attribute__((format(printf, 3, 4))) static int wrong(char *why, int code, const char *format, ...)
 {
-    struct stat st;
-    char *parent = strdup(path);
-    if (!parent)
-        return fail("out of memory");
-    for (size_t n = strlen(parent); n > 1 && parent[n - 1] == '/'; n--)
-        parent[n - 1] = '\0';
-    char *slash = strrchr(parent, '/');
-    const char *dir = ".";
-    if (slash) {
-        slash[slash == parent] = '\0';
-        dir = parent;
-    }
-    int code = EXIT_DONE;
-    if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
-        code = fail("%s: cannot be written, because there is no directory %s; make it first", path, dir);
-    free(parent);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, OUTPUT_WHY, format, args);
+    va_end(args);
     return code;
 }
 
-int check_output(const tool *t, const char *path)
+static int parent_problem(const char *path, char *why)
+{
+    char *dir = NULL, *name = NULL;
+    struct stat st;
+    int code = EXIT_DONE;
+    if (!split_path(path, &dir, &name))
+        code = wrong(why, EXIT_FAILED, "out of memory");
+    else if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
+        code = wrong(why, EXIT_FAILED, "%s: cannot be written, because there is no directory %s; make it first", path, dir);
+    free(dir);
+    free(name);
+    return code;
+}
+
+int output_problem(const tool *t, const char *path, char *why)
 {
     struct stat st, behind;
     if (!path)
         return EXIT_DONE;
     if (!*path)
-        return fail("the name of an output is empty");
+        return wrong(why, EXIT_FAILED, "the name of an output is empty");
     if (is_named_twice(t, path))
-        return usage_error(t, "%s: two outputs cannot have one name", path);
+        return wrong(why, EXIT_USAGE, "%s: two outputs cannot have one name", path);
     if (lstat(path, &st) != 0)
-        return check_parent(path);
+        return parent_problem(path, why);
     if (!t->force)
-        return fail("%s: exists; give another name, or --force to replace it", path);
+        return wrong(why, EXIT_FAILED, "%s: exists; give another name, or --force to replace it", path);
     if (is_input(t, stat(path, &behind) == 0 ? &behind : &st))
-        return fail("%s: is read by this run, and is not replaced; give another name", path);
+        return wrong(why, EXIT_FAILED, "%s: is read by this run, and is not replaced; give another name", path);
     return EXIT_DONE;
+}
+
+int check_output(const tool *t, const char *path)
+{
+    char why[OUTPUT_WHY];
+    int code = output_problem(t, path, why);
+    return code == EXIT_USAGE ? usage_error(t, "%s", why) : code == EXIT_FAILED ? fail("%s", why) : EXIT_DONE;
 }
 
 int save_file(const tool *t, const char *path, void (*draw)(FILE *f, const void *subject), const void *subject)

@@ -58,8 +58,11 @@ int usage_error(const tool *t, const char *format, ...) __attribute__((format(pr
 int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Says what the library said, and turns its status into an exit status; EXIT_DONE for TFUSE_OK. */
 int library_status(const tool *t, tfuse_status status);
-/* Refuses an output before any work is done: it exists and there is no --force, it is an input, another output has its name, or the directory
- * that it goes to is missing. */
+/* What speaks against an output before any work is done: it exists and there is no --force, it is an input, another output has its name
+ * (EXIT_USAGE), or the directory that it goes to is missing. The exit status of a run that meets it, and why (OUTPUT_WHY bytes); EXIT_DONE: nothing does. */
+enum { OUTPUT_WHY = 2048 };
+int output_problem(const tool *t, const char *path, char *why);
+/* Refuses such an output. */
 int check_output(const tool *t, const char *path);
 /* Writes what `draw` prints on a stream to a file that appears whole or not at all. */
 int save_file(const tool *t, const char *path, void (*draw)(FILE *f, const void *subject), const void *subject);

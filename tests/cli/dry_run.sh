@@ -39,6 +39,20 @@ check 'for a person: status' "$code" = 1
 says 'for a person' 'exists; give another name'
 says 'for a person: memory' 'peak memory'
 works 'an existing output may be replaced' fuse "$a" "$b" -o "$work/there" --dry-run --force
+# What the command refuses of its outputs, by the same check.
+for again in "$work/o" "$work/./o/" "$work/missing/../o"; do
+    refuses 2 "$work/o: two outputs cannot have one name" "one name, $again" fuse "$a" "$b" -o "$work/o" --save-plan "$again"
+    run fuse "$a" "$b" -o "$work/o" --save-plan "$again" --dry-run --json
+    check "one name, $again: a dry run says so, once" "$code$(grep -cF "\"$work/o: two outputs cannot have one name" "$work/out")" = 11
+    check "one name, $again: and what it would take" "$(json peak_bytes)" -gt 0
+done
+run fuse "$a" "$b" "$work/nowhere" -o "$work/o" --save-plan "$work/o" --dry-run
+check 'one name, beside others' "$code$(grep -c "^$work/\(nowhere: \|o: two outputs cannot\)" "$work/out")" = 12
+says 'one name, beside others: counted' '  problems                2'
+cp "$calib" "$work/read.npy"
+run fuse "$a" "$b" -o "$work/o" --calib "$work/read.npy" --save-plan "$work/read.npy" --force --dry-run --json
+check 'an output that is read: a dry run says so' "$code$(json problems)$(grep -c 'is read by this run' "$work/out")" = 111
+refuses 1 'is read by this run' 'an output that is read' fuse "$a" "$b" -o "$work/o" --calib "$work/read.npy" --save-plan "$work/read.npy" --force
 works 'a plan' align "$a" "$b" -o "$work/ab.plan"
 works 'by a plan' fuse "$a" "$b" -o "$work/o" --plan "$work/ab.plan" --dry-run --json
 run fuse "$a" "$b" "$b" -o "$work/o" --plan "$work/ab.plan" --dry-run --json
