@@ -190,6 +190,8 @@ tfuse_status mt_value_columns(const matching *peer, size_t value, int64_t *shape
 /* ---- matching_gather.c: where their moments come from ---- */
 /* How many of the requests from `first` on are gathered together, the model's values against those of another's graph. */
 size_t mt_values_lot(const matching *mt, const tf_graph *other, const tf_stat_wants *wants, size_t first);
+/* The requests' filter with the samples whose tokens make up matching.rows, of all requests together whatever the lots; `of`: either model. */
+tfuse_status mt_values_filter(const matching *mt, const tf_view *of, const tf_stat_wants *wants, tf_token_filter *out);
 /* Values of the model against those of `other` (NULL: the anchor) over the calibration inputs; *out is freed by mt_values_drop. */
 tfuse_status mt_values_gather(matching *mt, const matching *other, const tf_view *const *views, const tf_stat_wants *wants, mt_value **out);
 /* mt->values, against the anchor's, from what a host has fed. */

@@ -314,6 +314,9 @@ static tfuse_status tally_values(matching *mt, const tf_stat_wants *wants, uint6
 {
     tf_tally *t = &mt->job->tally->memory;
     uint64_t values = 0, most = 0;
+    tf_token_filter filter = wants->filter;
+    if (mt->job->calib)
+        TF_TRY(mt_values_filter(mt, mt->side[MT_ANCHOR].view, wants, &filter));
     for (size_t first = 0, n; first < wants->n; first += n) {
         uint64_t work = 0, kept = 0, lot = 0;
         n = mt_values_lot(mt, mt->g, wants, first);
@@ -324,7 +327,7 @@ static tfuse_status tally_values(matching *mt, const tf_stat_wants *wants, uint6
         }
         if (mt->job->calib)
             TF_TRY(tf_stats_bytes(mt->env, mt->side[MT_ANCHOR].view, mt->side[MT_MODEL].view, mt->job->calib,
-                                  tf_policy_int(mt->job->policy, "calib.samples"), &wants->filter, wants->items + first, n, &work, &kept));
+                                  tf_policy_int(mt->job->policy, "calib.samples"), &filter, wants->items + first, n, &work, &kept));
         most = larger(most, values + kept + larger(work, lot));
         values += lot;
     }

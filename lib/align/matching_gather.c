@@ -38,17 +38,26 @@ size_t mt_values_lot(const matching *mt, const tf_graph *other, const tf_stat_wa
     return n;
 }
 
+tfuse_status mt_values_filter(const matching *mt, const tf_view *of, const tf_stat_wants *wants, tf_token_filter *out)
+{
+    const tfuse_policy *p = mt->job->policy;
+    *out = wants->filter;
+    return tf_stats_enough(mt->env, of, mt->job->calib, tf_policy_int(p, "calib.samples"), wants->items, wants->n, tf_policy_int(p, "matching.rows"),
+                           &out->samples);
+}
+
 tfuse_status mt_values_gather(matching *mt, const matching *other, const tf_view *const *views, const tf_stat_wants *wants, mt_value **out)
 {
     const tf_align_job *job = mt->job;
     const size_t of = other ? other->k : 0;
     mt_value *values = tf_calloc(mt->env, wants->n + 1, sizeof *values);
-    tfuse_status status = values ? TFUSE_OK : TFUSE_ENOMEM;
+    tf_token_filter filter;
+    tfuse_status status = values ? mt_values_filter(mt, views[of], wants, &filter) : TFUSE_ENOMEM;
     mt->n_values = wants->n;
     for (size_t first = 0, n; first < wants->n && status == TFUSE_OK; first += n) {
         tf_stats stats = {0};
         n = mt_values_lot(mt, job->graphs[of], wants, first);
-        status = tf_stats_gather(mt->env, views[of], views[mt->k], job->calib, tf_policy_int(job->policy, "calib.samples"), &wants->filter,
+        status = tf_stats_gather(mt->env, views[of], views[mt->k], job->calib, tf_policy_int(job->policy, "calib.samples"), &filter,
                                  wants->items + first, n, &stats);
         if (status == TFUSE_OK)
             status = mt_values_make(mt, other, &stats, wants, first, values);

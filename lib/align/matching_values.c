@@ -101,7 +101,6 @@ tfuse_status mt_values_wanted(tf_env *env, const tf_align_job *job, size_t other
     bool *linear = NULL;
     TF_TRY(mt_may_be_linear(env, job, &linear));
     tfuse_status status = list_wanted(env, job->graphs[0], out);
-    out->filter.rows = tf_policy_int(job->policy, "matching.rows");
     for (size_t i = 0; i < out->n && status == TFUSE_OK; i++)
         for (int s = 0; s < 2 && status == TFUSE_OK; s++)
             status = linear_block(env, of[s], tf_graph_find_value(of[s], out->items[i].value), linear, &out->items[i].self[s]);

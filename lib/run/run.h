@@ -137,7 +137,7 @@ typedef enum tf_tokens { TF_TOKENS_ALL, TF_TOKENS_CLASS, TF_TOKENS_WINDOW } tf_t
 typedef struct tf_token_filter {
     tf_tokens kind;
     int64_t window; /* class token and the centre window × window of the grid */
-    int64_t rows;   /* samples, spread over all, whose tokens are as many are enough; 0: all samples */
+    int64_t samples; /* so many, spread over all, are enough; 0: all of them */
 } tf_token_filter;
 /* "all", "class", "window5"; otherwise TFUSE_EKEY. */
 tfuse_status tf_token_filter_parse(tf_env *env, const char *text, tf_token_filter *out);
@@ -183,7 +183,7 @@ typedef struct tf_stats {
 } tf_stats;
 
 /* Runs both models on the same inputs in lock-step and accumulates. Memory does not grow with samples. A value that becomes NaN or
- * infinite is TFUSE_ENUMERIC, naming it and the model. samples: at most, 0 for all; filter->rows may make them fewer. */
+ * infinite is TFUSE_ENUMERIC, naming it and the model. samples: at most, 0 for all; filter->samples may make them fewer. */
 tfuse_status tf_stats_gather(tf_env *env, const tf_view *anchor, const tf_view *model, const tfuse_array *calib,
                              int64_t samples, const tf_token_filter *filter, const tf_stat_request *requests, size_t n,
                              tf_stats *out);
@@ -192,13 +192,18 @@ void tf_stats_free(tf_stats *s);
 /* stats_bytes.c. Wanted values of a batch of both models; rows that are multiplied in float32 at a time, and columns of what comes of it; shards
  * that lie side by side at most where not all samples are wanted. */
 enum { TF_STATS_BATCH_BYTES = 64 << 20, TF_STATS_CHUNK_ROWS = 512, TF_STATS_PANEL = 256, TF_STATS_SPREAD = 4 };
-/* What a sweep runs: some of the batches into which all samples are cut, evenly spread. */
+/* What a sweep runs: some of the groups into which all samples are cut, evenly spread, each batch by batch. Which samples these are does not depend on
+ * the size of the values that are wanted, so that those of a lot and those of all see the same. */
 typedef struct tf_stats_batches {
-    int64_t samples;      /* of a batch; the last may have fewer */
-    int64_t all, wanted;  /* the i-th that is wanted is number i × all / wanted */
+    int64_t samples;      /* of a batch; a group's last may have fewer */
+    int64_t group;        /* samples of one; the last may have fewer */
+    int64_t all, wanted;  /* groups: the i-th that is wanted is number i × all / wanted */
 } tf_stats_batches;
-/* From the bytes of one sample's wanted values in both models, the larger shard, the samples, the tokens of one, and the rows that are enough. */
-tf_stats_batches tf_stats_cut(uint64_t sample_bytes, int64_t shard, int64_t n, int64_t tokens, int64_t rows);
+/* From the bytes of one sample's wanted values in both models, the larger shard, the samples, and how many are enough (0: all). */
+tf_stats_batches tf_stats_cut(uint64_t sample_bytes, int64_t shard, int64_t n, int64_t enough);
+/* Samples whose tokens in that of the requested values which has most amount to `rows`; 0: all of them (rows 0, or there are no more). */
+tfuse_status tf_stats_enough(tf_env *env, const tf_view *view, const tfuse_array *calib, int64_t samples, const tf_stat_request *requests, size_t n,
+                             int64_t rows, int64_t *out);
 /* Numbers of scratch memory that a thread takes: rows of a chunk of both sides, and a panel of products. */
 static inline int64_t tf_stats_scratch(int64_t widest) { return (2 * TF_STATS_CHUNK_ROWS + TF_STATS_PANEL) * widest; }
 /* What tf_stats_gather would take with these arguments, weights and samples untouched: while it runs, and what `out` keeps. */

@@ -2,8 +2,8 @@
  *
  * statistics.c: runs two models in lock-step over calibration inputs and gathers the moments that an alignment asked for.
  *
- * A batch is as many samples as fit a fixed budget: it does not depend on the number of threads. Where fewer samples than there are make up the
- * rows that are enough, the batches that run are spread over all of them.
+ * A batch is as many samples as fit a fixed budget: it does not depend on the number of threads. Where fewer samples than there are are enough, groups
+ * of them run that are spread over all.
  */
 #include "run/lockstep.h"
 #include <string.h>
@@ -21,7 +21,7 @@ typedef struct gather {
     tf_lockstep lock;
     side side[TF_SIDES];
     tf_stats_batches batches;
-    uint64_t done, total; /* progress: batches over all sweeps */
+    uint64_t done, total; /* progress: groups over all sweeps */
 } gather;
 
 static tfuse_status open_side(gather *g, int k, const tf_view *view, const tfuse_array *calib, int64_t samples)
@@ -57,10 +57,7 @@ static tf_stats_batches choose_batches(const gather *g, const tf_token_filter *f
     const tf_evaluator *a = g->side[TF_ANCHOR].ev, *m = g->side[TF_MODEL].ev;
     const size_t bytes = tf_evaluator_bytes_per_sample(a) + tf_evaluator_bytes_per_sample(m);
     const int64_t shard = tf_evaluator_shard(a) > tf_evaluator_shard(m) ? tf_evaluator_shard(a) : tf_evaluator_shard(m);
-    int64_t tokens = 0;
-    for (size_t i = 0; i < g->lock.n; i++)
-        tokens = g->lock.source[TF_ANCHOR][i].tokens > tokens ? g->lock.source[TF_ANCHOR][i].tokens : tokens;
-    return tf_stats_cut(bytes, shard, g->side[TF_ANCHOR].in.n, tokens, filter->rows);
+    return tf_stats_cut(bytes, shard, g->side[TF_ANCHOR].in.n, filter->samples);
 }
 
 static tfuse_status make_buffers(gather *g)
@@ -80,14 +77,25 @@ static tfuse_status make_buffers(gather *g)
     return TFUSE_OK;
 }
 
-static tfuse_status sweep(gather *g, tfuse_status (*add)(tf_lockstep *l, int64_t count))
+typedef tfuse_status (*add_fn)(tf_lockstep *l, int64_t count);
+
+static tfuse_status run_group(gather *g, int64_t first, int64_t end, add_fn add)
 {
-    const tf_stats_batches *b = &g->batches;
-    for (int64_t i = 0; i < b->wanted; i++) {
-        const int64_t at = i * b->all / b->wanted * b->samples, left = g->side[TF_ANCHOR].in.n - at, count = left < b->samples ? left : b->samples;
+    for (int64_t at = first; at < end; at += g->batches.samples) {
+        const int64_t left = end - at, count = left < g->batches.samples ? left : g->batches.samples;
         for (int k = 0; k < TF_SIDES; k++)
             TF_TRY(tf_evaluator_run(g->env, g->side[k].ev, &g->side[k].in, at, count, g->side[k].dst, NULL));
         TF_TRY(add(&g->lock, count));
+    }
+    return TFUSE_OK;
+}
+
+static tfuse_status sweep(gather *g, add_fn add)
+{
+    const tf_stats_batches *b = &g->batches;
+    for (int64_t i = 0; i < b->wanted; i++) {
+        const int64_t first = i * b->all / b->wanted * b->group, left = g->side[TF_ANCHOR].in.n - first;
+        TF_TRY(run_group(g, first, first + (left < b->group ? left : b->group), add));
         TF_TRY(tf_progress(g->env, "statistics", ++g->done, g->total));
     }
     return TFUSE_OK;

@@ -65,25 +65,41 @@ static int64_t units_of(const side *s, size_t i)
     return v->extent[v->rank - 1];
 }
 
-tf_stats_batches tf_stats_cut(uint64_t sample_bytes, int64_t shard, int64_t n, int64_t tokens, int64_t rows)
+tf_stats_batches tf_stats_cut(uint64_t sample_bytes, int64_t shard, int64_t n, int64_t enough)
 {
     /* Two samples of a large model run side by side, and a few hundred rows are multiplied at twice the speed of half of them. */
     int64_t batch = sample_bytes ? tf_batch_fit(sample_bytes, shard, n, TF_STATS_BATCH_BYTES) : 1;
     batch = batch < 2 && n >= 2 ? 2 : batch;
-    const int64_t enough = rows > 0 && tokens > 0 ? (rows - 1) / tokens + 1 : n;
-    if (enough < n) {
-        const int64_t shards = (enough - 1) / shard + 1, most = (shards < TF_STATS_SPREAD ? shards : TF_STATS_SPREAD) * shard;
-        batch = batch < most ? batch : most;
+    if (enough <= 0 || enough >= n) {
+        const int64_t all = n > 0 ? (n - 1) / batch + 1 : 0;
+        return (tf_stats_batches){batch, batch, all, all};
     }
-    const int64_t all = n > 0 ? (n - 1) / batch + 1 : 0, wanted = enough < n ? (enough - 1) / batch + 1 : all;
-    return (tf_stats_batches){batch, all, wanted};
+    const int64_t shards = (enough - 1) / shard + 1, group = (shards < TF_STATS_SPREAD ? shards : TF_STATS_SPREAD) * shard;
+    return (tf_stats_batches){batch < group ? batch : group, group, (n - 1) / group + 1, (enough - 1) / group + 1};
+}
+
+tfuse_status tf_stats_enough(tf_env *env, const tf_view *view, const tfuse_array *calib, int64_t samples, const tf_stat_request *requests, size_t n,
+                             int64_t rows, int64_t *out)
+{
+    side s = {0};
+    size_t count = 0;
+    *out = 0;
+    if (rows == 0 || n == 0)
+        return TFUSE_OK;
+    const tfuse_status status = open_side(env, &s, view, calib, samples, requests, n, &count);
+    if (status == TFUSE_OK && s.cost.tokens > 0)
+        *out = (rows - 1) / s.cost.tokens + 1;
+    if (*out >= s.in.n)
+        *out = 0;
+    tf_free(&env->mem, s.values);
+    return status;
 }
 
 /* Samples of a batch, as tf_stats_gather cuts them. */
 static int64_t batch_of(const tf_evaluator_cost *a, const tf_evaluator_cost *m, int64_t n, const tf_token_filter *filter)
 {
     const uint64_t bytes = (a->sample + a->output + m->sample + m->output) * sizeof(float);
-    return tf_stats_cut(bytes, a->shard > m->shard ? a->shard : m->shard, n, a->tokens, filter->rows).samples;
+    return tf_stats_cut(bytes, a->shard > m->shard ? a->shard : m->shard, n, filter->samples).samples;
 }
 
 static void add_up(tf_env *env, const side *a, const side *m, const tf_token_filter *filter, const tf_stat_request *requests, size_t n, size_t count,

@@ -216,14 +216,24 @@ END_TEST
 START_TEST(test_enough_rows)
 {
     fix f = open_pair(2);
-    const tf_token_filter filter = {.kind = TF_TOKENS_ALL, .rows = 900};
     const tf_stat_request want[] = {{.value = "layer.1/fc1", .cross = true}, {.value = "layer.2/fc2", .abs_dev = true}};
+    tf_token_filter filter = {.kind = TF_TOKENS_ALL};
     tf_stats stats;
+    t_ok(f.env, tf_stats_enough(f.env, f.net[0].view, f.images, 40, want, TF_LEN(want), 900, &filter.samples));
+    ck_assert_int_eq(filter.samples, 18);
     t_ok(f.env, tf_stats_gather(f.env, f.net[0].view, f.net[1].view, f.images, 40, &filter, want, TF_LEN(want), &stats));
     for (size_t i = 0; i < TF_LEN(want); i++)
         check_request(&f, &want[i], &stats.items[i], &filter, stats.items[i].anchor.rows / 50);
     ck_assert_int_eq(stats.items[0].anchor.rows, 32 * 50);
     tf_stats_free(&stats);
+    const struct {
+        int64_t samples, rows, enough;
+    } cases[] = {{40, 0, 0}, {40, 1, 1}, {40, 50, 1}, {40, 51, 2}, {40, 1950, 39}, {40, 1951, 0}, {18, 900, 0}, {19, 900, 18}};
+    for (size_t i = 0; i < TF_LEN(cases); i++) {
+        int64_t got;
+        t_ok(f.env, tf_stats_enough(f.env, f.net[0].view, f.images, cases[i].samples, want, TF_LEN(want), cases[i].rows, &got));
+        ck_assert_msg(got == cases[i].enough, "case %zu: %lld samples", i, (long long)got);
+    }
     close_pair(&f);
 }
 END_TEST
@@ -231,23 +241,26 @@ END_TEST
 START_TEST(test_cut)
 {
     const struct {
-        int64_t bytes, shard, n, tokens, rows;
+        int64_t bytes, shard, n, enough;
         tf_stats_batches cut;
     } cases[] = {
-        {1000, 16, 600, 50, 0, {600, 1, 1}},         /* all at once */
-        {1 << 20, 16, 600, 50, 0, {64, 10, 10}},     /* as many whole shards as fit */
-        {200 << 20, 1, 256, 197, 0, {2, 128, 128}},  /* two do, though none fits */
-        {200 << 20, 1, 256, 197, 16384, {2, 128, 42}},
-        {1000, 16, 600, 50, 16384, {64, 10, 6}},     /* spread over all */
-        {1000, 16, 600, 50, 1, {16, 38, 1}},
-        {1000, 16, 300, 50, 16384, {300, 1, 1}},     /* there are no more */
-        {1000, 16, 1, 50, 0, {1, 1, 1}},
-        {0, 1, 3, 0, 10, {2, 2, 2}},
+        {1000, 16, 600, 0, {600, 600, 1, 1}},        /* all at once */
+        {1 << 20, 16, 600, 0, {64, 64, 10, 10}},     /* as many whole shards as fit */
+        {200 << 20, 1, 256, 0, {2, 2, 128, 128}},    /* two do, though none fits */
+        {200 << 20, 1, 256, 84, {2, 4, 64, 21}},
+        {1000, 16, 600, 328, {64, 64, 10, 6}},       /* spread over all */
+        {1 << 20, 32, 600, 328, {64, 128, 5, 3}},    /* a group in two batches: the samples of the next line */
+        {1000, 32, 600, 328, {128, 128, 5, 3}},
+        {1000, 16, 600, 1, {16, 16, 38, 1}},
+        {1000, 16, 300, 328, {300, 300, 1, 1}},      /* there are no more */
+        {1000, 16, 1, 0, {1, 1, 1, 1}},
+        {0, 1, 3, 10, {2, 2, 2, 2}},
     };
     for (size_t i = 0; i < TF_LEN(cases); i++) {
-        const tf_stats_batches got = tf_stats_cut((uint64_t)cases[i].bytes, cases[i].shard, cases[i].n, cases[i].tokens, cases[i].rows);
-        ck_assert_msg(got.samples == cases[i].cut.samples && got.all == cases[i].cut.all && got.wanted == cases[i].cut.wanted,
-                      "case %zu: %lld samples, %lld of %lld", i, (long long)got.samples, (long long)got.wanted, (long long)got.all);
+        const tf_stats_batches got = tf_stats_cut((uint64_t)cases[i].bytes, cases[i].shard, cases[i].n, cases[i].enough), want = cases[i].cut;
+        ck_assert_msg(got.samples == want.samples && got.group == want.group && got.all == want.all && got.wanted == want.wanted,
+                      "case %zu: %lld samples, %lld of %lld groups of %lld", i, (long long)got.samples, (long long)got.wanted, (long long)got.all,
+                      (long long)got.group);
     }
 }
 END_TEST
