@@ -93,14 +93,15 @@ static tfuse_status walk_weights(repair *r)
 
 /* ---- what came of it ------------------------------------------------------------------------------------------------------------------ */
 
-/* Mean KL divergence of a lane's softmax from that of the parents' mean logits, over all samples or those held out. work: 2 × channels. */
+/* Mean KL divergence of a lane's softmax from that of the parents' mean logits, over all samples or those held out, but for padding. work: 2 × channels. */
 static double divergence(const repair *r, size_t lane, bool held, double *work)
 {
     const tf_batch *b = rp_value(r, lane, r->g->output);
     const int64_t n = tf_batch_channels(b), rows = tf_batch_rows(b);
     double *x = work, sum = 0, count = 0;
+    const uint8_t *seen = r->follows[r->g->output] && rows == r->samples * r->lanes[0].inputs.sample ? r->seen : NULL;
     for (int64_t row = 0; row < rows; row++) {
-        if (held && !rp_is_held(r->samples, row / (rows / b->n)))
+        if ((held && !rp_is_held(r->samples, row / (rows / b->n))) || (seen && !seen[row]))
             continue;
         count++;
         for (int64_t i = 0; i < n; i++)
@@ -163,6 +164,22 @@ static tfuse_status make_report(repair *r, json_t **out)
     return pack_report(r, fused, anchor, out);
 }
 
+static tfuse_status make_seen(repair *r, const tfuse_array *calib)
+{
+    const tf_inputs *in = &r->lanes[0].inputs;
+    const int64_t count = in->n * in->sample;
+    bool any = false;
+    TF_TRY(tf_value_follows_tokens(r->env, r->g, &r->follows));
+    if (!calib || !tf_inputs_are_masked(r->g, in))
+        return TFUSE_OK;
+    if (!(r->seen = tf_alloc_array(r->env, (size_t)count, sizeof *r->seen)))
+        return TFUSE_ENOMEM;
+    tf_inputs_seen(r->g, in, 0, in->n, r->seen);
+    for (int64_t i = 0; i < count; i++)
+        any = any || r->seen[i];
+    return any ? TFUSE_OK : tf_fail(r->env, TFUSE_ERANGE, "the mask of %s hides all tokens", tf_array_label(calib, "the calibration inputs"));
+}
+
 static tfuse_status prepare(repair *r, const tfuse_array *calib)
 {
     tf_env *env = r->env;
@@ -180,6 +197,7 @@ static tfuse_status prepare(repair *r, const tfuse_array *calib)
         return TFUSE_ENOMEM;
     TF_TRY(tf_value_class_only(env, r->g, &r->class_only));
     TF_TRY(rp_lanes_make(r, calib));
+    TF_TRY(make_seen(r, calib));
     if (r->stages & RP_CIRCUITS)
         TF_TRY(rp_circuits_make(r));
     return r->stages & RP_SELECT ? rp_blocks_make(r) : TFUSE_OK;
@@ -233,6 +251,8 @@ static tfuse_status run(const repair *with, const tfuse_array *calib, float ***f
     rp_circuits_free(&r);
     rp_lanes_free(&r);
     tf_free(&r.env->mem, r.class_only);
+    tf_free(&r.env->mem, r.follows);
+    tf_free(&r.env->mem, r.seen);
     json_decref(r.report);
     json_decref(r.selected);
     json_decref(r.owners);

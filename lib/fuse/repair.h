@@ -92,6 +92,8 @@ typedef struct repair {
     size_t n_nodes;
     size_t *last;       /* of each value: the step that reads it last */
     bool *class_only;   /* of each value */
+    bool *follows;      /* of each value: it has a row for each token of the inputs */
+    uint8_t *seen;      /* samples × tokens of the inputs: 0, padding; NULL: there is none */
     rp_block *blocks;
     size_t n_blocks;
     rp_circuit *circuits;
@@ -138,12 +140,15 @@ tfuse_status rp_own_carry(repair *r, size_t lane, size_t step);
 tfuse_status rp_make_value(repair *r, rp_lane *lane, tf_id v, const tf_node *n);
 
 /* ---- repair_rows.c: what is fitted to what ---- */
-/* Rows of all samples of a value with a weight each: square roots, 0 where the token of the value `reaches` cannot reach the output, more for class
- * tokens. */
+/* Rows of all samples of a value with a weight each: square roots, 0 for padding and where the token of the value `reaches` cannot reach the output,
+ * more for class tokens. */
 typedef struct rp_rows {
     int64_t tokens, count; /* of a sample, of all */
     float *root;           /* tokens */
+    const uint8_t *seen;   /* count: 0, padding; NULL: there is none */
 } rp_rows;
+static inline bool rp_is_padding(const rp_rows *rows, int64_t row) { return rows->seen && !rows->seen[row]; }
+static inline float rp_root(const rp_rows *rows, int64_t row) { return rp_is_padding(rows, row) ? 0 : rows->root[row % rows->tokens]; }
 tfuse_status rp_rows_make(repair *r, tf_id value, tf_id reaches, rp_rows *out);
 /* The other input of the addition that a linear writes to, where all lanes have it; -1: the linear writes to none. */
 tf_id rp_residual(const repair *r, tf_id value);

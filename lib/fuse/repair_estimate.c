@@ -215,6 +215,8 @@ tfuse_status tf_repair_estimate(tf_env *env, const tf_fuse_job *job, int stages,
     if (calib)
         TF_TRY(tf_inputs_make(env, r.g, job->models[0], calib, tf_policy_int(job->policy, "calib.samples"), &in));
     r.samples = calib ? in.n : 0;
+    if (calib && tf_inputs_are_masked(r.g, &in))
+        tf_tally_take(t, tf_area(in.n, in.sample, 1));
     r.spill = tf_policy_int(job->policy, "run.memory") > 0;
     tfuse_status status = tf_schedule_nodes(env, r.g, &r.g->output, 1, &r.nodes, &r.n_nodes);
     if (status == TFUSE_OK)
@@ -227,6 +229,8 @@ tfuse_status tf_repair_estimate(tf_env *env, const tf_fuse_job *job, int stages,
         status = lives_make(&r, calib ? in.extent[0] : 0, &l);
     if (status == TFUSE_OK)
         tally(&r, &l, t);
+    if (calib && tf_inputs_are_masked(r.g, &in))
+        tf_tally_drop(t, tf_area(in.n, in.sample, 1));
     lives_free(&r, &l);
     rp_blocks_free(&r);
     rp_circuits_free(&r);

@@ -44,7 +44,7 @@ static void fill_chunk(void *arg, uint32_t i)
     w->input(w->r, w->input_arg, w->row + first, count, x);
     w->target(w->r, w->target_arg, w->row + first, count, y);
     for (int64_t k = 0; k < count; k++) {
-        const float root = w->rows->root[w->row[first + k] % w->rows->tokens];
+        const float root = rp_root(w->rows, w->row[first + k]);
         for (int64_t j = 0; j < n; j++)
             x[k * n + j] *= root;
         for (int64_t j = 0; j < m; j++)
@@ -101,9 +101,10 @@ static tfuse_status gather_set(gathering *w)
         if (rp_is_held(r->samples, s) != (w->set == 1))
             continue;
         for (int64_t t = 0; t < w->rows->tokens; t++) {
-            if (w->rows->root[t] <= 0)
+            const int64_t row = s * w->rows->tokens + t;
+            if (rp_root(w->rows, row) <= 0)
                 continue;
-            w->row[w->filled++] = s * w->rows->tokens + t;
+            w->row[w->filled++] = row;
             if (w->filled == RP_ROWS)
                 flush(w);
         }

@@ -66,7 +66,7 @@ static void add_chunk(repair *r, const rp_rows *rows, chunk *c, const rp_head *h
     tf_dgemm(r->env, 1, x, (tf_dmat){base.out, h->n, h->m, h->m, 1}, 0, (tf_dmat){c->base, c->count, h->m, h->m, 1});
     tf_dgemm(r->env, 1, x, (tf_dmat){fit.out, h->n, h->m, h->m, 1}, 0, (tf_dmat){c->fit, c->count, h->m, h->m, 1});
     for (int64_t i = 0; i < c->count; i++) {
-        const double root = (double)rows->root[c->row[i] % rows->tokens];
+        const double root = (double)rp_root(rows, c->row[i]);
         if (root > 0)
             add_row(r, c, i, h->m, root * root, sum);
     }
@@ -107,22 +107,24 @@ static void base_outputs(const repair *r, const chunk *c, const rp_head *h)
 tfuse_status rp_head_divergence(repair *r, const rp_rows *rows, const rp_head *h, double *kl)
 {
     const size_t n = (size_t)h->n, m = (size_t)h->m;
-    double *work = tf_alloc_array(r->env, RP_HEAD_ROWS * (n + m) + m, sizeof *work), sum = 0;
+    double *work = tf_alloc_array(r->env, RP_HEAD_ROWS * (n + m) + m, sizeof *work), sum = 0, counted = 0;
     chunk c = {.x = work, .row = tf_alloc_array(r->env, RP_HEAD_ROWS, sizeof *c.row)};
     tfuse_status status = work && c.row ? TFUSE_OK : TFUSE_ENOMEM;
     c.base = work ? work + RP_HEAD_ROWS * n : NULL;
     c.p = work ? c.base + RP_HEAD_ROWS * m : NULL;
     for (int64_t row = 0; row < rows->count && status == TFUSE_OK; row++) {
-        take_row(r, h, row, &c);
+        if (!rp_is_padding(rows, row))
+            take_row(r, h, row, &c);
         if (c.count < RP_HEAD_ROWS && row + 1 < rows->count)
             continue;
         base_outputs(r, &c, h);
         for (int64_t i = 0; i < c.count; i++)
             sum += rp_divergence(r, c.row[i], c.base + i * h->m, h->m, c.p);
+        counted += (double)c.count;
         c.count = 0;
         status = tf_check_cancel(r->env);
     }
-    *kl = sum / (double)rows->count;
+    *kl = counted > 0 ? sum / counted : NAN;
     tf_free(&r->env->mem, work);
     tf_free(&r->env->mem, c.row);
     return status;

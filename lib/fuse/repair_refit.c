@@ -246,7 +246,7 @@ static void add_moments(const repair *r, const linear *l, const rp_rows *rows, s
     memset(out->square, 0, (size_t)l->m * sizeof *out->square);
     out->weight = 0;
     for (int64_t row = 0; row < rows->count; row++) {
-        const double w = (double)rows->root[row % rows->tokens] * (double)rows->root[row % rows->tokens];
+        const double root = (double)rp_root(rows, row), w = root * root;
         if (w <= 0)
             continue;
         if (lane < r->n)

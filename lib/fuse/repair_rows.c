@@ -17,6 +17,7 @@ tfuse_status rp_rows_make(repair *r, tf_id value, tf_id reaches, rp_rows *out)
     const int64_t classes = r->g->values[value].class_tokens;
     out->tokens = tf_batch_rows(b) / b->n;
     out->count = tf_batch_rows(b);
+    out->seen = r->follows[value] && out->tokens == r->lanes[0].inputs.sample ? r->seen : NULL;
     out->root = tf_alloc_array(r->env, (size_t)out->tokens, sizeof *out->root);
     if (!out->root)
         return TFUSE_ENOMEM;

@@ -135,6 +135,7 @@ typedef struct tf_op {
     bool tokenwise;       /* each token's output depends on that token alone */
     bool elementwise;     /* each number of the output follows from those at its place in the inputs: it may be written over one of them */
     bool normalises;      /* its parameters are a norm's */
+    int mask;             /* number of the input that says which tokens are seen; 0: none does */
 
     /* Outputs with their bindings, parameters with theirs. Inputs are known. */
     tfuse_status (*shape)(tf_env *env, tf_graph *g, tf_id node);

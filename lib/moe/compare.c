@@ -110,6 +110,7 @@ typedef struct errors_run {
     tf_id *keep;
     float **dst;
     ffn_lane *lanes;
+    uint8_t *seen; /* a batch's tokens: 0, padding */
     int64_t batch;
 } errors_run;
 
@@ -135,6 +136,9 @@ static tfuse_status open_run(tf_env *env, const tf_moe *s, const tfuse_array *ca
     TF_TRY(tf_evaluator_new(env, r->view, r->keep, 2 * s->n, &r->ev));
     TF_TRY(tf_evaluator_prepare(env, r->ev, &r->in));
     r->batch = tf_batch_size(r->ev, r->in.n, BATCH_BYTES);
+    r->seen = tf_alloc_array(env, (size_t)(r->batch * r->in.sample), sizeof *r->seen);
+    if (!r->seen)
+        return TFUSE_ENOMEM;
     for (size_t i = 0; i < s->n; i++) {
         TF_TRY(open_lane(env, r->view, &s->ffns[i], (size_t)(r->batch * tf_evaluator_size(r->ev, r->keep[2 * i])), &r->lanes[i]));
         r->dst[2 * i] = r->lanes[i].keys;
@@ -152,6 +156,32 @@ static void close_run(tf_env *env, const tf_moe *s, errors_run *r)
     tf_free(&env->mem, r->keep);
     tf_free(&env->mem, r->dst);
     tf_free(&env->mem, r->lanes);
+    tf_free(&env->mem, r->seen);
+}
+
+/* Moves the tokens that are no padding together; how many they are. */
+static int64_t drop_padding(const errors_run *r, const tf_moe_ffn *f, ffn_lane *l, int64_t tokens)
+{
+    const size_t row = (size_t)f->dense.units * sizeof(float);
+    int64_t kept = 0;
+    for (int64_t t = 0; t < tokens; t++)
+        if (r->seen[t]) {
+            memmove(l->keys + kept * f->dense.units, l->keys + t * f->dense.units, row);
+            memmove(l->hidden + kept++ * f->dense.units, l->hidden + t * f->dense.units, row);
+        }
+    return kept;
+}
+
+static void add_batch(tf_env *env, const tf_moe *s, errors_run *r, int64_t first, int64_t count, tf_moe_found *found)
+{
+    const bool masked = tf_inputs_are_masked(s->dense, &r->in);
+    if (masked)
+        tf_inputs_seen(s->dense, &r->in, first, count, r->seen);
+    for (size_t i = 0; i < s->n; i++) {
+        const tf_moe_ffn *f = &s->ffns[i];
+        const int64_t tokens = count * tf_evaluator_size(r->ev, r->keep[2 * i]) / f->dense.units;
+        add_tokens(env, s, f, &r->lanes[i], masked && tokens == count * r->in.sample ? drop_padding(r, f, &r->lanes[i], tokens) : tokens, &found[i]);
+    }
 }
 
 tfuse_status tf_moe_errors(tf_env *env, const tf_moe *s, const tfuse_array *calib, tf_moe_found *found)
@@ -163,8 +193,8 @@ tfuse_status tf_moe_errors(tf_env *env, const tf_moe *s, const tfuse_array *cali
         status = tf_progress(env, "comparing", (uint64_t)first, (uint64_t)r.in.n);
         if (status == TFUSE_OK)
             status = tf_evaluator_run(env, r.ev, &r.in, first, count, r.dst, NULL);
-        for (size_t i = 0; i < s->n && status == TFUSE_OK; i++)
-            add_tokens(env, s, &s->ffns[i], &r.lanes[i], count * tf_evaluator_size(r.ev, r.keep[2 * i]) / s->ffns[i].dense.units, &found[i]);
+        if (status == TFUSE_OK)
+            add_batch(env, s, &r, first, count, found);
     }
     close_run(env, s, &r);
     return status;
@@ -192,11 +222,25 @@ static void close_side(tf_env *env, side *a)
     tf_free(&env->mem, a->out);
 }
 
+/* Flags of a batch's tokens where outputs are a token's and the inputs have a mask; *seen stays NULL elsewhere. */
+static tfuse_status make_seen(tf_env *env, const tf_graph *g, const tf_inputs *in, int64_t batch, uint8_t **seen)
+{
+    bool *follows;
+    TF_TRY(tf_value_follows_tokens(env, g, &follows));
+    const bool flagged = follows[g->output] && tf_inputs_are_masked(g, in);
+    tf_free(&env->mem, follows);
+    *seen = flagged ? tf_alloc_array(env, (size_t)(batch * in->sample), sizeof **seen) : NULL;
+    return !flagged || *seen ? TFUSE_OK : TFUSE_ENOMEM;
+}
+
 static tfuse_status add_outputs(tf_env *env, side *a, side *b, const tf_inputs *in, double *error)
 {
     const int64_t size = tf_evaluator_size(a->ev, a->view->g->output);
     const int64_t batch = tf_batch_size(a->ev, in->n, BATCH_BYTES);
     double gap = 0, square = 0;
+    uint8_t *seen;
+    TF_TRY(make_seen(env, a->view->g, in, batch, &seen));
+    const int64_t width = seen ? size / in->sample : size;
     a->out = tf_alloc_array(env, (size_t)(batch * size), sizeof *a->out);
     b->out = tf_alloc_array(env, (size_t)(batch * size), sizeof *b->out);
     tfuse_status status = a->out && b->out ? TFUSE_OK : TFUSE_ENOMEM;
@@ -207,13 +251,18 @@ static tfuse_status add_outputs(tf_env *env, side *a, side *b, const tf_inputs *
             status = tf_evaluator_run(env, a->ev, in, first, count, NULL, a->out);
         if (status == TFUSE_OK)
             status = tf_evaluator_run(env, b->ev, in, first, count, NULL, b->out);
+        if (seen)
+            tf_inputs_seen(a->view->g, in, first, count, seen);
         for (int64_t i = 0; i < count * size && status == TFUSE_OK; i++) {
+            if (seen && !seen[i / width])
+                continue;
             const double d = (double)a->out[i] - (double)b->out[i];
             gap += d * d;
             square += (double)a->out[i] * (double)a->out[i];
         }
     }
     *error = square > 0 ? gap / square : gap > 0 ? INFINITY : 0;
+    tf_free(&env->mem, seen);
     return status;
 }
 

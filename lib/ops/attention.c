@@ -459,6 +459,7 @@ const tf_op tf_op_attention = {
     .attrs = "causal window rope rope_theta rope_dims rope_factors rope_gain rope_most layout scale softcap",
     .min_inputs = 3,
     .max_inputs = 4,
+    .mask = MASK,
     .shape = shape,
     .tie = tie,
     .permits = permits,

@@ -197,6 +197,7 @@ const tf_op tf_op_disentangled = {
     .attrs = "span buckets max_distance c2p p2c scale",
     .min_inputs = 5,
     .max_inputs = 6,
+    .mask = MASK,
     .shape = shape,
     .tie = tie,
     .permits = permits,

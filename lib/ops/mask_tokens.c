@@ -38,6 +38,7 @@ const tf_op tf_op_mask_tokens = {
     .min_inputs = 2,
     .max_inputs = 2,
     .tokenwise = true,
+    .mask = 1,
     .shape = shape,
     .permits = tf_permits_linear,
     .flow = tf_flow_pass,

@@ -84,14 +84,17 @@ static tfuse_status find_sources(tf_lockstep *l, int which, const tf_token_filte
 {
     tf_env *env = l->env;
     const tf_graph *g = l->graph[which];
-    bool *class_only = NULL;
+    bool *class_only = NULL, *follows = NULL;
     tfuse_status status = tf_value_class_only(env, g, &class_only);
+    if (status == TFUSE_OK)
+        status = tf_value_follows_tokens(env, g, &follows);
     for (size_t i = 0; status == TFUSE_OK && i < l->n; i++) {
         tf_source *from = &l->source[which][i];
         TF_TRY_OUT(find_value(l, which, l->requests[i].value, &from->value));
         const bool only = class_only[from->value] && !l->requests[i].whole;
         TF_TRY_OUT(tf_token_positions(env, g, from->value, filter, only, &from->positions, &from->kept));
         from->units = units_of(&g->values[from->value]);
+        from->follows = follows[from->value];
         from->shift = tf_calloc(env, (size_t)from->units, sizeof *from->shift);
         if (!from->shift)
             status = TFUSE_ENOMEM;
@@ -100,6 +103,7 @@ static tfuse_status find_sources(tf_lockstep *l, int which, const tf_token_filte
     }
 out:
     tf_free(&env->mem, class_only);
+    tf_free(&env->mem, follows);
     return status;
 }
 
@@ -209,10 +213,20 @@ static int64_t kept_of(const tf_source *s)
     return s->positions ? s->kept : s->tokens;
 }
 
+/* Whether the value has all tokens of the inputs, in both models: of some, such as the class token, none is padding. */
+static bool has_all_tokens(const tf_lockstep *l, size_t i)
+{
+    bool all = true;
+    for (int k = 0; k < TF_SIDES; k++)
+        all = all && l->source[k][i].follows && l->source[k][i].tokens == l->seen_tokens && kept_of(&l->source[k][i]) == l->seen_tokens;
+    return all;
+}
+
 static tf_rows rows_of(const tf_lockstep *l, int which, size_t i)
 {
     const tf_source *s = &l->source[which][i];
-    return (tf_rows){s->batch, l->count, s->tokens, s->units, s->positions, kept_of(s)};
+    const bool listed = l->seen && has_all_tokens(l, i);
+    return (tf_rows){s->batch, l->count, s->tokens, s->units, s->positions, kept_of(s), listed ? l->seen : NULL, listed ? l->n_seen : 0};
 }
 
 static tf_moments *moments_of(tf_lockstep *l, int which, size_t i)

@@ -18,6 +18,7 @@ typedef struct tf_source {
     int64_t *positions; /* kept tokens; NULL: all of them */
     int64_t kept;       /* 0 with all of them */
     int64_t tokens;     /* of a sample; set with the batch */
+    bool follows;       /* it has a row for each token of the inputs */
     int64_t units;
     const float *batch; /* samples × tokens × units, borrowed */
     double *shift;
@@ -32,6 +33,8 @@ typedef struct tf_lockstep {
     size_t n, asked;           /* of all; of the caller's */
     tf_source *source[TF_SIDES];
     int64_t count;             /* samples of the batch */
+    const int64_t *seen;       /* its tokens that are no padding, borrowed; NULL: all of them */
+    int64_t n_seen, seen_tokens; /* how many; tokens of a sample */
     bool first;                /* batch of all: sets the shifts */
     float *scratch;            /* a lane: tf_stats_scratch(widest) numbers */
     int64_t widest;

@@ -8,6 +8,8 @@
 
 static const float *row_at(const tf_rows *r, int64_t row)
 {
+    if (r->listed)
+        return r->data + r->listed[row] * r->units;
     const int64_t sample = row / r->kept, k = row % r->kept;
     return r->data + (sample * r->tokens + (r->positions ? r->positions[k] : k)) * r->units;
 }
@@ -21,7 +23,7 @@ void tf_rows_mean(const tf_rows *r, double *mean)
         for (int64_t j = 0; j < r->units; j++)
             mean[j] += x[j];
     }
-    for (int64_t j = 0; j < r->units; j++)
+    for (int64_t j = 0; j < r->units && rows > 0; j++)
         mean[j] /= (double)rows;
 }
 

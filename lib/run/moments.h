@@ -13,16 +13,18 @@
 #include "run/run.h"
 
 /* Rows of a batch of one value: `kept` tokens of each sample. Row r is token positions[r % kept] of sample r / kept; NULL: every
- * token. */
+ * token. Where `listed` is given it is token listed[r], counted over all samples. */
 typedef struct tf_rows {
     const float *data; /* samples × tokens × units */
     int64_t samples, tokens, units;
     const int64_t *positions;
     int64_t kept;
+    const int64_t *listed;
+    int64_t n_listed;
 } tf_rows;
-static inline int64_t tf_rows_count(const tf_rows *r) { return r->samples * r->kept; }
+static inline int64_t tf_rows_count(const tf_rows *r) { return r->listed ? r->n_listed : r->samples * r->kept; }
 
-/* Mean of each unit over all rows. */
+/* Mean of each unit over all rows; 0 where there are none. */
 void tf_rows_mean(const tf_rows *r, double *mean);
 /* Adds rows first..first+count-1 to the sums and leaves them, less the shift and rounded to float32, in `centred` (count × units). False when
  * one is not finite.

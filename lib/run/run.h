@@ -147,6 +147,11 @@ tfuse_status tf_token_filter_parse(tf_env *env, const char *text, tf_token_filte
  * the grid is TFUSE_ERANGE. */
 tfuse_status tf_token_positions(tf_env *env, const tf_graph *g, tf_id value, const tf_token_filter *filter, bool class_only,
                                 int64_t **out, int64_t *count);
+/* Padding (padding.c): tokens that the mask among the inputs hides. True for each value that has a row for each token of the inputs. out: n_values. */
+tfuse_status tf_value_follows_tokens(tf_env *env, const tf_graph *g, bool **out);
+/* Whether the inputs come with a mask, and for samples first..first+count-1 what it says: 1 seen, 0 padding (count × in->sample); without one all are seen. */
+bool tf_inputs_are_masked(const tf_graph *g, const tf_inputs *in);
+void tf_inputs_seen(const tf_graph *g, const tf_inputs *in, int64_t first, int64_t count, uint8_t *dst);
 /* True for each value whose tokens other than the class token cannot reach the output. out: n_values. */
 tfuse_status tf_value_class_only(tf_env *env, const tf_graph *g, bool **out);
 
@@ -183,7 +188,7 @@ typedef struct tf_stats {
 } tf_stats;
 
 /* Runs both models on the same inputs in lock-step and accumulates. Memory does not grow with samples. A value that becomes NaN or
- * infinite is TFUSE_ENUMERIC, naming it and the model. samples: at most, 0 for all; filter->samples may make them fewer. */
+ * infinite is TFUSE_ENUMERIC, naming it and the model. Padding does not count; TFUSE_ERANGE where all is. samples: at most, 0 for all; filter->samples may make them fewer. */
 tfuse_status tf_stats_gather(tf_env *env, const tf_view *anchor, const tf_view *model, const tfuse_array *calib,
                              int64_t samples, const tf_token_filter *filter, const tf_stat_request *requests, size_t n,
                              tf_stats *out);

@@ -21,6 +21,8 @@ typedef struct gather {
     tf_lockstep lock;
     side side[TF_SIDES];
     tf_stats_batches batches;
+    uint8_t *flags;         /* a batch's tokens: 0, padding; NULL: the inputs have no mask */
+    int64_t *seen;          /* numbers of those that are not */
     uint64_t done, total; /* progress: groups over all sweeps */
 } gather;
 
@@ -60,6 +62,32 @@ static tf_stats_batches choose_batches(const gather *g, const tf_token_filter *f
     return tf_stats_cut(bytes, shard, g->side[TF_ANCHOR].in.n, filter->samples);
 }
 
+/* Both models have the same inputs, so the same padding. */
+static tfuse_status make_seen(gather *g)
+{
+    const side *s = &g->side[TF_ANCHOR];
+    const size_t tokens = (size_t)(g->batches.samples * s->in.sample);
+    if (!tf_inputs_are_masked(s->view->g, &s->in))
+        return TFUSE_OK;
+    g->flags = tf_alloc_array(g->env, tokens, sizeof *g->flags);
+    g->seen = tf_alloc_array(g->env, tokens, sizeof *g->seen);
+    return g->flags && g->seen ? TFUSE_OK : TFUSE_ENOMEM;
+}
+
+static void list_seen(gather *g, int64_t first, int64_t count)
+{
+    const side *s = &g->side[TF_ANCHOR];
+    if (!g->seen)
+        return;
+    g->lock.seen = g->seen;
+    g->lock.n_seen = 0;
+    g->lock.seen_tokens = s->in.sample;
+    tf_inputs_seen(s->view->g, &s->in, first, count, g->flags);
+    for (int64_t t = 0; t < count * s->in.sample; t++)
+        if (g->flags[t])
+            g->seen[g->lock.n_seen++] = t;
+}
+
 static tfuse_status make_buffers(gather *g)
 {
     for (int k = 0; k < TF_SIDES; k++) {
@@ -85,6 +113,7 @@ static tfuse_status run_group(gather *g, int64_t first, int64_t end, add_fn add)
         const int64_t left = end - at, count = left < g->batches.samples ? left : g->batches.samples;
         for (int k = 0; k < TF_SIDES; k++)
             TF_TRY(tf_evaluator_run(g->env, g->side[k].ev, &g->side[k].in, at, count, g->side[k].dst, NULL));
+        list_seen(g, at, count);
         TF_TRY(add(&g->lock, count));
     }
     return TFUSE_OK;
@@ -119,6 +148,10 @@ static tfuse_status run_sweeps(gather *g)
     g->total = (uint64_t)g->batches.wanted * (dev ? 2 : 1);
     TF_TRY(tf_progress(g->env, "statistics", 0, g->total));
     TF_TRY(sweep(g, tf_lockstep_add));
+    for (size_t i = 0; i < g->lock.n; i++)
+        if (g->lock.out->items[i].anchor.rows == 0)
+            return tf_fail(g->env, TFUSE_ERANGE, "no token is left of value '%s': the mask of %s hides all of them", g->lock.requests[i].value,
+                           tf_array_label(g->side[TF_ANCHOR].in.array, "the calibration inputs"));
     tf_lockstep_finish(&g->lock);
     return dev ? deviations(g) : TFUSE_OK;
 }
@@ -149,10 +182,13 @@ tfuse_status tf_stats_gather(tf_env *env, const tf_view *anchor, const tf_view *
     TF_TRY_OUT(open_side(&g, TF_MODEL, model, calib, samples));
     g.batches = choose_batches(&g, filter);
     TF_TRY_OUT(make_buffers(&g));
+    TF_TRY_OUT(make_seen(&g));
     status = run_sweeps(&g);
 out:
     for (int k = 0; k < TF_SIDES; k++)
         close_side(&g, &g.side[k]);
+    tf_free(&env->mem, g.flags);
+    tf_free(&env->mem, g.seen);
     tf_lockstep_close(&g.lock);
     if (status != TFUSE_OK)
         tf_stats_free(out);

@@ -123,6 +123,7 @@ static void add_up(tf_env *env, const side *a, const side *m, const tf_token_fil
         *work += tf_area((int64_t)sides[k]->cost.sample, batch, sizeof(float));
     }
     *work += threads * tf_area(1, tf_stats_scratch(widest), sizeof(float));
+    *work += tf_inputs_are_masked(a->view->g, &a->in) ? tf_area(batch, a->in.sample, sizeof(int64_t) + 1) : 0;
 }
 
 tfuse_status tf_stats_bytes(tf_env *env, const tf_view *anchor, const tf_view *model, const tfuse_array *calib, int64_t samples,

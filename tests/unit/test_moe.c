@@ -315,6 +315,56 @@ START_TEST(better_than_contiguous_and_random)
 }
 END_TEST
 
+/* What stands under a mask is in no error. */
+static const t_node masked[] = {
+    {"input", "ids", "", "kind=tokens"},
+    {"input", "mask", "", "kind=tokens default=1"},
+    {"embedding", "embed", "ids", "rows=!words:11 of=/stream:8"},
+    {"linear", "b/q", "embed", "out=heads:2*qk:4"},
+    {"linear", "b/k", "embed", "out=heads:2*qk:4"},
+    {"linear", "b/v", "embed", "out=heads:2*vo:4"},
+    {"attention", "b/core", "b/q b/k b/v mask", ""},
+    {"linear", "b/o", "b/core", "out=/stream:8"},
+    {"add", "b/add", "embed b/o", "residual=embed"},
+    {"linear", "b/up", "b/add", "out=ffn:12"},
+    {"activation", "b/act", "b/up", "kind=gelu"},
+    {"linear", "b/down", "b/act", "out=/stream:8"},
+    {"add", "b/add2", "b/add b/down", "residual=b/add"},
+    {"linear", "head", "b/add2", "out=!classes:3"},
+};
+
+static json_t *report_of(scene *s, const int32_t *ids, const int32_t *mask)
+{
+    tfuse_array *calib, *beside;
+    tfuse_model *made;
+    json_t *report = NULL;
+    t_ok(s->env, tf_array_wrap(s->env, TFUSE_I32, 2, (const int64_t[]){3, 4}, ids, NULL, NULL, &calib));
+    t_ok(s->env, tf_array_wrap(s->env, TFUSE_I32, 2, (const int64_t[]){3, 4}, mask, NULL, NULL, &beside));
+    t_ok(s->env, tf_array_attach(s->env, calib, "mask", beside));
+    t_ok(s->env, tf_moe_split(s->env, s->policy, &s->solvers, s->m.m, calib, NULL, &made, keep, &report));
+    tf_model_free(made);
+    tf_array_free(calib);
+    json_object_del(report, "seconds");
+    return report;
+}
+
+START_TEST(padding_is_not_compared)
+{
+    static const int32_t ids[] = {1, 2, 3, 0, 4, 0, 0, 0, 5, 6, 0, 0}, others[] = {1, 2, 3, 9, 4, 8, 3, 10, 5, 6, 1, 2};
+    static const int32_t mask[] = {1, 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 0}, all[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    scene s;
+    scene_open(&s, masked, TF_LEN(masked), "head");
+    set(&s, "moe.experts", "3");
+    set(&s, "moe.top_k", "1");
+    json_t *a = report_of(&s, ids, mask), *b = report_of(&s, others, mask), *c = report_of(&s, others, all);
+    ck_assert_double_gt(number(a, "error", "clustered"), 0);
+    ck_assert_double_gt(number(a, "output_error", "clustered"), 0);
+    ck_assert(json_equal(a, b) && !json_equal(b, c));
+    json_decref(a), json_decref(b), json_decref(c);
+    scene_close(&s);
+}
+END_TEST
+
 /* The first error is what it is said to be: the FFN's own outputs, routed and not, from the dense model's inputs of it. */
 START_TEST(errors_are_of_the_routed_output)
 {
@@ -463,6 +513,7 @@ Suite *make_suite(void)
     T_ADD(a_graph_of_ones_own);
     T_ADD(splits_refused);
     T_ADD(better_than_contiguous_and_random);
+    T_ADD(padding_is_not_compared);
     T_ADD(errors_are_of_the_routed_output);
     T_ADD(there_and_back);
     T_ADD(layouts_refused);
