@@ -35,7 +35,8 @@ TFUSE_API tfuse_status tfuse_array_wrap(tfuse_ctx *ctx, tfuse_dtype dtype, size_
 
 /**
  * Lets a named array go along with another one as inputs of a model: "attention_mask" (1: seen, 0: padding) and "token_type_ids" beside token ids.
- * Each has the shape of the ids. As calibration inputs, padding counts in no statistic, fit or comparison. What a model takes beside its ids, tfuse_graph_describe lists as its inputs.
+ * Each has the shape of the ids. Of calibration inputs padding counts in no statistic, fit or comparison. What a model takes beside its ids,
+ * tfuse_graph_describe lists as its inputs.
  * @param array  in, out.   @param name  in: copied.
  * @param other  in: the array takes it over and releases it, also when this fails (not when it belongs to an array already).
  * Errors: TFUSE_EINVAL (a name that is taken, an array that goes with another), TFUSE_ENOMEM.

@@ -188,7 +188,8 @@ typedef struct tf_stats {
 } tf_stats;
 
 /* Runs both models on the same inputs in lock-step and accumulates. Memory does not grow with samples. A value that becomes NaN or
- * infinite is TFUSE_ENUMERIC, naming it and the model. Padding does not count; TFUSE_ERANGE where all is. samples: at most, 0 for all; filter->samples may make them fewer. */
+ * infinite is TFUSE_ENUMERIC, naming it and the model. Padding does not count; TFUSE_ERANGE where all is. samples: at most, 0 for all;
+ * filter->samples may make them fewer. */
 tfuse_status tf_stats_gather(tf_env *env, const tf_view *anchor, const tf_view *model, const tfuse_array *calib,
                              int64_t samples, const tf_token_filter *filter, const tf_stat_request *requests, size_t n,
                              tf_stats *out);

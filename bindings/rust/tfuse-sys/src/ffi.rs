@@ -481,7 +481,8 @@ extern "C" {
     /// Errors: TFUSE_EINVAL, TFUSE_EDTYPE, TFUSE_ESHAPE, TFUSE_ENOMEM.
     pub fn tfuse_array_wrap(ctx: *mut tfuse_ctx, dtype: tfuse_dtype, rank: usize, shape: *const i64, data: *const c_void, release: tfuse_release_fn, owner: *mut c_void, out: *mut *mut tfuse_array) -> tfuse_status;
     /// Lets a named array go along with another one as inputs of a model: "attention_mask" (1: seen, 0: padding) and "token_type_ids" beside token ids.
-    /// Each has the shape of the ids. As calibration inputs, padding counts in no statistic, fit or comparison. What a model takes beside its ids, tfuse_graph_describe lists as its inputs.
+    /// Each has the shape of the ids. Of calibration inputs padding counts in no statistic, fit or comparison. What a model takes beside its ids,
+    /// tfuse_graph_describe lists as its inputs.
     /// @param array  in, out.   @param name  in: copied.
     /// @param other  in: the array takes it over and releases it, also when this fails (not when it belongs to an array already).
     /// Errors: TFUSE_EINVAL (a name that is taken, an array that goes with another), TFUSE_ENOMEM.
