@@ -42,8 +42,10 @@ typedef struct tf_stage {
     bool is_dir, force;
 } tf_stage;
 
-/* Fails with TFUSE_EEXIST when final_path exists and not force, and also with force when it is of the other kind or
- * a directory that has subdirectories; with TFUSE_EIO, naming the parent, when that is missing.
+/* May what is at `path`, if anything, be replaced? Fails with TFUSE_EEXIST when it exists and not force, and also with force when it is of the other kind or
+ * a directory that is no output of this library: with subdirectories, or with files of which none is a .safetensors. */
+tfuse_status tf_stage_check(tf_env *env, const char *path, bool is_dir, bool force);
+/* Fails where tf_stage_check does; with TFUSE_EIO, naming the parent, when that is missing.
  * Makes the temporary: an empty directory, or an empty file. */
 tfuse_status tf_stage_open(tf_env *env, const char *final_path, bool is_dir, bool force, tf_stage *out);
 /* fsyncs everything, renames (replacing what was there when force), fsyncs the parent. Frees the stage on success. TFUSE_EIO when the parent

@@ -8,8 +8,8 @@
  * counts only if the name still leads to the locked inode, and else everything starts over. An
  * inode number cannot be used again while its descriptor is open.
  *
- * Only a directory without subdirectories is ever replaced: no output of this library has any,
- * and a mistyped name must not cost a home directory.
+ * Only a directory that could be an output of this library is ever replaced, without subdirectories and with a .safetensors file (or empty): a mistyped
+ * name must not cost a home directory, nor one of notes.
  */
 #include "base/file.h"
 
@@ -66,48 +66,52 @@ static int remove_tree(int at, const char *name)
     return error;
 }
 
-/* The name of a subdirectory in `path`, into name; "" if there is none. */
-static tfuse_status find_subdir(tf_env *env, const char *path, char *name, size_t size)
+static bool is_tensor_file(const char *name)
 {
-    name[0] = '\0';
+    static const char end[] = ".safetensors";
+    const size_t n = strlen(name);
+    return n >= sizeof end - 1 && strcmp(name + n - (sizeof end - 1), end) == 0;
+}
+
+/* Could the directory be an output of this library? */
+static tfuse_status check_contents(tf_env *env, const char *path)
+{
+    char subdir[256] = "", other[256] = "";
+    bool tensors = false;
     DIR *dir = open_dir_at(AT_FDCWD, path);
     if (!dir)
         return tf_fail_errno(env, errno, "%s: cannot look into it", path);
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+    for (struct dirent *e; !subdir[0] && (e = readdir(dir)) != NULL;) {
         struct stat st;
-        if (!is_dot(e->d_name) && fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISDIR(st.st_mode)) {
-            tf_printable(name, size, e->d_name);
-            break;
-        }
+        if (is_dot(e->d_name))
+            continue;
+        const bool is_dir = fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+        tensors |= !is_dir && is_tensor_file(e->d_name);
+        tf_printable(is_dir ? subdir : other, sizeof subdir, e->d_name);
     }
     closedir(dir);
+    if (subdir[0])
+        return tf_fail(env, TFUSE_EEXIST, "%s: is not replaced, since it holds a directory '%s', which no output of this library does; remove it first",
+                       path, subdir);
+    if (other[0] && !tensors)
+        return tf_fail(env, TFUSE_EEXIST, "%s: is not replaced, since it holds '%s' and no .safetensors file, as every output of this library does; "
+                       "remove it first", path, other);
     return TFUSE_OK;
 }
 
-/* May what is at `path`, if anything, be replaced? */
-static tfuse_status check_final(tf_env *env, const char *path, bool is_dir, bool force)
+tfuse_status tf_stage_check(tf_env *env, const char *path, bool is_dir, bool force)
 {
     struct stat st;
     if (lstat(path, &st) != 0)
         return errno == ENOENT ? TFUSE_OK : tf_fail_errno(env, errno, "%s: cannot be examined", path);
     if (!force)
-        return tf_fail(env, TFUSE_EEXIST, "%s: exists; choose another name, or force to replace it", path);
+        return tf_fail(env, TFUSE_EEXIST, "%s: exists; give another name, or --force (io.force=1) to replace it", path);
     if (S_ISLNK(st.st_mode))
         return TFUSE_OK;
     if (is_dir != S_ISDIR(st.st_mode))
         return tf_fail(env, TFUSE_EEXIST, "%s: is %s and is not replaced by %s; remove it first", path,
                        is_dir ? "not a directory" : "a directory", is_dir ? "one" : "a file");
-    if (!is_dir)
-        return TFUSE_OK;
-    char name[256];
-    TF_TRY(find_subdir(env, path, name, sizeof name));
-    if (name[0])
-        return tf_fail(env, TFUSE_EEXIST,
-                       "%s: is not replaced, since it holds a directory '%s', which no output of this library does; "
-                       "remove it first",
-                       path, name);
-    return TFUSE_OK;
+    return is_dir ? check_contents(env, path) : TFUSE_OK;
 }
 
 static tfuse_status check_parent(tf_env *env, const char *parent, const char *final_path)
@@ -243,7 +247,7 @@ tfuse_status tf_stage_open(tf_env *env, const char *final_path, bool is_dir, boo
     out->parent_fd = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (out->parent_fd < 0)
         TF_TRY_OUT(tf_fail_errno(env, errno, "%s: cannot open", parent));
-    TF_TRY_OUT(check_final(env, out->final_path, is_dir, force));
+    TF_TRY_OUT(tf_stage_check(env, out->final_path, is_dir, force));
     for (int i = 0; i < OPEN_TRIES && out->lock_fd < 0; i++)
         TF_TRY_OUT(try_temp(env, out));
     if (out->lock_fd < 0)
@@ -390,7 +394,7 @@ static tfuse_status commit_in(tf_env *env, const tf_stage *stage, const char *pa
     if (!parent_stays(stage, parent))
         return tf_fail(env, TFUSE_EIO, "%s: was moved or removed while %s was being written in it", parent, tf_path_base(to));
     TF_TRY(sync_stage(env, stage));
-    TF_TRY(check_final(env, to, stage->is_dir, stage->force));
+    TF_TRY(tf_stage_check(env, to, stage->is_dir, stage->force));
     int error = move_stage(env, stage);
     if (error == EEXIST)
         status = tf_fail(env, TFUSE_EEXIST, "%s: appeared while it was being written; choose another name", to);

@@ -101,18 +101,13 @@ static tfuse_status check_parent(tf_env *env, const char *path, const char *pare
 
 tfuse_status tf_dry_output(tf_env *env, const tfuse_policy *policy, const char *path, bool is_dir, tf_buf *problems)
 {
-    struct stat st;
     if (!path)
         return TFUSE_OK;
     if (!*path)
         return tf_dry_note(env, problems, tf_fail(env, TFUSE_EINVAL, "the name of an output is empty"));
-    if (lstat(path, &st) == 0) {
-        if (!tf_policy_flag(policy, "io.force"))
-            TF_TRY(tf_dry_note(env, problems, tf_fail(env, TFUSE_EEXIST, "%s: exists; give another name, or --force to replace it", path)));
-        else if (!S_ISDIR(st.st_mode) != !is_dir)
-            TF_TRY(tf_dry_note(env, problems, tf_fail(env, TFUSE_EEXIST, "%s: is a %s and is not replaced by a %s", path, is_dir ? "file" : "directory",
-                                   is_dir ? "directory" : "file")));
-    }
+    const tfuse_status there = tf_stage_check(env, path, is_dir, tf_policy_flag(policy, "io.force"));
+    if (there != TFUSE_OK)
+        TF_TRY(tf_dry_note(env, problems, there));
     char *parent = tf_path_dir(env, path);
     tfuse_status status = parent ? check_parent(env, path, parent, problems) : TFUSE_ENOMEM;
     tf_free(&env->mem, parent);

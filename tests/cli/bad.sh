@@ -48,6 +48,10 @@ echo precious >"$work/mine/file"
 refuses 1 "$work/mine: exists" 'an existing OUT' fuse "$a" "$b" -o "$work/mine" --align none
 refuses 1 'exists' 'an existing OUT, with a / behind' fuse "$a" "$b" -o "$work/mine/" --align none
 check 'nothing lost' "$(cat "$work/mine/file")" = precious
+refuses 1 "$work/mine: is not replaced, since it holds 'file'" 'a directory of notes, with --force' fuse "$a" "$b" -o "$work/mine" --align none --force
+run fuse "$a" "$b" -o "$work/mine" --force --dry-run
+check 'a directory of notes: a dry run says so' "$code$(grep -c "since it holds 'file'" "$work/out")" = 11
+check 'nothing lost by --force' "$(cat "$work/mine/file")" = precious
 refuses 1 'is read by this run' 'a parent as OUT, with --force' fuse "$a" "$work/missing" -o "$work/missing" --align none --force
 refuses 1 'is read by this run' 'a parent by its file as OUT' fuse "$work/extra/model.safetensors" "$a" -o "$work/extra" --align none --force
 run fuse "$a" "$work/extra" -o "$work/extra" --force --set io.extra=copy --dry-run

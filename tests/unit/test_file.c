@@ -188,7 +188,7 @@ START_TEST(test_stage_dir)
     t_ok(p.env, tf_stage_open(p.env, slashes, true, false, &stage));
     ck_assert_str_eq(stage.final_path, p.final);
     write_in(&p, stage.temp_path, "a", "1");
-    write_in(&p, stage.temp_path, "b", "2");
+    write_in(&p, stage.temp_path, "b.safetensors", "2");
     t_ok(p.env, tf_stage_commit(p.env, &stage));
     check_text(&p, p.final, "a", "1");
 
@@ -237,7 +237,10 @@ START_TEST(test_stage_refuses)
     ck_assert_int_eq(mkdir(p.final, 0700), 0);
     ck_assert_int_eq(mkdir(deep, 0700), 0);
     t_fails(p.env, tf_stage_open(p.env, p.final, true, true, &stage), TFUSE_EEXIST, "'photos'");
-    ck_assert(there(deep));
+    ck_assert_int_eq(rmdir(deep), 0);
+    write_in(&p, p.final, "thesis.txt", "my own");
+    t_fails(p.env, tf_stage_open(p.env, p.final, true, true, &stage), TFUSE_EEXIST, "'thesis.txt' and no .safetensors");
+    check_text(&p, p.final, "thesis.txt", "my own");
     tf_free(&p.env->mem, deep);
     teardown(&p);
 }
@@ -359,7 +362,7 @@ START_TEST(test_stage_race)
             if (status != TFUSE_OK)
                 _exit(2);
             write_in(&p, stage.temp_path, "a", "1");
-            write_in(&p, stage.temp_path, "b", "2");
+            write_in(&p, stage.temp_path, "b.safetensors", "2");
             check_text(&p, stage.temp_path, "a", "1");
             status = tf_stage_commit(p.env, &stage);
             tf_stage_abort(p.env, &stage);
@@ -375,7 +378,7 @@ START_TEST(test_stage_race)
         ck_assert_int_eq(result, 0);
     }
     check_text(&p, p.final, "a", "1");
-    check_text(&p, p.final, "b", "2");
+    check_text(&p, p.final, "b.safetensors", "2");
     ck_assert(!there(p.temp));
     teardown(&p);
 }

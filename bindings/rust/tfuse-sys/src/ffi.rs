@@ -556,7 +556,8 @@ extern "C" {
     /// safetensors with provenance in the metadata; it appears whole, by one rename, or not at all.
     /// @param plan    in: of these models, or of models with the same graphs; other weights are reported in the log.
     /// @param models  in: as in tfuse_align.
-    /// @param out     in: path of the directory; an existing one is refused unless io.force is 1, one in which a model of the call lies always.
+    /// @param out     in: path of the directory; an existing one is refused unless io.force is 1; one in which a model of the call
+    ///                lies, or that is no checkpoint (directories in it, or files and no .safetensors), always.
     /// Errors: TFUSE_EEXIST, TFUSE_EIO, TFUSE_EGRAPH (another graph than the plan's), TFUSE_EINVAL (combine.weights that do not fit),
     /// TFUSE_ENUMERIC, TFUSE_ECANCELLED, TFUSE_ENOMEM, TFUSE_ERANGE (run.memory is too little), TFUSE_ENOTFOUND (a pass of
     /// the plan that this library has not), and those of tfuse_graph_infer.
