@@ -29,7 +29,7 @@ static tfuse_status pair_attrs(tf_env *env, const tf_align_job *job, size_t k, c
         const tf_node *one = side ? g : a, *two = side ? a : g;
         for (int i = 0; i < one->n_attrs; i++) {
             const char *key = one->attrs[i].key, *x = one->attrs[i].value, *y = tf_node_attr(two, key);
-            if (says_size(key) || !strcmp(key, "eps") || (y && !strcmp(x, y)))
+            if (says_size(key) || !strcmp(key, "eps") || (y && (side || !strcmp(x, y)))) /* what both have is told once */
                 continue;
             TF_TRY(tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH,
                 "%s: %s is %s in %s and %s in %s: models that compute differently cannot be fused", a->name, key, x,
@@ -43,8 +43,7 @@ static tfuse_status pair_attrs(tf_env *env, const tf_align_job *job, size_t k, c
 static void warn_of_eps(tf_env *env, const tf_align_job *job, size_t k)
 {
     const tf_graph *a = job->graphs[0], *g = job->graphs[k];
-    const tf_node *first = NULL;
-    const char *other = NULL;
+    const tf_node *first = NULL, *other = NULL;
     size_t count = 0;
     for (size_t i = 0; i < a->n_nodes; i++) {
         const tf_id same = tf_graph_find_node(g, a->nodes[i].name);
@@ -53,12 +52,12 @@ static void warn_of_eps(tf_env *env, const tf_align_job *job, size_t k)
             continue;
         if (count++ == 0) {
             first = &a->nodes[i];
-            other = y;
+            other = &g->nodes[same];
         }
     }
     if (count)
-        tf_log(env, TFUSE_LOG_WARN, "eps of %s, and of %zu more, is %s in the anchor and %s in %s; the anchor's is kept", first->name, count - 1,
-               tf_node_attr(first, "eps"), other, label(job, k));
+        tf_log(env, TFUSE_LOG_WARN, "eps of %s, and of %zu more, is %g in the anchor and %g in %s; the anchor's is kept", first->name, count - 1,
+               tf_node_real_at(first, "eps", 0), tf_node_real_at(other, "eps", 0), label(job, k));
 }
 
 /* A node that one of two graphs has not: other architectures, or other depths. */
@@ -85,6 +84,17 @@ static tfuse_status pair_inputs(tf_env *env, const tf_align_job *job, size_t k, 
     return TFUSE_OK;
 }
 
+/* The first node of one that the other has not, where the architectures differ: then each line about another node would say the same again. */
+static const char *find_stranger(const tf_graph *a, const tf_graph *g)
+{
+    if (!strcmp(a->arch, g->arch))
+        return NULL;
+    for (size_t i = 0; i < a->n_nodes; i++)
+        if (tf_graph_find_node(g, a->nodes[i].name) < 0)
+            return a->nodes[i].name;
+    return NULL;
+}
+
 static tfuse_status pair_nodes(tf_env *env, const tf_align_job *job, size_t k)
 {
     const tf_graph *a = job->graphs[0], *g = job->graphs[k];
@@ -96,7 +106,7 @@ static tfuse_status pair_nodes(tf_env *env, const tf_align_job *job, size_t k)
         }
         if (g->nodes[other].op != a->nodes[i].op)
             TF_TRY(tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH,
-                "%s: %s is a %s, in the anchor %s a %s: models of different kinds cannot be fused", label(job, k), a->nodes[i].name,
+                "%s: %s is of kind %s, in the anchor %s %s: models of different kinds cannot be fused", label(job, k), a->nodes[i].name,
                 g->nodes[other].op->name, label(job, 0), a->nodes[i].op->name)));
         TF_TRY(pair_inputs(env, job, k, &a->nodes[i], &g->nodes[other]));
         TF_TRY(pair_attrs(env, job, k, &a->nodes[i], &g->nodes[other]));
@@ -114,6 +124,32 @@ static bool fixed(const tf_part *part)
     return part->n_ports == 0;
 }
 
+/* The first factor of two parts that has another extent, or the number of factors. */
+static int first_unequal(const tf_part *a, const tf_part *g)
+{
+    int f = 0;
+    while (f < a->n_factors && f < g->n_factors && a->extent[f] == g->extent[f])
+        f++;
+    return f;
+}
+
+/* Parts that must be equal: factor by factor where units keep their places, for 4 heads of 16 are not 8 of 8; else (fixed ones) in all. */
+static tfuse_status pair_part(tf_env *env, const tf_align_job *job, size_t k, const tf_param *param, int dim, const tf_part *a, const tf_part *g)
+{
+    const int f = first_unequal(a, g);
+    const bool held = fixed(a) || fixed(g);
+    if (held ? a->size == g->size : f == a->n_factors && f == g->n_factors)
+        return TFUSE_OK;
+    const bool one = !held && f < a->n_factors && f < g->n_factors;
+    const tf_id port = a->port[one ? f : a->n_factors - 1];
+    const char *axis = port >= 0 ? job->graphs[0]->class_name[tf_class_of(job->graphs[0], port)] : "a fixed dimension";
+    return tf_align_note(env, job, tf_fail(env, TFUSE_EGRAPH, "%s (dimension %d of %s) has %lld units in %s and %lld in %s%s", axis, dim, param->name,
+                                           (long long)(one ? a->extent[f] : a->size), label(job, 0), (long long)(one ? g->extent[f] : g->size),
+                                           label(job, k),
+                                           fixed(a) ? ": it is fixed from outside and must agree"
+                                                    : "; plain averaging needs equal widths and head counts: use --align matching"));
+}
+
 static tfuse_status pair_parts(tf_env *env, const tf_align_job *job, size_t k, const tf_param *pa, const tf_param *pg, int dim,
                                bool equal)
 {
@@ -124,17 +160,9 @@ static tfuse_status pair_parts(tf_env *env, const tf_align_job *job, size_t k, c
         status = tf_binding_parts(env, job->graphs[k], pg->dims[dim], &g, &ng);
     if (status == TFUSE_OK && na != ng)
         status = tf_fail(env, TFUSE_EGRAPH, "%s and %s lay %s out differently", label(job, 0), label(job, k), pa->name);
-    for (int p = 0; p < na && status == TFUSE_OK; p++) {
-        if (a[p].size == g[p].size || (!equal && !fixed(&a[p]) && !fixed(&g[p])))
-            continue;
-        tf_id port = a[p].port[a[p].n_factors - 1];
-        const char *axis = port >= 0 ? job->graphs[0]->class_name[tf_class_of(job->graphs[0], port)] : "a fixed dimension";
-        status = tf_fail(env, TFUSE_EGRAPH, "%s (dimension %d of %s) has %lld units in %s and %lld in %s%s", axis, dim, pa->name,
-                         (long long)a[p].size, label(job, 0), (long long)g[p].size, label(job, k),
-                         fixed(&a[p]) ? ": it is fixed from outside and must agree"
-                                      : "; plain averaging needs equal widths: use --align matching");
-        status = tf_align_note(env, job, status);
-    }
+    for (int p = 0; p < na && status == TFUSE_OK; p++)
+        if (equal || fixed(&a[p]) || fixed(&g[p]))
+            status = pair_part(env, job, k, pa, dim, &a[p], &g[p]);
     tf_free(&env->mem, a);
     tf_free(&env->mem, g);
     return status;
@@ -159,14 +187,21 @@ static tfuse_status pair_params(tf_env *env, const tf_align_job *job, size_t k, 
     return TFUSE_OK;
 }
 
+static tfuse_status pair(tf_env *env, const tf_align_job *job, size_t k, bool equal)
+{
+    const char *strange = find_stranger(job->graphs[0], job->graphs[k]), *theirs = strange ? NULL : find_stranger(job->graphs[k], job->graphs[0]);
+    if (strange || theirs)
+        return tf_align_note(env, job, fail_lacking(env, job, k, strange ? strange : theirs, !strange));
+    TF_TRY(pair_nodes(env, job, k));
+    return pair_params(env, job, k, equal);
+}
+
 tfuse_status tf_pair_graphs(tf_env *env, const tf_align_job *job, size_t k)
 {
-    TF_TRY(pair_nodes(env, job, k));
-    return pair_params(env, job, k, false);
+    return pair(env, job, k, false);
 }
 
 tfuse_status tf_pair_extents(tf_env *env, const tf_align_job *job, size_t k)
 {
-    TF_TRY(pair_nodes(env, job, k));
-    return pair_params(env, job, k, true);
+    return pair(env, job, k, true);
 }

@@ -58,6 +58,14 @@ works 'by a plan' fuse "$a" "$b" -o "$work/o" --plan "$work/ab.plan" --dry-run -
 run fuse "$a" "$b" "$b" -o "$work/o" --plan "$work/ab.plan" --dry-run --json
 says 'a plan for fewer models' 'the plan is of 2 models'
 
+# Of a model of another architecture one line, not one for each of its nodes; its attributes once.
+run fuse "$a" tests/data/llama-kjv-e "$work/nowhere" -o "$work/o" --dry-run --json
+at_most 'another architecture: few lines' "$(json problems)" 3
+says 'another architecture: which' 'tests/data/llama-kjv-e is a llama'
+says 'another architecture: the rest too' "$work/nowhere"
+run fuse tests/data/timm-average tests/data/timm-patches -o "$work/o" --dry-run
+check 'attributes that differ: once' "$(grep -c '^layer.0/query: bias is ' "$work/out")" = 1
+
 # --memory
 refuses 1 'run.memory=1048576 is too little: this takes at least' 'too little memory' fuse "$work/x" "$work/y" -o "$work/o" --memory 1M
 refuses 1 'run.memory' 'too little memory to align' align "$work/x" "$work/y" -o "$work/o.plan" --memory 2M

@@ -32,5 +32,8 @@ works 'one thread' align "$b" "$work/widened" --align matching --threads 1 -o "$
 works 'three threads' align "$b" "$work/widened" --align matching --threads 3 -o "$work/three.plan"
 if cmp -s "$work/one.plan" "$work/three.plan"; then pass 'equal bytes'; else fail 'equal bytes' 'plans differ'; fi
 works 'a page' plan "$work/narrow.plan" --html "$work/narrow.html"
+cp -r "$a" "$work/eight"
+sed 's/"num_attention_heads": 4/"num_attention_heads": 8/' "$a/config.json" >"$work/eight/config.json"
+refuses 1 'layer.0/heads (dimension 0 of layer.0/query.weight) has 4 units' 'plain averaging of 4 heads and 8' fuse "$a" "$work/eight" --align none -o "$work/x"
 refuses 1 'equal widths' 'plain averaging' fuse "$b" "$work/widened" --align none -o "$work/x"
 finish
