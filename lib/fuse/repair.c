@@ -353,6 +353,15 @@ static tfuse_status choose_mix(repair *r, const tfuse_array *calib)
     return TFUSE_OK;
 }
 
+/* Too few samples to leave any out: ridges, mixes and the last step are then chosen by what they were fitted to, where the most flexible always wins. */
+static void warn_of_few(tf_env *env, const tf_fuse_job *job, const tfuse_array *calib)
+{
+    const int64_t most = tf_policy_int(job->policy, "calib.samples"), n = calib->rank && calib->shape[0] < most ? calib->shape[0] : most;
+    if (n < RP_FOLD)
+        tf_log(env, TFUSE_LOG_WARN, "repair: of %lld calibration input%s none is left out to test what is fitted to the rest, which is likely worse than "
+               "the models themselves; give at least %d, better hundreds, or --repair none", (long long)n, n == 1 ? "" : "s", (int)RP_FOLD);
+}
+
 tfuse_status tf_repair(tf_env *env, const tf_fuse_job *job, int stages, const tfuse_array *calib, float ***fitted, json_t **report)
 {
     repair r = {.env = env, .job = job, .g = job->graphs[0], .stages = stages, .n = job->n, .kl_refit = NAN};
@@ -361,6 +370,8 @@ tfuse_status tf_repair(tf_env *env, const tf_fuse_job *job, int stages, const tf
     if (calib ? !tf_graph_runs(r.g) : r.g->output < 0)
         return tf_fail(env, TFUSE_EUNSUPPORTED, "repair runs the models, and %s has %s", tf_model_label(job->models[0]),
                        r.g->output < 0 ? "no output" : "several inputs");
+    if (calib)
+        warn_of_few(env, job, calib);
     r.weights = tf_calloc(env, 2 * r.n, sizeof *r.weights);
     r.mix = r.weights ? r.weights + r.n : NULL;
     r.mixes = json_array();

@@ -73,4 +73,8 @@ refuses 1 'matching' 'maps that keep no function' fuse "$a" "$b" --align otfusio
 refuses 2 'repair' 'an unknown stage' fuse "$a" "$b" --align matching --repair polish -o "$work/x"
 refuses 1 'memory' 'too little memory' fuse "$a" "$b" --align matching --calib "$calib" --memory 4M -o "$work/x"
 check 'nothing under OUT' ! -e "$work/x"
+run fuse "$a" "$b" --calib "$calib" --samples 4 --repair mix -o "$work/few"
+check 'four inputs: a warning' "$code$(grep -c 'of 4 calibration inputs none is left out' "$work/err")" = 01
+run fuse "$a" "$b" --calib "$calib" --samples 5 --repair mix -o "$work/enough"
+check 'five: none of this kind' "$code$(grep -c 'none is left out' "$work/err")" = 00
 finish
