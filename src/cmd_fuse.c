@@ -136,7 +136,7 @@ static void print_repair(const tool *t, const json_t *found)
         return;
     }
     printf(", on %lld samples; from the ensemble %.4f nats, the anchor alone %.4f\n", (long long)json_integer_value(json_object_get(found, "samples")),
-           json_number_value(json_object_get(found, "kl_fused")), json_number_value(json_object_get(found, "kl_anchor")));
+           shown(json_number_value(json_object_get(found, "kl_fused")), 4), shown(json_number_value(json_object_get(found, "kl_anchor")), 4));
     print_mix(t, found);
 }
 
@@ -163,7 +163,7 @@ static void print_verdict(const json_t *found)
 {
     const double fused = json_number_value(json_object_get(found, "kl_fused")), anchor = json_number_value(json_object_get(found, "kl_anchor"));
     if (json_is_true(json_object_get(found, "worse")))
-        printf("THE FUSED MODEL IS WORSE THAN THE ANCHOR ALONE: %.4f nats from the models' ensemble, the anchor %.4f\n", fused, anchor);
+        printf("THE FUSED MODEL IS WORSE THAN THE ANCHOR ALONE: %.4f nats from the models' ensemble, the anchor %.4f\n", fused, shown(anchor, 4));
 }
 
 static int report(const tool *t, const tfuse_plan *plan, json_t *check, json_t *repaired, double seconds)

@@ -146,7 +146,7 @@ static int score_all(const work *w, path_scores *p, json_t **report)
 static void print_barrier(const char *what, const path_curve *curve)
 {
     if (curve->loss)
-        printf("  barrier%s  %8.4f nats at t = %.3g\n", what, curve->barrier, curve->at);
+        printf("  barrier%s  %8.4f nats at t = %.3g\n", what, shown(curve->barrier, 4), curve->at);
 }
 
 static void print_table(const path_scores *p)

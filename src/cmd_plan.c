@@ -25,7 +25,7 @@ static int widest(const tfuse_plan *plan, int column)
 static void print_share(double x, int digits, const char *unit)
 {
     if (isfinite(x))
-        printf("%*.*f%s", 8 - (int)strlen(unit), digits, x, unit);
+        printf("%*.*f%s", 8 - (int)strlen(unit), digits, shown(x, digits), unit);
     else
         printf("%8s", "-");
 }
@@ -64,7 +64,7 @@ static void print_objective(const json_t *report)
             continue;
         printf("  model %zu  mean correlation by round:", k);
         json_array_foreach(rounds, i, value)
-            printf(" %.4f", json_number_value(value));
+            printf(" %.4f", shown(json_number_value(value), 4));
         putchar('\n');
     }
 }

@@ -179,7 +179,7 @@ static void print_objective(FILE *f, const json_t *objective)
         if (json_array_size(rounds))
             fprintf(f, "<tr><td class=\"name\">model %zu</td>", k);
         json_array_foreach(rounds, i, value)
-            fprintf(f, "<td>%.4f</td>", json_number_value(value));
+            fprintf(f, "<td>%.4f</td>", shown(json_number_value(value), 4));
         if (json_array_size(rounds))
             fputs("</tr>\n", f);
     }

@@ -209,6 +209,13 @@ void print_text(const char *text, int width)
         putchar(' ');
 }
 
+double shown(double x, int digits)
+{
+    char text[32]; /* the digits of a small number; what is cut off a large one does not matter */
+    snprintf(text, sizeof text, "%.*f", digits, x);
+    return text[0] == '-' && !text[strspn(text, "-0.")] ? 0 : x;
+}
+
 void print_number(double x)
 {
     if (isfinite(x))

@@ -29,7 +29,7 @@ static void print_step(FILE *f, const char *what, double kl, double most, const 
         return;
     fputs("<tr><td class=\"name\">", f);
     print_escaped(f, what);
-    fprintf(f, "</td><td>%.5f</td><td class=\"name\"><span class=\"bar%s\" style=\"width:%.0fpx\"></span></td></tr>\n", kl, cls,
+    fprintf(f, "</td><td>%.5f</td><td class=\"name\"><span class=\"bar%s\" style=\"width:%.0fpx\"></span></td></tr>\n", shown(kl, 5), cls,
             most > 0 ? 320 * fmax(0, fmin(1, kl / most)) : 0);
 }
 

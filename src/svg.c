@@ -132,10 +132,11 @@ void svg_grid(FILE *f, const svg_axis *x, const svg_axis *y, double factor, cons
     int digits = step >= 1 ? 0 : (int)ceil(-log10(step) - 1e-9);
     for (int i = 0; i <= (int)lround((y->hi - y->lo) / y->step); i++) {
         double value = y->lo + i * y->step, at = svg_at(y, value);
+        value = fabs(value) < y->step / 2 ? 0 : value * factor; /* rounding leaves no sign to a zero */
         svg_line(f, i == 0 ? "axis" : "grid", x->from, at, x->to, at);
         if (digits > 4 || largest >= 1e6)
-            svg_text(f, "tick end", x->from - 7, at + 4, "%.3g%s", fabs(value) < y->step / 2 ? 0 : value * factor, unit);
+            svg_text(f, "tick end", x->from - 7, at + 4, "%.3g%s", value, unit);
         else
-            svg_text(f, "tick end", x->from - 7, at + 4, "%.*f%s", digits, value * factor, unit);
+            svg_text(f, "tick end", x->from - 7, at + 4, "%.*f%s", digits, value, unit);
     }
 }

@@ -72,6 +72,8 @@ int print_json(json_t *object);
 json_t *json_number(double x);
 /* Prints text without control characters, padded to `width` columns. */
 void print_text(const char *text, int width);
+/* A number for "%.*f" with so many digits: where rounding leaves nothing of it, a zero without a sign. */
+double shown(double x, int digits);
 /* A number in at most 10 columns; "-" when it is none. */
 void print_number(double x);
 double seconds_now(void);

@@ -84,6 +84,13 @@ check 'the picture: well-formed, curves, names, nothing fetched' $? = 0
 works 'none has one line' path "$b" "$a" --align none --steps 2 --inputs "$work/x.npy" --labels "$work/y.npy" --json
 check 'none: no second line' "$(json points 0 plain) $(json plain_barrier)" = 'null null'
 
+# A model with itself, scaled and turned on the way: what is left of the barrier is rounding, of either sign.
+for limit in 1 2 5; do
+    works "no barrier, $limit" path tests/data/llama-kjv-e tests/data/llama-kjv-e --align matching --generate 0 --steps 2 --limit $limit \
+        --inputs tests/data/kjv-tokens/val.npy
+    check "no barrier, $limit: no sign" "$(grep -c '^  barrier  .* 0\.0000 nats' "$work/out")$(grep -c -- '-0\.0*[^0-9.]' "$work/out")" = 10
+done
+
 set -- --inputs "$work/x.npy" --labels "$work/y.npy"
 refuses 2 '--inputs' 'no inputs' path --align otfusion "$b" "$a"
 refuses 2 '--labels' 'no labels' path --align otfusion "$b" "$a" --inputs "$work/x.npy"
