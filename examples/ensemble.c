@@ -59,6 +59,10 @@ int main(int argc, char **argv)
     const unsigned char *label = tfuse_array_data(labels);
     for (int64_t r = 0; r < rows; r++) {
         const float *x = sum + r * classes;
+        if (label[r] >= classes) {
+            fprintf(stderr, "ensemble: %s: label %d, and the models know %lld classes\n", argv[2], label[r], (long long)classes);
+            return 1;
+        }
         double n = argc - 3, total = 0;
         int64_t best = 0;
         for (int64_t c = 0; c < classes; c++) {

@@ -157,6 +157,15 @@ static tfuse_model *fuse(tfuse_ctx *ctx, tfuse_policy *policy, const tfuse_plan 
     return fused;
 }
 
+/* Bytes, `rank` extents, of which those behind the first make `size`? */
+static int is_of(const tfuse_array *a, size_t rank, int64_t size)
+{
+    int64_t product = 1;
+    for (size_t d = 1; d < tfuse_array_rank(a); d++)
+        product *= tfuse_array_shape(a)[d];
+    return tfuse_array_dtype(a) == TFUSE_U8 && tfuse_array_rank(a) == rank && product == size;
+}
+
 int main(int argc, char **argv)
 {
     tfuse_ctx *ctx = NULL;
@@ -172,6 +181,10 @@ int main(int argc, char **argv)
         return 1;
     check(ctx, tfuse_array_open(ctx, argv[1], &raw));
     check(ctx, tfuse_array_open(ctx, argv[2], &answers));
+    if (!is_of(raw, 3, PIXELS) || !is_of(answers, 1, 1) || tfuse_array_shape(raw)[0] != tfuse_array_shape(answers)[0]) {
+        fprintf(stderr, "feed: IMAGES is N x 28 x 28 bytes and LABELS one byte for each\n");
+        return 1;
+    }
     const int64_t n = tfuse_array_shape(raw)[0];
     const unsigned char *pixel = tfuse_array_data(raw), *label = tfuse_array_data(answers);
     net *nets[2] = {calloc(1, sizeof(net)), calloc(1, sizeof(net))};

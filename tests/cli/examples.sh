@@ -21,6 +21,9 @@ at_most 'feed: networks are trained' 80 "$(percent first)"
 at_most 'feed: fused keeps the skill' "$(awk -v p="$(percent first)" 'BEGIN { print p - 2.5 }')" "$(percent fused)"
 at_most 'feed: fused is better than the plain average' "$(percent 'plain average')" "$(percent fused)"
 
+"$bin/feed" "$mnist/t10k-labels-idx1-ubyte.gz" "$mnist/t10k-images-idx3-ubyte.gz" >"$work/out" 2>"$work/err"
+check 'feed: the two in the wrong order' "$? $(grep -c 'IMAGES is N x 28 x 28' "$work/err")" = '1 1'
+
 # A host in C++ with its own tensors, allocator, threads and log; nothing on disk.
 if "$bin/embed" >"$work/out" 2>"$work/err"; then
     pass 'embed'
