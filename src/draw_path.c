@@ -74,6 +74,7 @@ typedef struct panel {
     svg_axis x, y;
 } panel;
 
+/* All points, and at least a fiftieth of the largest number, so that rounding does not look like a curve; accuracies end at 1. */
 static svg_axis fit(const path_scores *p, const panel *s, double from, double to)
 {
     double lo = fmin(s->parents[0], s->parents[1]), hi = fmax(s->parents[0], s->parents[1]);
@@ -81,6 +82,9 @@ static svg_axis fit(const path_scores *p, const panel *s, double from, double to
         lo = fmin(lo, fmin(s->aligned[i], s->plain ? s->plain[i] : lo));
         hi = fmax(hi, fmax(s->aligned[i], s->plain ? s->plain[i] : hi));
     }
+    const double least = hi > 0 ? 0.02 * hi : 0.02, short_of = fmax(0, least - (hi - lo)) / 2;
+    lo = fmax(0, lo - short_of);
+    hi = s->factor > 1 ? fmin(1, hi + short_of) : hi + short_of;
     return svg_axis_round(lo, hi, 5, from, to);
 }
 
@@ -143,6 +147,16 @@ static void draw_barrier(FILE *f, const path_scores *p, const panel *s, const pa
     svg_text(f, text, x + (right ? -9 : 9), top + (bottom - top) * (plain ? 0.3 : 0.6) + 4, "barrier %.3f nats", curve->barrier);
 }
 
+/* The label of A stands on the side that the aligned curve leaves free, and between the panel's title and the numbers under it. */
+static void draw_start(FILE *f, const panel *s)
+{
+    enum { ABOVE = -10, BELOW = 20 };
+    const double at = svg_at(&s->y, s->parents[0]), next = svg_at(&s->y, s->aligned[1]);
+    double by = next > at ? ABOVE : BELOW;
+    by = at + by < s->y.to + 8 ? BELOW : at + by > s->y.from - 3 ? ABOVE : by;
+    svg_text(f, "halo", LEFT + 12, at + by, "A  %.*f%s", s->digits, s->parents[0] * s->factor, s->unit);
+}
+
 static void draw_panel(FILE *f, const path_scores *p, const panel *s)
 {
     svg_text(f, "name", LEFT, s->y.to - 16, "%s", s->title);
@@ -151,8 +165,7 @@ static void draw_panel(FILE *f, const path_scores *p, const panel *s)
     if (s->plain)
         draw_curve(f, p, s, s->plain, true);
     draw_curve(f, p, s, s->aligned, false);
-    svg_text(f, "halo", LEFT + 12, svg_at(&s->y, s->parents[0]) + (s->factor > 1 ? 20 : -10), "A  %.*f%s", s->digits,
-             s->parents[0] * s->factor, s->unit);
+    draw_start(f, s);
     draw_ends(f, p, s);
 }
 
@@ -177,23 +190,48 @@ static void draw_legend(FILE *f, const path_scores *p)
     svg_text(f, "", 496, y, "the parents");
 }
 
-/* The last part of a path, cut to what a title holds; a '/' at the end does not count. */
+static bool starts_character(char c)
+{
+    return ((unsigned char)c & 0xc0) != 0x80;
+}
+
+/* Bytes of the first `count` characters of n bytes of text; all where there are fewer. */
+static size_t first_characters(const char *text, size_t n, size_t count)
+{
+    size_t i = 0;
+    for (size_t seen = 0; i < n; i++)
+        if (starts_character(text[i]) && seen++ == count)
+            break;
+    return i;
+}
+
+/* The last part of a path, of which both ends stay where it is longer than a title holds; a '/' at the end does not count. */
 static const char *short_name(const char *path, char *name, size_t size)
 {
-    size_t n = strlen(path);
+    enum { MOST = 26, HEAD = 12, TAIL = 13 };
+    size_t n = strlen(path), count = 0;
     while (n > 1 && path[n - 1] == '/')
         n--;
     size_t start = n;
     while (start > 0 && path[start - 1] != '/')
         start--;
-    snprintf(name, size, "%.*s", (int)(n - start), path + start);
+    path += start;
+    n -= start;
+    for (size_t i = 0; i < n; i++)
+        count += starts_character(path[i]);
+    if (count <= MOST) {
+        snprintf(name, size, "%.*s", (int)n, path);
+        return name;
+    }
+    const size_t tail = first_characters(path, n, count - TAIL);
+    snprintf(name, size, "%.*s\xe2\x80\xa6%.*s", (int)first_characters(path, n, HEAD), path, (int)(n - tail), path + tail);
     return name;
 }
 
 void draw_path(FILE *f, const void *scores)
 {
     const path_scores *p = scores;
-    char a[40], b[40];
+    char a[128], b[128]; /* 26 characters of 4 bytes */
     svg_axis x = {0, 1, 0.1, LEFT, RIGHT};
     panel loss = {"loss (nats, mean)", "", p->aligned.loss, p->plain.loss, p->loss, 1, 3, x, x};
     panel accuracy = {"accuracy", " %", p->aligned.accuracy, p->plain.accuracy, p->accuracy, 100, 1, x, x};

@@ -81,6 +81,20 @@ for c in root.iter(svg + "circle"):
 assert text.count("http") == 1 and "href" not in text and "<script" not in text  # the name space alone
 P
 check 'the picture: well-formed, curves, names, nothing fetched' $? = 0
+cp -r "$a" "$work/a-name-of-many-characters-of-which-a-title-has-no-room-for-all-é-step-1000"
+works 'one model twice' path "$a" "$work/a-name-of-many-characters-of-which-a-title-has-no-room-for-all-é-step-1000" --align none --steps 3 --inputs "$work/x.npy" \
+    --labels "$work/y.npy" -o "$work/flat.svg"
+python3 - "$work/flat.svg" <<'P'
+import sys, xml.etree.ElementTree as E
+root, svg = E.parse(sys.argv[1]).getroot(), "{http://www.w3.org/2000/svg}"
+texts = [("".join(t.itertext()), t.get("class"), float(t.get("y"))) for t in root.iter(svg + "text")]
+for above in (True, False):
+    ticks = [w for w, c, y in texts if c == "tick end" and (y < 350) == above]
+    assert 2 <= len(ticks) == len(set(ticks)), ticks # rounding is no curve
+assert all(0 <= float(w[:-2]) <= 100 for w, c, y in texts if c == "tick end" and w.endswith(" %")), texts
+assert any(c == "title" and w.endswith("a-name-of-ma\u2026l-\u00e9-step-1000") for w, c, y in texts), texts
+P
+check 'a flat line: an axis that reads' $? = 0
 works 'none has one line' path "$b" "$a" --align none --steps 2 --inputs "$work/x.npy" --labels "$work/y.npy" --json
 check 'none: no second line' "$(json points 0 plain) $(json plain_barrier)" = 'null null'
 
