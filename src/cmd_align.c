@@ -22,10 +22,16 @@ static int report(const tool *t, const tfuse_plan *plan, double seconds)
     print_totals(&totals);
     print_heads(object, false);
     json_decref(object);
-    printf("  time           %10.2f s\nplan written to %s; apply it with: tfuse fuse", seconds, t->out);
-    for (int i = 0; i < t->n_args; i++)
-        printf(" %s", t->args[i]);
-    printf(" -o OUT --plan %s\n", t->out);
+    printf("  time           %10.2f s\nplan written to ", seconds);
+    print_text(t->out, 0);
+    printf("; apply it with: tfuse fuse");
+    for (int i = 0; i < t->n_args; i++) {
+        putchar(' ');
+        print_word(t->args[i]);
+    }
+    printf(" -o OUT --plan ");
+    print_word(t->out);
+    putchar('\n');
     return EXIT_DONE;
 }
 

@@ -195,8 +195,11 @@ static int report(const tool *t, const tfuse_plan *plan, json_t *check, json_t *
         print_calibration(t);
         print_check(check);
         print_repair(t, repaired);
-        printf("  time           %10.2f s\nfused model written to %s; look at it with: tfuse eval %s --inputs F --labels F\n",
-               seconds, t->out, t->out);
+        printf("  time           %10.2f s\nfused model written to ", seconds);
+        print_text(t->out, 0);
+        printf("; look at it with: tfuse eval ");
+        print_word(t->out);
+        printf(" --inputs F --labels F\n");
         print_verdict(repaired);
     }
     json_decref(object);

@@ -216,6 +216,24 @@ double shown(double x, int digits)
     return text[0] == '-' && !text[strspn(text, "-0.")] ? 0 : x;
 }
 
+void print_word(const char *text)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./,:=@%+-";
+    if (*text == '-')
+        fputs("./", stdout); /* it is a path, which an option would hide */
+    if (*text && !text[strspn(text, plain)]) {
+        fputs(text, stdout);
+        return;
+    }
+    putchar('\'');
+    for (; *text; text++) {
+        if (*text == '\'')
+            fputs("'\\'", stdout);
+        print_text((const char[]){*text, '\0'}, 0);
+    }
+    putchar('\'');
+}
+
 void print_number(double x)
 {
     if (isfinite(x))

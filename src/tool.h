@@ -74,6 +74,8 @@ json_t *json_number(double x);
 void print_text(const char *text, int width);
 /* A number for "%.*f" with so many digits: where rounding leaves nothing of it, a zero without a sign. */
 double shown(double x, int digits);
+/* A path as a shell takes it, for commands that are shown to be copied: quoted where that is needed. */
+void print_word(const char *text);
 /* A number in at most 10 columns; "-" when it is none. */
 void print_number(double x);
 double seconds_now(void);

@@ -69,6 +69,15 @@ check 'the link is replaced, not what it leads to' "$(test -L "$work/link" || ca
 ln -s nowhere "$work/dangling"
 works 'a link to nothing as OUT, with --force' fuse "$a" "$b" -o "$work/dangling" --align none --force
 check 'no temporary left of the links' -z "$(find "$work" -name '*tfuse-partial*')"
+# A command that is shown can be copied, whatever the names.
+cp -r "$a" "$work/it's a \$model"
+works 'an odd name' align "$work/it's a \$model" "$b" -o "$work/odd one.plan" --align none
+shown=$(sed -n 's/.*apply it with: tfuse //p' "$work/out" | sed "s|OUT|$work/shown|")
+eval "works 'the command that it shows' $shown"
+cmp -s "$work/shown/config.json" "$a/config.json"
+check 'the command that it shows: did it' $? = 0
+shown=$(sed -n 's/.*look at it with: tfuse //p' "$work/out" | sed "s|F --labels F|$images|")
+eval "works 'and the next' $shown"
 echo old >"$work/plainfile"
 refuses 1 plainfile '--force does not make a file a directory' fuse "$a" "$b" -o "$work/plainfile" --align none --force
 check 'the file is as it was' "$(cat "$work/plainfile")" = old
