@@ -193,7 +193,8 @@ static tfuse_status take_dense(reader *r, tf_map_kind kind, int64_t n, int64_t m
     tfuse_status status = take(r, matrix, count * sizeof *matrix);
     for (size_t e = 0; e < count && status == TFUSE_OK; e++)
         if (!isfinite(matrix[e]) || (kind == TF_MAP_COUPLING && matrix[e] < 0))
-            status = malformed(r, "a coupling holds a negative or infinite mass");
+            status = malformed(r, kind == TF_MAP_COUPLING ? "a coupling holds a mass that is negative or not finite"
+                                                          : "a matrix holds a number that is not finite");
     if (status == TFUSE_OK)
         status = kind == TF_MAP_ORTHOGONAL || kind == TF_MAP_LINEAR ? tf_map_square(r->env, kind, n, matrix, out)
                                                                     : tf_map_dense(r->env, kind, n, m, matrix, out);

@@ -76,12 +76,14 @@ static tfuse_status check_entry(tf_env *env, tf_fusion *f, size_t index)
     const tf_map *map = job->plan->maps[e->map].map;
     int64_t from, to, was;
     char key[PLACE_KEY];
+    const tf_id param = tf_graph_find_param(job->graphs[0], e->param);
+    if (param < 0)
+        return tf_fail(env, TFUSE_EGRAPH, "the plan moves '%s', and the models have no such tensor", e->param);
     TF_TRY(entry_part(env, job->graphs[e->model], e, &from));
     TF_TRY(entry_part(env, job->graphs[0], e, &to));
     if (from != map->n || to != map->m)
         return tf_fail(env, TFUSE_EGRAPH, "the plan moves part %d of dimension %d of %s by a map of %lld units onto %lld, which does not fit",
                        (int)e->part, (int)e->dim, e->param, (long long)map->n, (long long)map->m);
-    tf_id param = tf_graph_find_param(job->graphs[0], e->param);
     const tf_param *p = &job->graphs[0]->params[param];
     if (e->produced != (p->use[e->dim] != TF_USE_CONSUMED))
         return tf_fail(env, TFUSE_EGRAPH, "the plan moves dimension %d of %s on the wrong side", (int)e->dim, e->param);

@@ -309,10 +309,11 @@ tfuse_status tf_fuse_selfcheck(tf_env *env, const tf_fuse_job *job, const tfuse_
             status = k < job->n ? check_one(&c, k, rows, &compared) : check_fused(&c);
     }
     const bool ran = c.probe != NULL;
+    const int64_t samples = ran && c.probe->rank && c.probe->shape[0] < SAMPLES ? c.probe->shape[0] : SAMPLES;
     tf_array_free(made);
     if (status == TFUSE_OK) {
-        *report = json_pack("{s:s, s:b, s:f, s:i, s:s?, s:s?, s:O}", "result", compared ? "passed" : "nothing to compare", "exact", (int)job->plan->exact,
-                            "tolerance", TOLERANCE, "samples", SAMPLES, "probe", !ran ? NULL : calib ? "calibration" : "random", "fused",
+        *report = json_pack("{s:s, s:b, s:f, s:I, s:s?, s:s?, s:O}", "result", compared ? "passed" : "nothing to compare", "exact", (int)job->plan->exact,
+                            "tolerance", TOLERANCE, "samples", (json_int_t)samples, "probe", !ran ? NULL : calib ? "calibration" : "random", "fused",
                             ran ? "finite" : NULL, "models", rows);
         if (!*report)
             status = tf_fail(env, TFUSE_ENOMEM, "out of memory for the report of the self-check");

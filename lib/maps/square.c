@@ -43,7 +43,7 @@ static tfuse_status invert_transposed(tf_env *env, int64_t n, const float *t, fl
     tfuse_status status = tf_svd(env, n, n, x, u, s, vt);
     if (status == TFUSE_OK && !(s[n - 1] * MOST_CONDITION > s[0]))
         status = tf_fail(env, TFUSE_EINVAL, "a linear map of %lld units cannot be inverted: its condition number is %.2g",
-                         (long long)n, s[0] / s[n - 1]);
+                         (long long)n, s[n - 1] > 0 ? s[0] / s[n - 1] : INFINITY);
     for (size_t i = 0; i < count && status == TFUSE_OK; i++)
         u[i] /= s[i % (size_t)n];
     if (status == TFUSE_OK)
@@ -184,8 +184,8 @@ tfuse_status tf_map_neutral(tf_env *env, const tf_map *map, tf_map **out)
         return tf_map_permutation(env, map->n, map->source, out);
     if (map->kind == TF_MAP_RECTANGULAR)
         return tf_map_neutral_merge(env, map, out);
-    return tf_fail(env, TFUSE_EINVAL, "a %s map of %lld units moves what only a permutation may move", tf_map_kind_name(map->kind),
-                   (long long)map->n);
+    return tf_fail(env, TFUSE_EINVAL, "a map of %lld units, %s, moves what only a permutation may move", (long long)map->n,
+                   tf_map_kind_name(map->kind));
 }
 
 static tfuse_status compose_units(tf_env *env, const tf_map *a, const tf_map *b, tf_map **out)

@@ -21,6 +21,9 @@ check 'the old output stays' "$(cat "$work/old/file")" = kept
 works 'a plan that keeps functions' align --align matching "$b" "$a" -o "$work/matching.tfp"
 works 'on calibration inputs' fuse "$b" "$a" --plan "$work/matching.tfp" --calib "$calib" --repair mix --json --quiet -o "$work/real"
 check 'which the report says' "$(json selfcheck probe) $(json selfcheck result) $(json selfcheck fused)" = 'calibration passed finite'
+make_file npy "$work/two.npy" '<f4' 2,1,28,28 zero
+run fuse "$b" "$a" --plan "$work/matching.tfp" --calib "$work/two.npy" --repair mix --json -o "$work/two"
+check 'on as many as there are' "$code $(json selfcheck samples) $(json selfcheck probe)" = '0 2 calibration'
 works 'on random ones' fuse "$b" "$a" --plan "$work/matching.tfp" --json -o "$work/noise"
 check 'which it says too' "$(json selfcheck probe) $(json selfcheck result) $(json selfcheck fused)" = 'random passed finite'
 make_file model enormous "$a" "$work/enormous"

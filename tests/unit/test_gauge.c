@@ -263,7 +263,7 @@ START_TEST(test_inverse_and_compose)
 {
     tf_env *env = t_env(1);
     const int64_t source[3] = {2, 0, 1};
-    const float scale[3] = {2, -1, 0.5f}, t[9] = {1, 2, 0, 0, 1, 1, 1, 0, 3}, flat[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const float scale[3] = {2, -1, 0.5f}, t[9] = {1, 2, 0, 0, 1, 1, 1, 0, 3}, flat[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1}, none[9] = {0};
     tf_map *a, *b, *c, *back, *one, *bad;
     float x[9];
     t_ok(env, tf_map_scaled(env, 3, source, scale, &a));
@@ -275,6 +275,7 @@ START_TEST(test_inverse_and_compose)
     for (int i = 0; i < 9; i++)
         ck_assert_double_lt(fabs((double)x[i] - (i % 4 == 0)), 1e-6);
     t_fails(env, tf_map_square(env, TF_MAP_LINEAR, 3, flat, &bad), TFUSE_EINVAL, "cannot be inverted");
+    t_fails(env, tf_map_square(env, TF_MAP_LINEAR, 3, none, &bad), TFUSE_EINVAL, "its condition number is inf");
     t_fails(env, tf_map_square(env, TF_MAP_ORTHOGONAL, 3, t, &bad), TFUSE_EINVAL, "not orthogonal");
     t_fails(env, tf_map_scaled(env, 3, source, (const float[]){1, 0, 1}, &bad), TFUSE_EINVAL, "factor 0");
     t_fails(env, tf_map_neutral(env, b, &bad), TFUSE_EINVAL, "only a permutation");

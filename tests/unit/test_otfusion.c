@@ -283,7 +283,7 @@ START_TEST(a_table_that_does_not_fit_is_refused)
     t_ok(p.env, t_pair_align(&p, false));
     tf_plan_entry *e = &p.plan->entries[0], first = *e, second = p.plan->entries[1];
     e->param = "nosuch";
-    t_fails(p.env, t_pair_fuse(&p), TFUSE_EGRAPH, "nosuch");
+    t_fails(p.env, t_pair_fuse(&p), TFUSE_EGRAPH, "'nosuch', and the models have no such tensor");
     *e = first;
     e->part = 7;
     t_fails(p.env, t_pair_fuse(&p), TFUSE_EGRAPH, "does not fit");
