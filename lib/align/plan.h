@@ -81,5 +81,8 @@ uint64_t tf_plan_map_bytes(const tfuse_plan *plan);
 tfuse_status tf_plan_save(tf_env *env, const tfuse_plan *plan, const char *path, bool force);
 tfuse_status tf_plan_load(tf_env *env, const char *path, tfuse_plan **out);
 tfuse_status tf_plan_parse(tf_env *env, const char *label, const uint8_t *data, uint64_t size, tfuse_plan **out);
+/* From the head, JSON, and the numbers, as they lie in the file's chunks. */
+struct tf_chunk;
+tfuse_status tf_plan_decode(tf_env *env, const char *label, const struct tf_chunk *head, const struct tf_chunk *data, tfuse_plan **out);
 
 #endif

@@ -492,13 +492,13 @@ static tfuse_status take_plan(reader *r, const json_t *head, tfuse_plan **out)
     return take_table(r, json_object_get(head, "table"), *out);
 }
 
-static tfuse_status from_container(tf_env *env, const char *label, const tf_container *c, tfuse_plan **out)
+tfuse_status tf_plan_decode(tf_env *env, const char *label, const tf_chunk *head, const tf_chunk *data, tfuse_plan **out)
 {
-    const tf_chunk *head = tf_container_find(c, "HEAD"), *data = tf_container_find(c, "DATA");
     reader r = {env, label, data ? data->data : NULL, data ? data->size : 0};
+    json_t *j;
+    *out = NULL;
     if (!head || !data)
         return malformed(&r, "it lacks a chunk");
-    json_t *j;
     TF_TRY(tf_json_object(env, label, head->data, (size_t)head->size, &j));
     tfuse_status status = take_plan(&r, j, out);
     json_decref(j);
@@ -507,6 +507,11 @@ static tfuse_status from_container(tf_env *env, const char *label, const tf_cont
         *out = NULL;
     }
     return status;
+}
+
+static tfuse_status from_container(tf_env *env, const char *label, const tf_container *c, tfuse_plan **out)
+{
+    return tf_plan_decode(env, label, tf_container_find(c, "HEAD"), tf_container_find(c, "DATA"), out);
 }
 
 tfuse_status tf_plan_parse(tf_env *env, const char *label, const uint8_t *data, uint64_t size, tfuse_plan **out)

@@ -98,6 +98,20 @@ def npz(method, members):
     return out.getvalue()
 
 
+def zip64(archive):
+    """One stored member, whose sizes and place stand in the fields for large archives."""
+    at = archive.rindex(b"PK\x01\x02")
+    end = archive.rindex(b"PK\x05\x06")
+    name = struct.unpack("<H", archive[at + 28:at + 30])[0]
+    size = struct.unpack("<I", archive[at + 24:at + 28])[0]
+    extra = struct.pack("<HHQQQ", 1, 24, size, size, 0)
+    entry = (archive[at:at + 20] + 2 * b"\xff\xff\xff\xff" + archive[at + 28:at + 30] + struct.pack("<H", len(extra)) + archive[at + 32:at + 42] +
+             b"\xff\xff\xff\xff" + archive[at + 46:at + 46 + name] + extra)
+    record = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 1, 1, len(entry), at)
+    locator = b"PK\x06\x07" + struct.pack("<IQI", 0, at + len(entry), 1)
+    return archive[:at] + entry + record + locator + archive[end:end + 8] + struct.pack("<HHII", 1, 1, 0xffffffff, 0xffffffff) + archive[end + 20:]
+
+
 def write_safetensors():
     two = {"a": tensor([2, 2], 0, 16), "b": tensor([], 16, 18, "F16")}
     put("safetensors", "ok-two", safetensors(two, bytes(18)))
@@ -127,6 +141,11 @@ def write_arrays():
     put("npy", "bad-short", npy(data=bytes(23)))
     put("npz", "ok-stored", npz(zipfile.ZIP_STORED, [("x.npy", npy())]))
     put("npz", "ok-deflated", npz(zipfile.ZIP_DEFLATED, [("x.npy", npy())]))
+    ids = npy("<i4", "(2, 3)", struct.pack("<6i", 4, 5, 0, 6, 0, 0))
+    named = [("input_ids.npy", ids), ("attention_mask.npy", ids), ("labels.npy", ids)]
+    put("npz", "ok-named", npz(zipfile.ZIP_STORED, named))
+    put("npz", "ok-large", zip64(npz(zipfile.ZIP_STORED, [("x.npy", npy())])))
+    put("npz", "bad-named-twice", npz(zipfile.ZIP_STORED, named[:2] + [("attention_mask", ids)]))
     put("npz", "bad-two", npz(zipfile.ZIP_STORED, [("x.npy", npy()), ("y.npy", npy())]))
     lying = bytearray(npz(zipfile.ZIP_DEFLATED, [("x.npy", npy())]))
     at = lying.rindex(b"PK\x01\x02")
@@ -147,8 +166,48 @@ VIT = {"model_type": "vit", "architectures": ["ViTForImageClassification"], "hid
        "qkv_bias": True, "id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}
 
 
+# Small graphs that have every operation and every way to name a stored tensor: (operation, name, inputs, attributes).
+IDS, FEATURES = ("input", "x", "", "kind=tokens"), ("input", "x", "", "kind=features shape=4,3")
+GRAPHS = {
+    "decoder": ([IDS, ("embedding", "e", "x", "rows=!words:9 of=/stream:8 scale=2"), ("rmsnorm", "n", "e", "eps=1e-6 offset=1"),
+                 ("linear", "q", "n", "out=kv:1*group:2*(rot:2|pass:2) bias=0"), ("linear", "k", "n", "out=kv:1*(rot:2|pass:2) bias=0"), ("linear", "v", "n", "out=kv:1*vo:4 bias=0"),
+                 ("rmsnorm", "qn", "q", "per_head=1"), ("rmsnorm", "kn", "k", "per_head=1"),
+                 ("attention", "a", "qn kn v", "causal=1 window=3 rope=1 rope_theta=100 rope_dims=2 rope_factors=2 rope_gain=1.1 softcap=50 scale=0.5"),
+                 ("linear", "o", "a", "out=/stream:8 bias=0"), ("add", "r", "e o", "residual=e"), ("linear", "g", "r", "out=ffn:6"),
+                 ("activation", "s", "g", "kind=silu"), ("linear", "u", "r", "out=ffn:6"), ("multiply", "m", "s u", ""),
+                 ("linear", "d", "m", "out=/stream:8"), ("add", "r2", "r d", ""), ("linear", "h", "r2", "out=!words:9 bias=0"),
+                 ("softcap", "y", "h", "cap=30")], {"e.weight": "wte", "g.weight": "transpose(g)", "h.weight": "alias(e.weight)", "k.weight": "part(kv,0,0,2)",
+                "v.weight": "part(kv,0,1,2)", "q.weight": "item(qo,0,2,2,8,8)", "o.weight": "item(qo,1,2,2,8,8)"},
+                ["*.masked_bias"]),
+    "image": ([("input", "x", "", "kind=image shape=1,4,4"), ("patchify", "p", "x", "out=/stream:8 kernel=2,2 stride=2,2"),
+               ("parameter", "c", "", "rows=1 of=/stream:8"), ("concat_tokens", "t", "c p", ""), ("parameter", "pos", "", "rows=5 of=/stream:8"),
+               ("add", "e", "t pos", ""), ("layernorm", "n", "e", "eps=1e-6"), ("layerscale", "ls", "e", ""), ("token", "cls", "ls", "index=0"), ("mean_tokens", "mean", "ls", "first=1"), ("add", "z", "cls mean", ""),
+               ("linear", "y", "z", "out=!classes:3")], {"c.weight": "shape(cls_token,1,1,8)", "pos.weight": "join(1,pos.left,transpose(pos.right))",
+                "y.weight": "stack(y.0,y.1,y.2)", "y.bias": "sum(y.a,y.b)", "ls.gain": "copies(ls.0,ls.1)"}, ["running.*"]),
+    "fused": ([FEATURES, ("linear", "qkv", "x", "out=heads:2*(q=qk:2|k=qk:2|v=vo:3)"), ("split", "q", "qkv", "label=q"),
+               ("split", "k", "qkv", "label=k"), ("split", "v", "qkv", "label=v"), ("attention", "a", "q k v", "layout=interleaved rope=1"),
+               ("linear", "y", "a", "out=!classes:2")], {"qkv.weight": "slice(w,0,0,14,14)", "y.weight": "within(v,2,0,1)"}, []),
+    "masked": ([IDS, ("input", "m", "", "kind=tokens default=1"), ("embedding", "e", "x", "rows=!words:9 of=/s:8"),
+                ("positions", "p", "x", "rows=!places:9 of=/s:8 pad=1"), ("add", "t", "e p", ""), ("linear", "q", "t", "out=heads:2*qk:4"),
+                ("linear", "k", "t", "out=heads:2*qk:4"), ("linear", "v", "t", "out=heads:2*vo:4"), ("parameter", "rel", "", "rows=8 of=/s:8"),
+                ("linear", "pk", "rel", "out=heads:2*qk:4 weight=@k.weight"), ("linear", "pq", "rel", "out=heads:2*qk:4 weight=@q.weight"),
+                ("disentangled", "a", "q k v pk pq m", "span=4 buckets=4 max_distance=8 scale=0.2"), ("linear", "o", "a", "out=/s:8"),
+                ("mask_tokens", "k0", "o m", ""), ("conv_tokens", "c", "k0", "out=/s:8 kernel=3"), ("plus_token", "pt", "c", "index=0"),
+                ("scale", "y", "pt", "by=0.5")], {}, []),
+    "experts": ([FEATURES, ("linear", "key", "x", "out=experts:3*hidden:2 bias=0"), ("expert_mean", "router", "key", ""), ("activation", "act", "key", "kind=gelu"),
+                 ("route", "routed", "act router", "top_k=2 weights=one"), ("route_weights", "w", "router", "top_k=2 weights=chosen"),
+                 ("linear", "b", "w", "out=!/classes:2 bias=0"), ("linear", "d", "routed", "out=!/classes:2 bias=0"), ("linear", "g", "x", "out=!one:1"),
+                 ("gate_tokens", "gated", "d g", ""), ("add", "y", "gated b", "residual=gated")], {}, []),
+}
+
+
 def write_json(tfuse):
     put("config", "ok-vit", json.dumps(VIT))
+    size = {"embed_dim": 8, "depth": 1, "num_heads": 2, "img_size": [4, 4], "patch_size": 2, "in_chans": 1, "mlp_ratio": 2.0}
+    for name, change in {"timm": {}, "timm-average": {"global_pool": "avg"}}.items():
+        put("config", "ok-" + name, json.dumps({"architecture": "vit_pico_patch2_4", "num_classes": 3, "global_pool": "token", "model_args": size, **change}))
+    clip = {**size, "pre_norm": True, "init_values": 1.0, "qk_norm": True, "class_token": False}
+    put("config", "ok-timm-clip", json.dumps({"architecture": "vit_pico_patch2_4", "num_classes": 3, "global_pool": "avg", "model_args": clip}))
     for name, change in {"heads": {"num_attention_heads": 3}, "layers": {"num_hidden_layers": 1 << 40}, "zero": {"patch_size": 0},
                          "type": {"hidden_size": "8"}, "kind": {"model_type": "x"}, "huge": {"image_size": 1 << 31, "patch_size": 1}}.items():
         put("config", "bad-" + name, json.dumps({**VIT, **change}))
@@ -161,6 +220,10 @@ def write_json(tfuse):
         {"op": "patchify", "name": "patch", "inputs": "x", "attrs": "out=/stream:8 kernel=2"}],
         "output": "patch", "tensors": {"patch.weight": "stored.weight"}, "buffers": ["extra.*"]}
     put("graph", "ok-patches", json.dumps(graph))
+    for name, (nodes, tensors, buffers) in GRAPHS.items():
+        listed = [dict(zip(("op", "name", "inputs", "attrs"), node)) for node in nodes]
+        put("graph", "ok-" + name, json.dumps({"tfuse_graph": 1, "arch": "", "nodes": listed, "output": nodes[-1][1], "tensors": tensors,
+                                               "buffers": buffers}))
     put("graph", "bad-empty", "{}")
     put("graph", "bad-nested", json.dumps({**graph, "tensors": {"patch.weight": "transpose(" * 300}}))
     put("graph", "bad-output", json.dumps({**graph, "output": "none"}))
@@ -187,6 +250,48 @@ def write_json(tfuse):
         put("plan", "bad-version", blob[:8] + b"\xff" + blob[9:])
 
 
+def plan_head(maps, numbers, **change):
+    """Head and numbers of a plan of two models, whose i-th map stands at parameter i."""
+    rows = [{"name": f"map {i}", "axis": f"axis {i}", "model": 1, "solver": "exact", "cost": 0.5, "gap": None, "error": 0, "correlation": 0.9, "kept": 1,
+             "iterations": 3, "converged": True, "map": one} for i, one in enumerate(maps)]
+    model = ["name"] + 3 * ["0123456789abcdef"]
+    head = {"tfuse_plan": 1, "strategy": "matching", "exact": True, "carries": True, "policy": {"matching.rounds": "1"}, "passes": ["canonical"],
+            "models": [model, model], "objective": [[], [0.5, 0.25]], "owners": [{"axis": "axis 0", "model": [0, 1], "unit": [1, -1]}],
+            "repair": {"linears": [{"name": "fc", "before": 0.5, "after": 0.25}]}, "maps": rows,
+            "table": [[1, f"fc{i}.weight", 0, 0, i, True] for i in range(len(maps))], **change}
+    return json.dumps(head).encode() + b"\0" + numbers
+
+
+def write_plan_heads():
+    def units(*x):
+        return struct.pack(f"<{len(x)}q", *x)
+
+    def reals(*x):
+        return struct.pack(f"<{len(x)}f", *x)
+
+    kinds = {"identity": ({"n": 3, "m": 3}, b""), "permutation": ({"n": 2, "m": 2}, units(1, 0)), "scaled": ({"n": 2, "m": 2}, units(1, 0) + reals(2, -3)),
+             "selection": ({"n": 3, "m": 2, "scaled": True}, units(2, 0) + reals(1, 2)), "coupling": ({"n": 2, "m": 3}, reals(*6 * [0.25])),
+             "raw": ({"n": 2, "m": 2}, reals(1, -2, 3, 4)), "orthogonal": ({"n": 2, "m": 2}, reals(0, 1, -1, 0)),
+             "linear": ({"n": 2, "m": 2}, reals(2, 1, 0, 1)), "rectangular": ({"n": 2, "m": 1}, reals(1, 0, 1, 0)),
+             "block": ({"n": 4, "m": 4, "blocks_n": 2, "inner": 2 * [{"kind": "permutation", "n": 2, "m": 2}]}, units(1, 0) + units(1, 0) + units(0, 1))}
+    maps = {kind: {"kind": kind, **of} for kind, (of, _) in kinds.items()}
+    for kind, (_, numbers) in kinds.items():
+        put("plan_head", "ok-" + kind, plan_head([maps[kind]], numbers))
+    put("plan_head", "ok-all", plan_head(list(maps.values()), b"".join(numbers for _, numbers in kinds.values())))
+    copied = {**maps["block"], "m": 6, "copies": True, "inner": 3 * [{"kind": "identity", "n": 2, "m": 2}]}
+    put("plan_head", "ok-copies", plan_head([copied], units(0, 1, 1)))
+    put("plan_head", "bad-left-over", plan_head([maps["raw"]], bytes(20)))
+    put("plan_head", "bad-short", plan_head([maps["linear"]], bytes(12)))
+    put("plan_head", "bad-twice", plan_head([maps["permutation"]], units(1, 1)))
+    put("plan_head", "bad-singular", plan_head([maps["linear"]], reals(1, 2, 2, 4)))
+    put("plan_head", "bad-extent", plan_head([{**maps["raw"], "n": 1 << 24, "m": 1 << 24}], b""))
+    put("plan_head", "bad-deep", plan_head([{**maps["block"], "inner": 2 * [maps["block"]]}], units(1, 0) * 5))
+    put("plan_head", "bad-table", plan_head([maps["identity"]], b"", table=[[1, "fc.weight", 0, 0, 1, True]]))
+    put("plan_head", "bad-owner", plan_head([], b"", owners=[{"axis": "a", "model": [2], "unit": [0]}]))
+    put("plan_head", "bad-hex", plan_head([], b"", models=2 * [["name"] + 3 * ["0123456789ABCDEF"]]))
+    put("plan_head", "bad-version", plan_head([], b"", tfuse_plan=2))
+
+
 def write_problems():
     """Transport problems: n - 1, m - 1, kind of costs, kind of masses, reg, then numbers."""
     draw = random.Random(5)
@@ -202,4 +307,5 @@ if __name__ == "__main__":
     write_problems()
     write_safetensors()
     write_arrays()
+    write_plan_heads()
     write_json(os.path.abspath(sys.argv[1]))
