@@ -233,44 +233,84 @@ static void print_name(FILE *f, const char *text)
     fputs("</td>", f);
 }
 
-static void print_map_row(FILE *f, const page_map *m, size_t index)
+static void cell_axis(FILE *f, const page_map *m) { print_name(f, m->info.axis); }
+static void cell_model(FILE *f, const page_map *m) { print_cell(f, (double)m->info.model, 9, ""); }
+static void cell_kind(FILE *f, const page_map *m) { print_name(f, m->info.kind); }
+static void cell_solver(FILE *f, const page_map *m) { print_name(f, m->solver ? m->solver : "\xe2\x80\x93"); }
+static void cell_n(FILE *f, const page_map *m) { print_cell(f, (double)m->info.n, 9, ""); }
+static void cell_m(FILE *f, const page_map *m) { print_cell(f, (double)m->info.m, 9, ""); }
+static void cell_cost(FILE *f, const page_map *m) { print_cell(f, m->info.cost, 5, ""); }
+static void cell_gap(FILE *f, const page_map *m) { print_cell(f, m->info.gap, 3, ""); }
+static void cell_error(FILE *f, const page_map *m) { print_cell(f, m->solver ? m->info.error : NAN, 2, ""); }
+static void cell_identity(FILE *f, const page_map *m) { print_cell(f, 100 * m->info.identity, 4, " %"); }
+static void cell_spread(FILE *f, const page_map *m) { print_cell(f, m->info.entropy, 4, ""); }
+static void cell_correlation(FILE *f, const page_map *m) { print_cell(f, m->info.correlation, 3, ""); }
+static void cell_iterations(FILE *f, const page_map *m) { print_cell(f, m->solver ? (double)m->info.iterations : NAN, 9, ""); }
+
+static void cell_kept(FILE *f, const page_map *m)
 {
-    fprintf(f, "<tr><td class=\"name\"><a href=\"#map-%zu\">", index);
-    print_escaped(f, m->info.name);
-    fputs("</a></td>", f);
-    print_name(f, m->info.axis);
-    print_cell(f, (double)m->info.model, 9, "");
-    print_name(f, m->info.kind);
-    print_name(f, m->solver ? m->solver : "\xe2\x80\x93");
-    print_cell(f, (double)m->info.n, 9, "");
-    print_cell(f, (double)m->info.m, 9, "");
-    print_cell(f, m->info.cost, 5, "");
-    print_cell(f, m->info.gap, 3, "");
-    print_cell(f, m->solver ? m->info.error : NAN, 2, "");
-    print_cell(f, 100 * m->info.identity, 4, " %");
-    print_cell(f, m->info.entropy, 4, "");
-    print_cell(f, m->info.correlation, 3, "");
     if (isfinite(m->info.kept))
         fprintf(f, "<td data-v=\"%.17g\"><span class=\"bar\" style=\"width:%.0fpx\"></span>%.1f %%</td>", m->info.kept,
                 60 * fmin(1, fmax(0, m->info.kept)), 100 * m->info.kept);
     else
         print_cell(f, NAN, 1, "");
-    print_cell(f, m->solver ? (double)m->info.iterations : NAN, 9, "");
-    fputs(!m->solver ? "<td>\xe2\x80\x93</td></tr>\n" : m->info.converged ? "<td>yes</td></tr>\n" : "<td class=\"warn\">no</td></tr>\n", f);
+}
+
+static void cell_converged(FILE *f, const page_map *m)
+{
+    fputs(!m->solver ? "<td>\xe2\x80\x93</td>" : m->info.converged ? "<td>yes</td>" : "<td class=\"warn\">no</td>", f);
+}
+
+static int says_axis(const page_map *m) { return strcmp(m->info.axis, m->info.name) != 0; }
+static int says_model(const page_map *m) { return m->info.model > 1; }
+static int says_gap(const page_map *m) { return isfinite(m->info.gap); }
+static int says_error(const page_map *m) { return m->solver && isfinite(m->info.error); }
+static int says_identity(const page_map *m) { return isfinite(m->info.identity); }
+
+/* Behind the map's name. A column is there where a map says something in it; NULL: always. */
+static const struct column {
+    const char *head;
+    int is_text;
+    void (*cell)(FILE *f, const page_map *m);
+    int (*says)(const page_map *m);
+} columns[] = {
+    {"axis", 1, cell_axis, says_axis}, {"model", 0, cell_model, says_model}, {"kind", 1, cell_kind, NULL}, {"solver", 1, cell_solver, NULL},
+    {"n", 0, cell_n, NULL}, {"m", 0, cell_m, NULL}, {"cost", 0, cell_cost, NULL}, {"gap", 0, cell_gap, says_gap},
+    {"marginal error", 0, cell_error, says_error}, {"off diagonal", 0, cell_identity, says_identity}, {"spread", 0, cell_spread, NULL},
+    {"correlation", 0, cell_correlation, NULL}, {"variance kept", 0, cell_kept, NULL}, {"iterations", 0, cell_iterations, NULL},
+    {"converged", 0, cell_converged, NULL},
+};
+
+static int is_shown(const page *p, const struct column *c)
+{
+    int any = !c->says;
+    for (size_t i = 0; i < p->n && !any; i++)
+        any = c->says(&p->maps[i]);
+    return any;
 }
 
 static void print_table(FILE *f, const page *p)
 {
-    static const char *const heads[] = {"model", "kind", "solver", "n", "m", "cost", "gap", "marginal error", "off diagonal", "spread",
-                                        "correlation", "variance kept", "iterations", "converged"};
+    enum { COLUMNS = sizeof columns / sizeof *columns };
+    int shows[COLUMNS];
     fputs("<h2>Every map</h2>\n<p class=\"soft\">A click on a head sorts. n units of the model go to m of the anchor. Spread is how many units share"
           " in one of the anchor\xe2\x80\x99s: 1 for a permutation. Maps without a solver join others, as a residual sum does.</p>\n"
-          "<div class=\"wide\"><table class=\"sortable\"><thead><tr><th class=\"name\">map</th><th class=\"name\">axis</th>", f);
-    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
-        fprintf(f, "<th%s>%s</th>", i == 1 || i == 2 ? " class=\"name\"" : "", heads[i]);
+          "<div class=\"wide\"><table class=\"sortable\"><thead><tr><th class=\"name\">map</th>", f);
+    for (size_t c = 0; c < COLUMNS; c++) {
+        shows[c] = is_shown(p, &columns[c]);
+        if (shows[c])
+            fprintf(f, "<th%s>%s</th>", columns[c].is_text ? " class=\"name\"" : "", columns[c].head);
+    }
     fputs("</tr></thead><tbody>\n", f);
-    for (size_t i = 0; i < p->n; i++)
-        print_map_row(f, &p->maps[i], i);
+    for (size_t i = 0; i < p->n; i++) {
+        fprintf(f, "<tr><td class=\"name\"><a href=\"#map-%zu\">", i);
+        print_escaped(f, p->maps[i].info.name);
+        fputs("</a></td>", f);
+        for (size_t c = 0; c < COLUMNS; c++)
+            if (shows[c])
+                columns[c].cell(f, &p->maps[i]);
+        fputs("</tr>\n", f);
+    }
     fputs("</tbody></table></div>\n", f);
 }
 

@@ -93,6 +93,10 @@ python3 "$work/read.py" "$work/hard.html" "$work/hard.json" hard
 check 'exact: pictures are the permutations' $? = 0
 check 'exact: there are permutations' "$(grep -c '"permutation"' "$work/hard.json")" -gt 20
 
+works 'align, matching' align "$b" "$a" -o "$work/one.plan"
+works 'page, matching' plan "$work/one.plan" --html "$work/one.html"
+check 'columns that say something' "$(grep -o '<th[^>]*>[a-z ]*</th>' "$work/one.html" | sed 's/<[^>]*>//g' | head -n 6 | tr '\n' ,)" = 'map,kind,solver,n,m,cost,'
+check 'the axis where it is another' "$(grep -c '<th class="name">axis</th>' "$work/soft.html")" = 1
 cp "$work/soft.html" "$work/again.html"
 works '--force' plan "$work/soft.plan" --html "$work/again.html" --force
 cmp -s "$work/soft.html" "$work/again.html"
