@@ -27,7 +27,7 @@ static double kept(const page_map *m) { return m->info.kept; }
 
 static const chart charts[] = {
     {"Transport cost", "No problem was solved.", 1, "", cost, 0},
-    {"Certified gap to the optimum", "No gap: the solver certifies none (exact does).", 1, "", gap, 0},
+    {"Certified gap to the optimum", "None: no solver that certifies one ran (exact does).", 1, "", gap, 0},
     {"Distance from the identity (mass off the diagonal)", "The sizes differ.", 100, " %", off_diagonal, 1},
     {"Matched correlation", "Nothing was compared.", 1, "", correlation, 0},
     {"Variance kept (the rest is lost or averaged away)", "Not known.", 100, " %", kept, 1},

@@ -437,13 +437,18 @@ void print_page(FILE *f, const void *subject)
     fputs("</h1>\n<p class=\"soft\">strategy ", f);
     print_escaped(f, text_of(p->report, "strategy"));
     fputs("; the last name is the anchor, whose coordinates a fused model has.</p>\n", f);
-    print_cards(f, p);
-    for (size_t k = 1; k < json_array_size(models); k++)
+    if (p->n == 0)
+        fputs("<p>It has no maps: every unit meets the one of the same place.</p>\n", f);
+    else
+        print_cards(f, p);
+    for (size_t k = 1; p->n && k < json_array_size(models); k++)
         print_model(f, p, k, json_array_get(models, k), json_array_size(models) > 2);
     print_stages(f, p);
     print_owner_table(f, p);
-    print_shrinking(f);
-    print_table(f, p);
+    if (p->n) {
+        print_shrinking(f);
+        print_table(f, p);
+    }
     print_provenance(f, p);
     fputs("<div id=\"tip\" hidden></div>\n<script>\n", f);
     PRINT_LINES(f, script);

@@ -76,7 +76,8 @@ int save_plan_page(const tool *t, const tfuse_plan *plan, const json_t *report, 
     if (code == EXIT_DONE)
         code = take_linears(report, &linears);
     for (size_t i = 0; code == EXIT_DONE && i < p.n; i++) {
-        p.maps[i].solver = json_string_value(json_object_get(json_array_get(rows, i), "solver"));
+        const char *solver = json_string_value(json_object_get(json_array_get(rows, i), "solver"));
+        p.maps[i].solver = solver && *solver ? solver : NULL;
         code = take_map(t, plan, i, picture_side(p.n), &p.maps[i]);
     }
     if (code == EXIT_DONE)

@@ -97,6 +97,10 @@ works 'align, matching' align "$b" "$a" -o "$work/one.plan"
 works 'page, matching' plan "$work/one.plan" --html "$work/one.html"
 check 'columns that say something' "$(grep -o '<th[^>]*>[a-z ]*</th>' "$work/one.html" | sed 's/<[^>]*>//g' | head -n 6 | tr '\n' ,)" = 'map,kind,solver,n,m,cost,'
 check 'the axis where it is another' "$(grep -c '<th class="name">axis</th>' "$work/soft.html")" = 1
+works 'align, none' align --align none "$b" "$a" -o "$work/none.plan"
+works 'page, none' plan "$work/none.plan" --html "$work/none.html"
+check 'no maps: which it says, and no more' "$(grep -c 'It has no maps' "$work/none.html") $(grep -c 'sizes differ' "$work/none.html")" = '1 0'
+check 'no solver: a dash, and none that converged' "$(grep -o 'residual1</a>.*' "$work/soft.html" | grep -c 'name">–</td>.*<td>–</td></tr>$')" = 4
 cp "$work/soft.html" "$work/again.html"
 works '--force' plan "$work/soft.plan" --html "$work/again.html" --force
 cmp -s "$work/soft.html" "$work/again.html"
