@@ -105,7 +105,7 @@ FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
 FUZZ_COMMON := $(B)/tests/fuzz/fuzz.o $(B)/tests/fuzz/replay.o
 EXAMPLES := $(patsubst %.c,$(B)/%,$(sort $(wildcard examples/*.c)))
 EXAMPLES_CC := $(patsubst %.cc,$(B)/%,$(sort $(wildcard examples/*.cc)))
-CHECKS := tests/generated.sh tests/install.sh tests/docs.py tests/api/headers.sh tools/check_symbols.sh tools/check_layers.py tools/check_style.py
+CHECKS := tests/fuzz/check.sh tests/generated.sh tests/install.sh tests/docs.py tests/api/headers.sh tools/check_symbols.sh tools/check_layers.py tools/check_style.py
 
 # ---- library and command --------------------------------------------------------------------------------------------
 
@@ -297,17 +297,22 @@ $(FUZZ_BIN): %: %.o $(FUZZ_COMMON) $(INTERNAL)
 	$(call say,LD)
 	$(Q)$(LINK) $< $(FUZZ_COMMON) $(INTERNAL) $(LIBS) -o $@
 
-# libFuzzer adds what it finds to build/fuzz/NAME; an input that breaks something is left in build/fuzz as NAME-crash-... .
-.PHONY: fuzz fuzzed
+# Targets are built once, those that were asked for, and run side by side: as many as make runs jobs. One that finds something stops no other.
 FUZZ_SECONDS ?= 60
-FUZZ_ENGINE := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=build/fuzz/run_%)
-fuzz: ## libFuzzer on each reader, FUZZ_SECONDS (60) each; needs clang
-	+@$(MAKE) --no-print-directory $(PARALLEL) CC=clang FLAVOUR=asan CFLAGS='$(CFLAGS) -fsanitize=fuzzer-no-link' BUILD_SUFFIX=-fuzz fuzzed
-fuzzed: $(FUZZ_ENGINE)
-	@for t in $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%); do \
-	    mkdir -p build/fuzz/$$t && echo "== $$t" && ./build/fuzz/run_$$t -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 \
-	        -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/$$t- \
-	        build/fuzz/$$t tests/fuzz/corpus/$$t || exit 1; done
+FUZZ_NAMES := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)
+FUZZ_RUNS := $(FUZZ_NAMES:%=fuzz-%)
+FUZZ_ENGINE := $(FUZZ_NAMES:%=build/fuzz/run_%)
+FUZZ_WANTED = $(patsubst fuzz-%,build/fuzz/run_%,$(filter $(FUZZ_RUNS),$(MAKECMDGOALS)))
+.PHONY: fuzz fuzz-engines fuzz-built $(FUZZ_RUNS)
+fuzz: ## libFuzzer on each reader and on the solvers, FUZZ_SECONDS (60) each, one a core; needs clang. fuzz-NAME: one (fuzz-npy)
+	+@$(MAKE) --no-print-directory -k $(PARALLEL) $(FUZZ_RUNS)
+fuzz-engines:
+	+@$(MAKE) --no-print-directory $(PARALLEL) CC=clang FLAVOUR=asan CFLAGS='$(CFLAGS) -fsanitize=fuzzer-no-link' BUILD_SUFFIX=-fuzz \
+	    FUZZ_WANTED='$(FUZZ_WANTED)' fuzz-built
+fuzz-built: $(FUZZ_WANTED)
+	@:
+$(FUZZ_RUNS): fuzz-%: fuzz-engines
+	@sh tools/fuzz.sh $* $(FUZZ_SECONDS)
 $(FUZZ_ENGINE): build/fuzz/run_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/fuzz.o $(INTERNAL)
 	@mkdir -p $(@D)
 	$(call say,LD)
