@@ -42,8 +42,9 @@ typedef struct tf_stage {
     bool is_dir, force;
 } tf_stage;
 
-/* May what is at `path`, if anything, be replaced? Fails with TFUSE_EEXIST when it exists and not force, and also with force when it is of the other kind or
- * a directory that is no output of this library: with subdirectories, or with files of which none is a .safetensors. */
+/* May what is at `path`, if anything, be replaced? Fails with TFUSE_EEXIST when it exists and not force, and also with force when it is of the other kind,
+ * a device, pipe or socket or a link to one, or a directory that is no output of this library: with subdirectories, or with files of which none is a
+ * .safetensors. */
 tfuse_status tf_stage_check(tf_env *env, const char *path, bool is_dir, bool force);
 /* Fails where tf_stage_check does; with TFUSE_EIO, naming the parent, when that is missing.
  * Makes the temporary: an empty directory, or an empty file. */

@@ -99,6 +99,13 @@ static tfuse_status check_contents(tf_env *env, const char *path)
     return TFUSE_OK;
 }
 
+/* A device, pipe or socket, or a link to one, such as /dev/stdout: the whole system may use it. */
+static bool is_special(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
 tfuse_status tf_stage_check(tf_env *env, const char *path, bool is_dir, bool force)
 {
     struct stat st;
@@ -106,6 +113,8 @@ tfuse_status tf_stage_check(tf_env *env, const char *path, bool is_dir, bool for
         return errno == ENOENT ? TFUSE_OK : tf_fail_errno(env, errno, "%s: cannot be examined", path);
     if (!force)
         return tf_fail(env, TFUSE_EEXIST, "%s: exists; give another name, or --force (io.force=1) to replace it", path);
+    if (is_special(path))
+        return tf_fail(env, TFUSE_EEXIST, "%s: is a device, pipe or socket and is not replaced; give another name", path);
     if (S_ISLNK(st.st_mode))
         return TFUSE_OK;
     if (is_dir != S_ISDIR(st.st_mode))

@@ -69,6 +69,15 @@ check 'the link is replaced, not what it leads to' "$(test -L "$work/link" || ca
 ln -s nowhere "$work/dangling"
 works 'a link to nothing as OUT, with --force' fuse "$a" "$b" -o "$work/dangling" --align none --force
 check 'no temporary left of the links' -z "$(find "$work" -name '*tfuse-partial*')"
+mkfifo "$work/pipe"
+works 'a plan for it' align "$a" "$b" --align none -o "$work/odd.plan"
+refuses 1 'is a device, pipe or socket' '--force replaces no pipe, and no device' run "$a" --inputs "$images" -o "$work/pipe" --force
+refuses 1 'is a device, pipe or socket' 'nor by a plan' align "$a" "$b" --align none -o "$work/pipe" --force
+refuses 1 'is a device, pipe or socket' 'nor by a page' plan "$work/odd.plan" --html "$work/pipe" --force
+ln -s pipe "$work/to-pipe"
+refuses 1 'is a device, pipe or socket' 'nor a link to one' run "$a" --inputs "$images" -o "$work/to-pipe" --force
+refuses 1 'is a device, pipe or socket' 'nor by a checkpoint' fuse "$a" "$b" --align none -o "$work/to-pipe" --force
+check 'pipe and link stay' -p "$work/pipe" -a -L "$work/to-pipe"
 # A command that is shown can be copied, whatever the names.
 cp -r "$a" "$work/it's a \$model"
 works 'an odd name' align "$work/it's a \$model" "$b" -o "$work/odd one.plan" --align none
