@@ -224,6 +224,7 @@ def write_json(tfuse):
         listed = [dict(zip(("op", "name", "inputs", "attrs"), node)) for node in nodes]
         put("graph", "ok-" + name, json.dumps({"tfuse_graph": 1, "arch": "", "nodes": listed, "output": nodes[-1][1], "tensors": tensors,
                                                "buffers": buffers}))
+        put("graph", "ok-lines-" + name, "\n".join(map(";".join, nodes + list(tensors.items()))))
     put("graph", "bad-empty", "{}")
     put("graph", "bad-nested", json.dumps({**graph, "tensors": {"patch.weight": "transpose(" * 300}}))
     put("graph", "bad-output", json.dumps({**graph, "output": "none"}))
