@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fuzz_graph.c: a graph in JSON, or as plain lines, of which changed ones are more often a graph: "operation;name;inputs;attributes" adds a node, "tensor;place"
- * says where one is stored; the last node is the output. A graph that is taken is written, and reads again as the same; its groups are found, and a small
- * one is run, so that no attribute leads an operation out of its memory.
+ * fuzz_graph.c: a graph in JSON, or as plain lines, of which changed ones are more often a graph: "operation;name;inputs;attributes" adds a node,
+ * "tensor;place" says where one is stored; the last node is the output. A graph that is taken is written, and reads again as the same; its groups are
+ * found, and a small one is run, so that no attribute leads an operation out of its memory.
  */
 #include "fuzz.h"
 
