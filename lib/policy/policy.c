@@ -193,7 +193,8 @@ tfuse_status tf_key_check(tf_env *env, const tf_key *key, const char *value)
     case TFUSE_KEY_INT:
         if (check_int(key, value))
             return TFUSE_OK;
-        return tf_fail(env, TFUSE_EKEY, "%s: '%s' is not an integer from %.0f to %.0f", key->name, v, key->min, key->max);
+        return tf_fail(env, TFUSE_EKEY, "%s: '%s' is not an integer from %.0f to %.0f, with K, M or G behind it where wanted", key->name, v, key->min,
+                       key->max);
     case TFUSE_KEY_REAL:
         if (check_real(key, value))
             return TFUSE_OK;

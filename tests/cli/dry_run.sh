@@ -90,6 +90,7 @@ advised 'moments, repair' 10M '--set matching.use=weights --repair none'
 advised 'moments of the paper' 20M '--set otfusion.cost=weights' --align otfusion
 run fuse "$a" "$b" --calib "$calib" --memory 2M -o "$work/advised"
 check 'where nothing helps, nothing is named' "$(grep -c 'or more, or' "$work/err")" = 0
+refuses 2 'with K, M or G behind it' 'no integer' fuse "$work/x" "$work/y" -o "$work/z" --memory 1.5G
 refuses 2 'run.memory' 'no number' fuse "$work/x" "$work/y" -o "$work/z" --memory 3X
 # A config alone: sizes of what it describes.
 mkdir "$work/c1" "$work/c2"
