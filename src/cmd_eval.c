@@ -17,7 +17,7 @@ static int report(const tool *t, const tfuse_score *score, double seconds)
         printf("  accuracy  %8.2f %%  (%lld of %lld)\n", 100 * accuracy, (long long)score->correct, (long long)score->scored);
         printf("  loss      %8.4f nats\n", score->loss);
     } else {
-        printf("  no labels: give --labels for accuracy and loss\n");
+        printf("  nothing is scored: give --labels, or a language model sequences of two tokens or more\n");
     }
     printf("  time      %8.2f s    (%lld inputs, %.0f a second)\n", seconds, (long long)score->n,
            (double)score->n / (seconds > 0 ? seconds : 1e-9));

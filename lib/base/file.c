@@ -146,6 +146,12 @@ bool tf_is_file(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+bool tf_is_link(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
 char *tf_path_join(tf_env *env, const char *dir, const char *name)
 {
     size_t a = strlen(dir), b = strlen(name);

@@ -25,6 +25,7 @@ void tf_unmap_file(tf_mapping *map); /* twice is harmless */
 tfuse_status tf_read_file(tf_env *env, const char *path, uint64_t limit, tf_buf *out);
 bool tf_is_dir(const char *path);
 bool tf_is_file(const char *path);
+bool tf_is_link(const char *path); /* itself, whatever it points to */
 /* dir/name in a tf_alloc'ed string; NULL on ENOMEM. */
 char *tf_path_join(tf_env *env, const char *dir, const char *name);
 /* A copy of the part before the last '/', "." if there is none. */

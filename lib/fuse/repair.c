@@ -353,10 +353,23 @@ static tfuse_status choose_mix(repair *r, const tfuse_array *calib)
     return TFUSE_OK;
 }
 
-/* Too few samples to leave any out: ridges, mixes and the last step are then chosen by what they were fitted to, where the most flexible always wins. */
-static void warn_of_few(tf_env *env, const tf_fuse_job *job, const tfuse_array *calib)
+static bool are_alike(const tfuse_array *a, int64_t n)
+{
+    const size_t sample = a->count / (size_t)a->shape[0] * tf_dtype_size(a->dtype);
+    for (int64_t i = 1; i < n; i++)
+        if (memcmp(a->data, (const uint8_t *)a->data + (size_t)i * sample, sample) != 0)
+            return false;
+    return true;
+}
+
+/* Samples that leave nothing to test by: ridges, mixes and the last step are then chosen by what they were fitted to, where the most flexible always
+ * wins. */
+static void warn_of_inputs(tf_env *env, const tf_fuse_job *job, const tfuse_array *calib)
 {
     const int64_t most = tf_policy_int(job->policy, "calib.samples"), n = calib->rank && calib->shape[0] < most ? calib->shape[0] : most;
+    if (n >= RP_FOLD && are_alike(calib, n))
+        tf_log(env, TFUSE_LOG_WARN, "repair: the %lld calibration inputs are all the same, so nothing tests what is fitted to them, which is likely worse than "
+               "the models themselves; give inputs that differ, or --repair none", (long long)n);
     if (n < RP_FOLD)
         tf_log(env, TFUSE_LOG_WARN, "repair: of %lld calibration input%s none is left out to test what is fitted to the rest, which is likely worse than "
                "the models themselves; give at least %d, better hundreds, or --repair none", (long long)n, n == 1 ? "" : "s", (int)RP_FOLD);
@@ -371,7 +384,7 @@ tfuse_status tf_repair(tf_env *env, const tf_fuse_job *job, int stages, const tf
         return tf_fail(env, TFUSE_EUNSUPPORTED, "repair runs the models, and %s has %s", tf_model_label(job->models[0]),
                        r.g->output < 0 ? "no output" : "several inputs");
     if (calib)
-        warn_of_few(env, job, calib);
+        warn_of_inputs(env, job, calib);
     r.weights = tf_calloc(env, 2 * r.n, sizeof *r.weights);
     r.mix = r.weights ? r.weights + r.n : NULL;
     r.mixes = json_array();

@@ -81,6 +81,8 @@ static tfuse_status open_dir(tf_env *env, tfuse_model *m, uint32_t flags)
         return TFUSE_OK;
     if (holds_pickle(m->dir))
         return fail_pickle(env, m->dir);
+    if (tf_is_link(single) || tf_is_link(index))
+        return tf_fail(env, TFUSE_ENOTFOUND, "%s is a link to a file that is not there; fetch it, or mend the link", tf_is_link(single) ? single : index);
     return tf_fail(env, TFUSE_ENOTFOUND, "%s: there is neither model.safetensors nor model.safetensors.index.json", m->dir);
 }
 

@@ -61,6 +61,13 @@ refuses 1 "attention_mask" 'an input that the model has not' eval "$e" --inputs 
 make_file npy "$work/large.npy" '<i4' 1,2 512,3
 refuses 1 'token id 512' 'an id beyond the vocabulary' eval "$e" --inputs "$work/large.npy"
 
+make_file npy "$work/one.npy" '<i4' 2,1 5,6
+works 'sequences of one token' eval "$e" --inputs "$work/one.npy"
+check 'have none to score' "$(grep -c 'two tokens or more' "$work/out")" = 1
+cp -r "$e" "$work/linked"
+ln -sf nowhere "$work/linked/model.safetensors"
+refuses 1 'model.safetensors is a link to a file that is not there' 'a link to nothing' eval "$work/linked" --inputs "$val"
+
 cp -r "$e" "$work/type"
 sed -i 's/"llama"/"lama"/' "$work/type/config.json"
 refuses 1 'docs/adding-an-architecture.md' 'an unknown model_type' inspect "$work/type"

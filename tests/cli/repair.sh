@@ -76,5 +76,8 @@ check 'nothing under OUT' ! -e "$work/x"
 run fuse "$a" "$b" --calib "$calib" --samples 4 --repair mix -o "$work/few"
 check 'four inputs: a warning' "$code$(grep -c 'of 4 calibration inputs none is left out' "$work/err")" = 01
 run fuse "$a" "$b" --calib "$calib" --samples 5 --repair mix -o "$work/enough"
-check 'five: none of this kind' "$code$(grep -c 'none is left out' "$work/err")" = 00
+check 'five: none of this kind' "$code$(grep -c 'none is left out\|all the same' "$work/err")" = 00
+make_file npy "$work/black.npy" '|u1' 6,28,28 zero
+run fuse "$a" "$b" --calib "$work/black.npy" --repair mix -o "$work/black"
+check 'six black images: a warning' "$code$(grep -c 'the 6 calibration inputs are all the same' "$work/err")" = 01
 finish
