@@ -68,7 +68,8 @@ static tfuse_status fail_lacking(tf_env *env, const tf_align_job *job, size_t k,
     if (strcmp(x, y))
         return tf_fail(env, TFUSE_EGRAPH, "%s is a %s and %s a %s, with a node %s that the other lacks; models of one architecture can be fused",
                        label(job, lacks), *x ? x : "graph of its own", label(job, has), *y ? y : "graph of its own", node);
-    return tf_fail(env, TFUSE_EGRAPH, "%s has no %s, which %s has; models of the same parts (layers, norms, pooling) can be fused", label(job, lacks), node, label(job, has));
+    return tf_fail(env, TFUSE_EGRAPH, "%s has no %s, which %s has; models of the same parts (layers, norms, pooling) can be fused", label(job, lacks), node,
+                   label(job, has));
 }
 
 static tfuse_status pair_inputs(tf_env *env, const tf_align_job *job, size_t k, const tf_node *a, const tf_node *g)
