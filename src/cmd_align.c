@@ -42,7 +42,7 @@ int cmd_align(tool *t)
     size_t n = 0;
     if (!t->out)
         return usage_error(t, "align needs -o PLAN");
-    int code = check_output(t, t->out);
+    int code = check_output(t, t->out, false);
     if (code == EXIT_DONE)
         code = open_models(t, 0, &models, &n);
     double start = seconds_now();

@@ -220,9 +220,9 @@ int cmd_fuse(tool *t)
     if (code == EXIT_DONE && t->dry_run)
         return dry_run(t);
     if (code == EXIT_DONE)
-        code = check_output(t, t->out);
+        code = check_output(t, t->out, true);
     if (code == EXIT_DONE)
-        code = check_output(t, t->save_plan);
+        code = check_output(t, t->save_plan, false);
     if (code == EXIT_DONE)
         code = check_memory(t);
     if (code == EXIT_DONE)

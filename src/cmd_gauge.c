@@ -38,7 +38,7 @@ int cmd_gauge(tool *t)
     tfuse_plan *plan = NULL;
     if (!t->out)
         return usage_error(t, "gauge needs -o OUT");
-    int code = check_output(t, t->out);
+    int code = check_output(t, t->out, true);
     if (code == EXIT_DONE)
         code = set_weights(t);
     if (code == EXIT_DONE)

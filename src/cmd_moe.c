@@ -105,7 +105,7 @@ int cmd_moe(tool *t)
     if (code == EXIT_DONE && t->dry_run)
         return dry_run(t);
     if (code == EXIT_DONE)
-        code = check_output(t, t->out);
+        code = check_output(t, t->out, true);
     if (code == EXIT_DONE)
         code = work(t, &text);
     end_progress();

@@ -213,7 +213,7 @@ int cmd_path(tool *t)
     json_t *plan = NULL;
     int code = check_options(t);
     if (code == EXIT_DONE)
-        code = check_output(t, t->out);
+        code = check_output(t, t->out, false);
     if (code == EXIT_DONE)
         code = set_up(&p, t);
     if (code == EXIT_DONE)

@@ -96,7 +96,7 @@ int cmd_plan(tool *t)
 {
     tfuse_plan *plan = NULL;
     json_t *report = NULL;
-    int code = check_output(t, t->html);
+    int code = check_output(t, t->html, false);
     if (code == EXIT_DONE)
         code = library_status(t, tfuse_plan_load(t->ctx, t->args[0], &plan));
     if (code == EXIT_DONE)

@@ -25,7 +25,7 @@ int cmd_run(tool *t)
     tfuse_array *inputs = NULL, *out = NULL;
     if (!t->inputs || !t->out)
         return usage_error(t, "run needs --inputs F and -o OUT.npy");
-    int code = check_output(t, t->out);
+    int code = check_output(t, t->out, false);
     if (code == EXIT_DONE)
         code = library_status(t, tfuse_model_open(t->ctx, t->args[0], 0, &model));
     if (code == EXIT_DONE)

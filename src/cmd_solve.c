@@ -79,7 +79,7 @@ int cmd_solve(tool *t)
     tfuse_array *in[INPUTS] = {NULL};
     int code = EXIT_DONE;
     for (int k = 0; k < OUTPUTS && code == EXIT_DONE; k++)
-        code = check_output(t, outputs[k]);
+        code = check_output(t, outputs[k], false);
     for (int k = 0; k < INPUTS && code == EXIT_DONE; k++)
         code = open_array(t, paths[k], &in[k]);
     if (code == EXIT_DONE)

@@ -161,10 +161,12 @@ int output_problem(const tool *t, const char *path, char *why)
     return EXIT_DONE;
 }
 
-int check_output(const tool *t, const char *path)
+int check_output(const tool *t, const char *path, bool directory)
 {
     char why[OUTPUT_WHY];
     int code = output_problem(t, path, why);
+    if (code == EXIT_DONE && path)
+        return library_status(t, tfuse_output_check(t->ctx, path, directory, t->force));
     return code == EXIT_USAGE ? usage_error(t, "%s", why) : code == EXIT_FAILED ? fail("%s", why) : EXIT_DONE;
 }
 

@@ -62,8 +62,8 @@ int library_status(const tool *t, tfuse_status status);
  * (EXIT_USAGE), or the directory that it goes to is missing. The exit status of a run that meets it, and why (OUTPUT_WHY bytes); EXIT_DONE: nothing does. */
 enum { OUTPUT_WHY = 2048 };
 int output_problem(const tool *t, const char *path, char *why);
-/* Refuses such an output. */
-int check_output(const tool *t, const char *path);
+/* Refuses such an output, and what the library would refuse when it is written: a file, or a checkpoint's directory. */
+int check_output(const tool *t, const char *path, bool directory);
 /* Writes what `draw` prints on a stream to a file that appears whole or not at all. */
 int save_file(const tool *t, const char *path, void (*draw)(FILE *f, const void *subject), const void *subject);
 /* Prints one object on standard output and gives it back. */

@@ -192,6 +192,15 @@ TFUSE_API tfuse_status tfuse_ctx_memory(const tfuse_ctx *ctx, uint64_t *live, ui
  */
 TFUSE_API tfuse_status tfuse_file_save(tfuse_ctx *ctx, const char *path, const void *data, size_t size, int32_t force);
 
+/**
+ * Whether an output could be put at `path`, asked before long work: nothing is made there. What happens to the file system meanwhile is found out when it is.
+ * @param directory  in: 1 a checkpoint's directory, 0 a file.
+ * @param force      in: as the call that will write it: 1 replaces what is there.
+ * Errors: those of writing: TFUSE_EEXIST (it exists and is not to be, or may not be, replaced), TFUSE_EIO (there is no directory to put it in, or it may not
+ * be written to), TFUSE_EINVAL, TFUSE_ENOMEM.
+ */
+TFUSE_API tfuse_status tfuse_output_check(tfuse_ctx *ctx, const char *path, int32_t directory, int32_t force);
+
 /** Releases a string that the library handed over (reports, JSON). NULL is allowed.  Threads: any. */
 TFUSE_API void tfuse_string_free(char *text);
 

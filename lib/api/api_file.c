@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * api_file.c: tfuse_file_save of tfuse/base.h.
+ * api_file.c: tfuse_file_save and tfuse_output_check of tfuse/base.h.
  */
 #include "api/api.h"
 #include "base/file.h"
@@ -20,4 +20,10 @@ tfuse_status tfuse_file_save(tfuse_ctx *ctx, const char *path, const void *data,
 {
     TF_ENTER(ctx, TF_ARG(path), TF_ARG(data));
     return tf_api_leave(ctx, save(&ctx->env, path, data, size, force != 0));
+}
+
+tfuse_status tfuse_output_check(tfuse_ctx *ctx, const char *path, int32_t directory, int32_t force)
+{
+    TF_ENTER(ctx, TF_ARG(path));
+    return tf_api_leave(ctx, tf_stage_try(&ctx->env, path, directory != 0, force != 0));
 }

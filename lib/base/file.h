@@ -47,6 +47,8 @@ typedef struct tf_stage {
  * a device, pipe or socket or a link to one, or a directory that is no output of this library: with subdirectories, or with files of which none is a
  * .safetensors. */
 tfuse_status tf_stage_check(tf_env *env, const char *path, bool is_dir, bool force);
+/* Whether tf_stage_open would do, without a trace: also fails with TFUSE_EIO when the parent is missing, no directory, or may not be written to. */
+tfuse_status tf_stage_try(tf_env *env, const char *final_path, bool is_dir, bool force);
 /* Fails where tf_stage_check does; with TFUSE_EIO, naming the parent, when that is missing.
  * Makes the temporary: an empty directory, or an empty file. */
 tfuse_status tf_stage_open(tf_env *env, const char *final_path, bool is_dir, bool force, tf_stage *out);

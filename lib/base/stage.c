@@ -246,6 +246,22 @@ static void free_stage(tf_env *env, tf_stage *stage)
     stage->lock_fd = stage->parent_fd = -1;
 }
 
+tfuse_status tf_stage_try(tf_env *env, const char *final_path, bool is_dir, bool force)
+{
+    tf_stage stage = {.lock_fd = -1, .parent_fd = -1};
+    char *parent = NULL;
+    tfuse_status status;
+    TF_TRY_OUT(set_paths(env, final_path, &stage, &parent));
+    TF_TRY_OUT(check_parent(env, parent, stage.final_path));
+    TF_TRY_OUT(tf_stage_check(env, stage.final_path, is_dir, force));
+    if (access(parent, W_OK | X_OK) != 0)
+        status = tf_fail_errno(env, errno, "%s: cannot be written to, so %s cannot be made", parent, stage.final_path);
+out:
+    tf_free(&env->mem, parent);
+    free_stage(env, &stage);
+    return status;
+}
+
 tfuse_status tf_stage_open(tf_env *env, const char *final_path, bool is_dir, bool force, tf_stage *out)
 {
     char *parent = NULL;

@@ -8,11 +8,9 @@
 #include "fuse/dry.h"
 #include "graph/naming.h"
 #include "num/num.h"
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 tfuse_status tf_dry_note(tf_env *env, tf_buf *problems, tfuse_status status)
 {
@@ -90,28 +88,14 @@ void tf_dry_count_file(const char *path, uint64_t *bytes)
     *bytes += stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
-static tfuse_status check_parent(tf_env *env, const char *path, const char *parent, tf_buf *problems)
-{
-    if (!tf_is_dir(parent))
-        return tf_dry_note(env, problems, tf_fail(env, TFUSE_EIO, "%s: cannot be written, because there is no directory %s; make it first", path, parent));
-    if (access(parent, W_OK | X_OK) != 0)
-        return tf_dry_note(env, problems, tf_fail_errno(env, errno, "%s: cannot be written into directory %s", path, parent));
-    return TFUSE_OK;
-}
-
 tfuse_status tf_dry_output(tf_env *env, const tfuse_policy *policy, const char *path, bool is_dir, tf_buf *problems)
 {
     if (!path)
         return TFUSE_OK;
     if (!*path)
         return tf_dry_note(env, problems, tf_fail(env, TFUSE_EINVAL, "the name of an output is empty"));
-    const tfuse_status there = tf_stage_check(env, path, is_dir, tf_policy_flag(policy, "io.force"));
-    if (there != TFUSE_OK)
-        TF_TRY(tf_dry_note(env, problems, there));
-    char *parent = tf_path_dir(env, path);
-    tfuse_status status = parent ? check_parent(env, path, parent, problems) : TFUSE_ENOMEM;
-    tf_free(&env->mem, parent);
-    return status;
+    const tfuse_status status = tf_stage_try(env, path, is_dir, tf_policy_flag(policy, "io.force"));
+    return status == TFUSE_OK ? status : tf_dry_note(env, problems, status);
 }
 
 tfuse_status tf_dry_space(tf_env *env, const char *path, uint64_t bytes, tf_buf *problems)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void count_release(void *owner)
 {
@@ -76,6 +77,26 @@ START_TEST(test_file_save)
     ck_assert_int_eq(memcmp(text, "third", 5), 0);
     ck_assert_int_eq(tfuse_file_save(ctx, "no/such/directory/page.html", "x", 1, 0), TFUSE_EIO);
     ck_assert_int_eq(tfuse_file_save(ctx, path, NULL, 0, 1), TFUSE_EINVAL);
+    api_remove(path);
+    api_done(ctx);
+}
+END_TEST
+
+START_TEST(test_output_check)
+{
+    tfuse_ctx *ctx = api_new();
+    char *path = api_path("out");
+    api_ok(ctx, tfuse_output_check(ctx, path, 0, 0));
+    api_ok(ctx, tfuse_output_check(ctx, path, 1, 0));
+    ck_assert_int_ne(access(path, F_OK), 0);
+    api_ok(ctx, tfuse_file_save(ctx, path, "text", 4, 0));
+    ck_assert_int_eq(tfuse_output_check(ctx, path, 0, 0), TFUSE_EEXIST);
+    api_ok(ctx, tfuse_output_check(ctx, path, 0, 1));
+    ck_assert_int_eq(tfuse_output_check(ctx, path, 1, 1), TFUSE_EEXIST);
+    ck_assert_int_eq(tfuse_output_check(ctx, "/dev/null", 0, 1), TFUSE_EEXIST);
+    ck_assert_int_eq(tfuse_output_check(ctx, "no/such/directory/out", 1, 0), TFUSE_EIO);
+    ck_assert_ptr_nonnull(strstr(tfuse_ctx_error(ctx), "no/such/directory"));
+    ck_assert_int_eq(tfuse_output_check(ctx, NULL, 1, 0), TFUSE_EINVAL);
     api_remove(path);
     api_done(ctx);
 }
@@ -216,6 +237,7 @@ Suite *make_suite(void)
     API_ADD(test_wrap_releases_once);
     API_ADD(test_array_file);
     API_ADD(test_file_save);
+    API_ADD(test_output_check);
     API_ADD(test_model_building);
     API_ADD(test_open_checkpoint);
     return api_suite;

@@ -49,6 +49,7 @@ refuses 1 "$work/mine: exists" 'an existing OUT' fuse "$a" "$b" -o "$work/mine" 
 refuses 1 'exists' 'an existing OUT, with a / behind' fuse "$a" "$b" -o "$work/mine/" --align none
 check 'nothing lost' "$(cat "$work/mine/file")" = precious
 refuses 1 "$work/mine: is not replaced, since it holds 'file'" 'a directory of notes, with --force' fuse "$a" "$b" -o "$work/mine" --align none --force
+refuses 1 "$work/mine: is not replaced, since it holds 'file'" 'before any work' fuse "$work/none" "$work/none2" -o "$work/mine" --force
 run fuse "$a" "$b" -o "$work/mine" --force --dry-run
 check 'a directory of notes: a dry run says so' "$code$(grep -c "since it holds 'file'" "$work/out")" = 11
 check 'nothing lost by --force' "$(cat "$work/mine/file")" = precious

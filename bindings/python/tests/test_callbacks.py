@@ -177,6 +177,11 @@ class Callbacks(Folder):
             ctx.save_file(self.path("x.html"), b"")
         ctx.save_file(self.path("x.html"), b"", force=True)
         self.assertEqual(os.path.getsize(self.path("x.html")), 0)
+        ctx.check_output(self.path("new"))
+        ctx.check_output(self.path("x.html"), directory=False, force=True)
+        with self.assertRaises(tfuse.ExistsError):
+            ctx.check_output(self.path("x.html"), force=True)
+        self.assertFalse(os.path.exists(self.path("new")))
         self.assertGreater(ctx.memory.peak, 0)
 
 

@@ -424,6 +424,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "tfuse_ctx_cancel": (None, [POINTER(tfuse_ctx)]),
     "tfuse_ctx_memory": (c_int32, [POINTER(tfuse_ctx), POINTER(c_uint64), POINTER(c_uint64)]),
     "tfuse_file_save": (c_int32, [POINTER(tfuse_ctx), c_char_p, c_void_p, c_size_t, c_int32]),
+    "tfuse_output_check": (c_int32, [POINTER(tfuse_ctx), c_char_p, c_int32, c_int32]),
     "tfuse_string_free": (None, [c_void_p]),
     "tfuse_model_add_dlpack": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_model), c_char_p, POINTER(DLManagedTensor)]),
     "tfuse_model_add_dlpack_versioned": (c_int32, [POINTER(tfuse_ctx), POINTER(tfuse_model), c_char_p, POINTER(DLManagedTensorVersioned)]),

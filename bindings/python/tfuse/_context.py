@@ -204,6 +204,10 @@ class Context:
         """Writes a file that appears whole, by one rename, or not at all. An existing one is refused (ExistsError) without `force`."""
         self._call(lib.tfuse_file_save, c_path("path", path), data or b"\0", len(data), int(force))
 
+    def check_output(self, path: str | os.PathLike[str], directory: bool = True, force: bool = False) -> None:
+        """Raises what would keep a checkpoint (`directory`) or a file from being written there, before long work; nothing is made."""
+        self._call(lib.tfuse_output_check, c_path("path", path), int(directory), int(force))
+
     def close(self) -> None:
         """Releases the context, its statistics too, and joins its threads. Other objects that were made through it live on."""
         with self._lock:

@@ -537,6 +537,12 @@ extern "C" {
     /// @param force  in: 1 replaces an existing file, 0 refuses it.
     /// Errors: TFUSE_EEXIST (it exists, or another writer is at it), TFUSE_EIO, TFUSE_ENOMEM.
     pub fn tfuse_file_save(ctx: *mut tfuse_ctx, path: *const c_char, data: *const c_void, size: usize, force: i32) -> tfuse_status;
+    /// Whether an output could be put at `path`, asked before long work: nothing is made there. What happens to the file system meanwhile is found out when it is.
+    /// @param directory  in: 1 a checkpoint's directory, 0 a file.
+    /// @param force      in: as the call that will write it: 1 replaces what is there.
+    /// Errors: those of writing: TFUSE_EEXIST (it exists and is not to be, or may not be, replaced), TFUSE_EIO (there is no directory to put it in, or it may not
+    /// be written to), TFUSE_EINVAL, TFUSE_ENOMEM.
+    pub fn tfuse_output_check(ctx: *mut tfuse_ctx, path: *const c_char, directory: i32, force: i32) -> tfuse_status;
     /// Releases a string that the library handed over (reports, JSON). NULL is allowed.  Threads: any.
     pub fn tfuse_string_free(text: *mut c_char);
     /// Adds a tensor to a model that is being built, with any strides: as tfuse_model_add_strided.

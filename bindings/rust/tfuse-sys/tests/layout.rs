@@ -215,6 +215,7 @@ fn every_function_is_there() {
         tfuse_ctx_cancel as *const (),
         tfuse_ctx_memory as *const (),
         tfuse_file_save as *const (),
+        tfuse_output_check as *const (),
         tfuse_string_free as *const (),
         tfuse_model_add_dlpack as *const (),
         tfuse_model_add_dlpack_versioned as *const (),

@@ -288,6 +288,12 @@ impl Context {
         self.check(unsafe { sys::tfuse_file_save(self.raw(), path.as_ptr(), data.as_ptr() as *const c_void, data.len(), force as i32) })
     }
 
+    /// Fails with what would keep a checkpoint (`directory`) or a file from being written there, before long work; nothing is made.
+    pub fn check_output(&self, path: impl AsRef<Path>, directory: bool, force: bool) -> Result<()> {
+        let path = c_path(path)?;
+        self.check(unsafe { sys::tfuse_output_check(self.raw(), path.as_ptr(), directory as i32, force as i32) })
+    }
+
     /// Keeps a closure as long as the context.
     pub(crate) fn keep<T: Send + 'static>(&mut self, hook: T, set: impl FnOnce(&Context, *mut T) -> Result<()>) -> Result<()> {
         let held = Held(Box::into_raw(Box::new(hook)));

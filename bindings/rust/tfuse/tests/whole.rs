@@ -309,6 +309,8 @@ fn graphs_gauges_and_looking_before() {
     assert!(dry_run(&ctx, &policy, &look).unwrap().contains("tfuse-rust-graphs"));
     ctx.save_file(folder.0.join("report"), b"text", false).unwrap();
     assert_eq!(ctx.save_file(folder.0.join("report"), b"text", false).unwrap_err().status(), Status::EEXIST);
+    ctx.check_output(folder.0.join("report"), false, true).unwrap();
+    assert_eq!(ctx.check_output(folder.0.join("report"), true, true).unwrap_err().status(), Status::EEXIST);
 }
 
 #[test]
