@@ -129,20 +129,6 @@ __attribute__((format(printf, 3, 4))) static int wrong(char *why, int code, cons
     return code;
 }
 
-static int parent_problem(const char *path, char *why)
-{
-    char *dir = NULL, *name = NULL;
-    struct stat st;
-    int code = EXIT_DONE;
-    if (!split_path(path, &dir, &name))
-        code = wrong(why, EXIT_FAILED, "out of memory");
-    else if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
-        code = wrong(why, EXIT_FAILED, "%s: cannot be written, because there is no directory %s; make it first", path, dir);
-    free(dir);
-    free(name);
-    return code;
-}
-
 int output_problem(const tool *t, const char *path, char *why)
 {
     struct stat st, behind;
@@ -152,11 +138,7 @@ int output_problem(const tool *t, const char *path, char *why)
         return wrong(why, EXIT_FAILED, "the name of an output is empty");
     if (is_named_twice(t, path))
         return wrong(why, EXIT_USAGE, "%s: two outputs cannot have one name", path);
-    if (lstat(path, &st) != 0)
-        return parent_problem(path, why);
-    if (!t->force)
-        return wrong(why, EXIT_FAILED, "%s: exists; give another name, or --force to replace it", path);
-    if (is_input(t, stat(path, &behind) == 0 ? &behind : &st))
+    if (t->force && lstat(path, &st) == 0 && is_input(t, stat(path, &behind) == 0 ? &behind : &st))
         return wrong(why, EXIT_FAILED, "%s: is read by this run, and is not replaced; give another name", path);
     return EXIT_DONE;
 }

@@ -58,11 +58,11 @@ int usage_error(const tool *t, const char *format, ...) __attribute__((format(pr
 int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Says what the library said, and turns its status into an exit status; EXIT_DONE for TFUSE_OK. */
 int library_status(const tool *t, tfuse_status status);
-/* What speaks against an output before any work is done: it exists and there is no --force, it is an input, another output has its name
- * (EXIT_USAGE), or the directory that it goes to is missing. The exit status of a run that meets it, and why (OUTPUT_WHY bytes); EXIT_DONE: nothing does. */
+/* What speaks against an output that the library, which does not know all of a command's files, cannot see: its name is empty, it is an input, or another
+ * output has its name (EXIT_USAGE). The exit status of a run that meets it, and why (OUTPUT_WHY bytes); EXIT_DONE: nothing does. */
 enum { OUTPUT_WHY = 2048 };
 int output_problem(const tool *t, const char *path, char *why);
-/* Refuses such an output, and what the library would refuse when it is written: a file, or a checkpoint's directory. */
+/* Refuses such an output before any work is done, and one that the library would refuse to write: a file, or a checkpoint's directory. */
 int check_output(const tool *t, const char *path, bool directory);
 /* Writes what `draw` prints on a stream to a file that appears whole or not at all. */
 int save_file(const tool *t, const char *path, void (*draw)(FILE *f, const void *subject), const void *subject);

@@ -129,9 +129,8 @@ static tfuse_status check_parent(tf_env *env, const char *parent, const char *fi
         return TFUSE_OK;
     struct stat st;
     if (stat(parent, &st) == 0)
-        return tf_fail(env, TFUSE_EIO, "%s: is not a directory, so %s cannot be written", parent, final_path);
-    return tf_fail(env, TFUSE_EIO, "%s: no such directory; create it before writing %s", parent,
-                   tf_path_base(final_path));
+        return tf_fail(env, TFUSE_EIO, "%s: cannot be written, because %s is no directory", final_path, parent);
+    return tf_fail(env, TFUSE_EIO, "%s: cannot be written, because there is no directory %s; make it first", final_path, parent);
 }
 
 /* Creates the temporary or opens the one that is there; -1 and errno on failure. */
@@ -255,7 +254,7 @@ tfuse_status tf_stage_try(tf_env *env, const char *final_path, bool is_dir, bool
     TF_TRY_OUT(check_parent(env, parent, stage.final_path));
     TF_TRY_OUT(tf_stage_check(env, stage.final_path, is_dir, force));
     if (access(parent, W_OK | X_OK) != 0)
-        status = tf_fail_errno(env, errno, "%s: cannot be written to, so %s cannot be made", parent, stage.final_path);
+        status = tf_fail_errno(env, errno, "%s: cannot be written into directory %s", stage.final_path, parent);
 out:
     tf_free(&env->mem, parent);
     free_stage(env, &stage);

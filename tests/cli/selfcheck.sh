@@ -13,7 +13,7 @@ make_file claim "$work/honest.tfp" "$work/wrong.tfp"
 refuses 1 'vit-fmnist-a computes another function' 'a wrong claim' fuse "$b" "$a" --plan "$work/wrong.tfp" -o "$work/fused"
 check 'nothing written' ! -e "$work/fused"
 check 'nothing left beside' "$(ls "$work" | grep -c fused)" = 0
-mkdir "$work/old" && echo kept >"$work/old/file"
+mkdir "$work/old" && echo kept >"$work/old/file" && : >"$work/old/model.safetensors"
 refuses 1 'self-check: ' 'over an old output' fuse "$b" "$a" --plan "$work/wrong.tfp" --force -o "$work/old"
 check 'the old output stays' "$(cat "$work/old/file")" = kept
 
