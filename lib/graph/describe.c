@@ -82,36 +82,34 @@ static bool is_alias(const tf_param *p)
 
 /* ---- axes --------------------------------------------------------------------------------------------------- */
 
-static bool part_has_class(const tf_graph *g, const tf_part *part, tf_id cls, tf_id *port)
+/* Whether a port of the same class stands before factor `factor` of part `part`. */
+static bool came_before(const tf_graph *g, const tf_part *parts, int part, int factor)
 {
-    for (int i = 0; i < part->n_factors; i++) {
-        if (part->port[i] >= 0 && tf_class_of(g, part->port[i]) == cls) {
-            *port = part->port[i];
-            return true;
-        }
-    }
+    const tf_id cls = tf_class_of(g, parts[part].port[factor]);
+    for (int k = 0; k <= part; k++)
+        for (int f = 0; f < (k < part ? parts[k].n_factors : factor); f++)
+            if (parts[k].port[f] >= 0 && tf_class_of(g, parts[k].port[f]) == cls)
+                return true;
     return false;
+}
+
+static tfuse_status add_use(tf_env *env, const tf_graph *g, tf_id param, int dim, tf_id port, json_t *axes)
+{
+    json_t *row = json_pack("{s:s, s:i, s:s}", "name", g->params[param].name, "dim", dim, "use", tf_use_name(tf_param_use(g, param, dim, port)));
+    json_t *tensors = json_object_get(json_array_get(axes, (size_t)tf_class_of(g, port)), "tensors");
+    return row && json_array_append_new(tensors, row) == 0 ? TFUSE_OK : no_memory(env);
 }
 
 /* Adds a row for dimension `dim` of a tensor to each axis that a part of it is bound to; an axis that several parts hold gets one. */
 static tfuse_status add_uses(tf_env *env, const tf_graph *g, tf_id param, int dim, json_t *axes)
 {
-    const tf_param *p = &g->params[param];
     tf_part *parts = NULL;
     int count = 0;
-    tfuse_status status = tf_binding_parts(env, g, p->dims[dim], &parts, &count);
-    for (size_t cls = 0; status == TFUSE_OK && cls < g->n_classes; cls++) {
-        tf_id port = -1;
-        for (int k = 0; k < count && port < 0; k++)
-            part_has_class(g, &parts[k], (tf_id)cls, &port);
-        if (port < 0)
-            continue;
-        json_t *row = json_pack("{s:s, s:i, s:s}", "name", p->name, "dim", dim, "use",
-                                tf_use_name(tf_param_use(g, param, dim, port)));
-        json_t *tensors = json_object_get(json_array_get(axes, cls), "tensors");
-        if (!row || json_array_append_new(tensors, row) != 0)
-            status = no_memory(env);
-    }
+    tfuse_status status = tf_binding_parts(env, g, g->params[param].dims[dim], &parts, &count);
+    for (int k = 0; k < count; k++)
+        for (int f = 0; f < parts[k].n_factors && status == TFUSE_OK; f++)
+            if (parts[k].port[f] >= 0 && !came_before(g, parts, k, f))
+                status = add_use(env, g, param, dim, parts[k].port[f], axes);
     tf_free(&env->mem, parts);
     return status;
 }

@@ -231,6 +231,8 @@ static tfuse_status add_node(tf_env *env, tf_graph *g, const char *op_name, cons
     const tf_id id = (tf_id)g->n_nodes;
     TF_TRY(tf_strmap_put(env, &g->node_index, n.name, id, NULL));
     g->nodes[g->n_nodes++] = n;
+    for (int k = 0; k < n.n_inputs; k++)
+        g->values[n.inputs[k]].readers++;
     TF_TRY(op->shape(env, g, id));
     if (g->nodes[id].n_outputs == 0)
         return tf_fail(env, TFUSE_EINTERNAL, TF_NODE_TEXT ": the operation declared no output", TF_NODE_ARGS(&n));

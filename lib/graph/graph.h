@@ -122,6 +122,7 @@ typedef struct tf_value {
     int64_t extent[TF_MAX_DIMS];           /* 0: known when it runs (length of a sequence) */
     const tf_binding *dims[TF_MAX_DIMS];   /* the last one is the channels */
     bool integer;                          /* token ids */
+    int readers;                           /* inputs of nodes that are this value */
     int64_t class_tokens, grid_h, grid_w;  /* layout of a token dimension: leading class tokens, then a grid; 0 if none */
 } tf_value;
 
@@ -136,6 +137,8 @@ typedef struct tf_param { /* a logical tensor */
     const tf_binding *dims[TF_MAX_PARAM_RANK];
     tf_use use[TF_MAX_PARAM_RANK]; /* role of each dimension; tf_param_use adds duality */
     const tf_source *source;       /* NULL until named: then stored under its own name */
+    int holders;                   /* slots of nodes that it stands in */
+    bool aliased;                  /* it is an alias, or has one */
 } tf_param;
 
 typedef struct tf_attr {

@@ -414,6 +414,9 @@ static tfuse_status resolve_alias(tf_env *env, tf_graph *g, tf_id alias)
         for (int k = 0; k < g->nodes[i].n_params; k++)
             if (g->nodes[i].params[k] == alias)
                 g->nodes[i].params[k] = target;
+    g->params[target].holders += g->params[alias].holders;
+    g->params[alias].holders = 0;
+    g->params[target].aliased = g->params[alias].aliased = true;
     return TFUSE_OK;
 }
 

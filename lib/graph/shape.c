@@ -75,6 +75,7 @@ tfuse_status tf_node_param(tf_env *env, tf_graph *g, tf_id node, int slot, const
     else
         TF_TRY(new_param(env, g, p, &id));
     n->params[slot] = id;
+    g->params[id].holders++;
     if (slot >= n->n_params)
         n->n_params = slot + 1;
     return TFUSE_OK;

@@ -177,24 +177,10 @@ size_t tf_take_input(const tf_forward *f)
 
 int tf_count_readers(const tf_graph *g, tf_id value)
 {
-    int count = g->output == value;
-    for (size_t i = 0; i < g->n_nodes; i++)
-        for (int k = 0; k < g->nodes[i].n_inputs; k++)
-            count += g->nodes[i].inputs[k] == value;
-    return count;
+    return g->values[value].readers + (g->output == value);
 }
 
 bool tf_param_is_private(const tf_graph *g, tf_id param)
 {
-    int holders = 0;
-    for (size_t i = 0; i < g->n_nodes; i++)
-        for (int k = 0; k < g->nodes[i].n_params; k++)
-            holders += g->nodes[i].params[k] == param;
-    bool aliased = false;
-    for (size_t i = 0; i < g->n_params; i++) {
-        const tf_source *s = g->params[i].source;
-        if (s && s->kind == TF_SOURCE_ALIAS)
-            aliased = aliased || i == (size_t)param || strcmp(s->stored, g->params[param].name) == 0;
-    }
-    return holders == 1 && !aliased;
+    return g->params[param].holders == 1 && !g->params[param].aliased;
 }

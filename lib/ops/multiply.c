@@ -24,7 +24,8 @@ tf_id tf_gate_source(const tf_graph *g, tf_id value)
     for (;;) {
         const tf_id node = g->values[value].node;
         const tf_node *n = &g->nodes[node];
-        if (tf_count_readers(g, value) - count_means(g, value) != 1)
+        const int readers = tf_count_readers(g, value);
+        if (readers != 1 && readers - count_means(g, value) != 1)
             return -1;
         if (n->op == &tf_op_activation) {
             value = n->inputs[0];
