@@ -99,7 +99,7 @@ static double divergence(const repair *r, size_t lane, bool held, double *work)
     const tf_batch *b = rp_value(r, lane, r->g->output);
     const int64_t n = tf_batch_channels(b), rows = tf_batch_rows(b);
     double *x = work, sum = 0, count = 0;
-    const uint8_t *seen = r->follows[r->g->output] && rows == r->samples * r->lanes[0].inputs.sample ? r->seen : NULL;
+    const uint8_t *seen = rp_seen(r, r->g->output);
     for (int64_t row = 0; row < rows; row++) {
         if ((held && !rp_is_held(r->samples, row / (rows / b->n))) || (seen && !seen[row]))
             continue;

@@ -149,6 +149,8 @@ typedef struct rp_rows {
 } rp_rows;
 static inline bool rp_is_padding(const rp_rows *rows, int64_t row) { return rows->seen && !rows->seen[row]; }
 static inline float rp_root(const rp_rows *rows, int64_t row) { return rp_is_padding(rows, row) ? 0 : rows->root[row % rows->tokens]; }
+/* Flags of all rows of a value, as rp_rows.seen. */
+const uint8_t *rp_seen(const repair *r, tf_id value);
 tfuse_status rp_rows_make(repair *r, tf_id value, tf_id reaches, rp_rows *out);
 /* The other input of the addition that a linear writes to, where all lanes have it; -1: the linear writes to none. */
 tf_id rp_residual(const repair *r, tf_id value);

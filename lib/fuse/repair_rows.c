@@ -11,13 +11,18 @@
 #include <math.h>
 #include <string.h>
 
+const uint8_t *rp_seen(const repair *r, tf_id value)
+{
+    return r->follows[value] && tf_batch_rows(rp_value(r, r->n - 1, value)) == r->samples * r->lanes[0].inputs.sample ? r->seen : NULL;
+}
+
 tfuse_status rp_rows_make(repair *r, tf_id value, tf_id reaches, rp_rows *out)
 {
     const tf_batch *b = rp_value(r, r->n - 1, value);
     const int64_t classes = r->g->values[value].class_tokens;
     out->tokens = tf_batch_rows(b) / b->n;
     out->count = tf_batch_rows(b);
-    out->seen = r->follows[value] && out->tokens == r->lanes[0].inputs.sample ? r->seen : NULL;
+    out->seen = rp_seen(r, value);
     out->root = tf_alloc_array(r->env, (size_t)out->tokens, sizeof *out->root);
     if (!out->root)
         return TFUSE_ENOMEM;
